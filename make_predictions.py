@@ -1,0 +1,8 @@
+"""Predict votes and masks for a folder of images: `python make_predictions.py --help`."""
+
+import sys
+
+from zoobot3d_tf.cli import run_script
+
+if __name__ == "__main__":
+    sys.exit(run_script("predict"))

@@ -1,0 +1,265 @@
+"""Reading images, masks and marks: what is taken, what is refused, and where pixels go."""
+
+import json
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from PIL import Image
+
+from zoobot3d_tf.images.read import ImageError, read_image, read_marks, read_mask, resize_counts, resize_image
+from zoobot3d_tf.images.rgb import grz_to_rgb
+
+
+@pytest.fixture
+def pixels():
+    return np.random.default_rng(0).integers(0, 256, (24, 20, 3), dtype=np.uint8)
+
+
+def png_chunk(kind, content):
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def png(width, height, depth, colour, rows):
+    """A PNG by hand, for kinds that Pillow does not write."""
+    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + png_chunk(b"IDAT", zlib.compress(rows)) + png_chunk(b"IEND", b"")
+
+
+def test_png_is_read_exactly_whatever_its_suffix(tmp_path, pixels):
+    Image.fromarray(pixels).save(tmp_path / "galaxy.jpg", format="PNG")
+    np.testing.assert_array_equal(read_image(tmp_path / "galaxy.jpg"), pixels)
+
+
+def test_jpeg_is_read(tmp_path):
+    Image.new("RGB", (20, 24), (200, 100, 50)).save(tmp_path / "galaxy.jpeg", quality=95)
+    image = read_image(str(tmp_path / "galaxy.jpeg"))
+    assert image.shape == (24, 20, 3)
+    assert np.abs(image.astype(int) - (200, 100, 50)).max() <= 2
+
+
+def test_greyscale_palette_and_opaque_images_become_rgb(tmp_path, pixels):
+    grey = Image.fromarray(pixels[..., 0])
+    grey.save(tmp_path / "grey.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "grey.png"), np.repeat(pixels[..., :1], 3, axis=2))
+
+    few_colours = Image.fromarray(pixels).quantize(16)
+    few_colours.save(tmp_path / "palette.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "palette.png"), np.array(few_colours.convert("RGB")))
+
+    Image.fromarray(pixels).convert("RGBA").save(tmp_path / "opaque.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "opaque.png"), pixels)
+
+
+def test_fits_cutout_is_coloured_and_turned_north_up(tmp_path):
+    bands = np.zeros((3, 32, 20), np.float32)
+    bands[:, 0] = 1.0  # the first row of a FITS image is its bottom one
+    fits.PrimaryHDU(bands).writeto(tmp_path / "cutout.fits")
+    image = read_image(tmp_path / "cutout.fits")
+    np.testing.assert_array_equal(image, grz_to_rgb(bands)[::-1])
+    assert image[-1].min() > image[0].max()
+
+
+def test_real_fits_cutout_is_its_published_colour_image_upside_down(reference):
+    folder = reference / "reference" / "golden" / "decals_rgb"
+    published = read_image(folder / "example_b_fits_to_png.png")[::-1]
+    difference = np.abs(read_image(folder / "example_b.fits").astype(int) - published)
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 1e-4
+
+
+def write_missing(path, pixels):
+    pass
+
+
+def write_text(path, pixels):
+    path.write_text("no image at all")
+
+
+def write_empty(path, pixels):
+    path.write_bytes(b"")
+
+
+def write_gif(path, pixels):
+    Image.fromarray(pixels).save(path, format="GIF")
+
+
+def write_truncated_png(path, pixels):
+    Image.fromarray(pixels).save(path, format="PNG")
+    path.write_bytes(path.read_bytes()[:-400])
+
+
+def write_truncated_jpeg(path, pixels):
+    Image.fromarray(pixels).save(path, format="JPEG")
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+def write_one_pixel(path, pixels):
+    Image.new("RGB", (1, 1)).save(path, format="PNG")
+
+
+def write_cmyk(path, pixels):
+    Image.fromarray(pixels).convert("CMYK").save(path, format="JPEG")
+
+
+def write_16_bit_grey(path, pixels):
+    Image.fromarray(pixels[..., 0].astype(np.uint16) * 200).save(path, format="PNG")
+
+
+def write_16_bit_rgb(path, pixels):
+    path.write_bytes(png(20, 20, 16, 2, (b"\0" + b"\x12\x34" * 60) * 20))
+
+
+def write_transparent(path, pixels):
+    Image.fromarray(np.dstack([pixels, pixels[..., 0]])).save(path, format="PNG")
+
+
+def write_transparent_palette(path, pixels):
+    Image.fromarray(pixels).quantize(16).save(path, format="PNG", transparency=0)
+
+
+def write_wide(path, pixels):
+    Image.new("L", (20_000, 16)).save(path, format="PNG")
+
+
+def write_bomb(path, pixels):
+    path.write_bytes(png(20_000, 20_000, 8, 2, b""))
+
+
+def write_fits_plane(path, pixels):
+    fits.PrimaryHDU(np.zeros((32, 32), np.float32)).writeto(path)
+
+
+def write_fits_other_bands(path, pixels):
+    fits.PrimaryHDU(np.zeros((3, 32, 32), np.float32), fits.Header({"BANDS": "gri"})).writeto(path)
+
+
+@pytest.mark.parametrize(
+    ("write", "reason"),
+    [
+        (write_missing, "no such file"),
+        (write_text, "not a PNG, JPEG or FITS file"),
+        (write_empty, "not a PNG, JPEG or FITS file"),
+        (write_gif, "not a PNG, JPEG or FITS file"),
+        (write_truncated_png, "cannot be read"),
+        (write_truncated_jpeg, "cannot be read: image file is truncated"),
+        (write_one_pixel, r"1 x 1 pixels \(height x width\); each side must have 16 to 8192"),
+        (write_cmyk, "colour mode CMYK; save it as 8-bit RGB"),
+        (write_16_bit_grey, "16 bits a channel"),
+        (write_16_bit_rgb, "16 bits a channel"),
+        (write_transparent, "has transparent pixels"),
+        (write_transparent_palette, "has transparent pixels"),
+        (write_wide, "16 x 20000 pixels"),
+        (write_bomb, "more pixels than an image of 8192 x 8192"),
+        (write_fits_plane, r"holds an array \[32, 32\]"),
+        (write_fits_other_bands, "of bands 'gri'"),
+    ],
+)
+def test_bad_images_are_refused_by_name_and_reason(tmp_path, pixels, write, reason):
+    path = tmp_path / "galaxy.png"
+    write(path, pixels)
+    with pytest.raises(ImageError, match=f"galaxy.png: .*{reason}"):
+        read_image(path)
+
+
+def test_mask_is_read_exactly(tmp_path):
+    counts = np.arange(16 * 20, dtype=np.uint8).reshape(16, 20) % 16
+    Image.fromarray(counts).save(tmp_path / "mask.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png", (16, 20), n_volunteers=15), counts)
+
+
+@pytest.mark.parametrize(
+    ("mask", "suffix", "reason"),
+    [
+        (Image.new("L", (20, 17)), "PNG", r"the mask is 17 x 20 pixels \(height x width\), its image 16 x 20"),
+        (Image.new("L", (20, 16), 16), "PNG", "holds the count 16, but n_volunteers is 15"),
+        (Image.new("L", (20, 16), 3), "JPEG", "must be an 8-bit greyscale PNG of counts"),
+        (Image.new("RGB", (20, 16)), "PNG", "must be an 8-bit greyscale PNG of counts"),
+        (Image.new("P", (20, 16)), "PNG", "must be an 8-bit greyscale PNG of counts"),
+        (Image.new("1", (20, 16)), "PNG", "must be an 8-bit greyscale PNG of counts"),
+        (Image.new("I;16", (20, 16)), "PNG", "must be an 8-bit greyscale PNG of counts"),
+    ],
+)
+def test_bad_masks_are_refused(tmp_path, mask, suffix, reason):
+    mask.save(tmp_path / "mask.png", format=suffix)
+    with pytest.raises(ImageError, match=f"mask.png: .*{reason}"):
+        read_mask(tmp_path / "mask.png", (16, 20), n_volunteers=15)
+
+
+def test_missing_mask_file_is_refused(tmp_path):
+    with pytest.raises(ImageError, match=r"mask\.png: no such file"):
+        read_mask(tmp_path / "mask.png", (16, 20), n_volunteers=15)
+
+
+def test_marks_are_counted_a_volunteer_once(tmp_path):
+    square = [[2.5, 2.5], [7.5, 2.5], [7.5, 7.5], [2.5, 7.5]]
+    path = tmp_path / "marks.json"
+    path.write_text(json.dumps({"spiral_mask": [[square, square], [square], []]}))
+    counts = read_marks(path, (16, 20), n_volunteers=3)
+    assert counts.keys() == {"spiral_mask"}
+    assert counts["spiral_mask"].shape == (16, 20)
+    assert counts["spiral_mask"][5, 5] == 2
+    assert (counts["spiral_mask"] > 0).sum() == 25
+
+
+def test_blank_marks_are_an_empty_mask_not_a_missing_one(tmp_path):
+    (tmp_path / "marks.json").write_text(json.dumps({"bar_mask": [[]] * 15}))
+    counts = read_marks(tmp_path / "marks.json", (16, 20), n_volunteers=15)
+    assert counts.keys() == {"bar_mask"}
+    assert not counts["bar_mask"].any()
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{", "cannot be read"),
+        ("[]", "must be a JSON object of lists: spiral_mask, bar_mask or both"),
+        ('{"arms": []}', "must be a JSON object of lists: spiral_mask, bar_mask or both"),
+        ('{"bar_mask": 7}', "must be a JSON object of lists: spiral_mask, bar_mask or both"),
+        ('{"bar_mask": [[], []]}', "bar_mask has the marks of 2 volunteers, but n_volunteers is 3"),
+        ('{"bar_mask": [[[[1, "a"]]], [], []]}', "component 0 of volunteer 0"),
+    ],
+)
+def test_bad_marks_are_refused(tmp_path, text, reason):
+    (tmp_path / "marks.json").write_text(text)
+    with pytest.raises(ImageError, match=f"marks.json: .*{reason}"):
+        read_marks(tmp_path / "marks.json", (16, 20), n_volunteers=3)
+
+
+def test_resizing_to_the_same_size_changes_nothing(pixels):
+    np.testing.assert_array_equal(resize_image(pixels[:20], 20), pixels[:20])
+    counts = pixels[:20, :, 0]
+    np.testing.assert_array_equal(resize_counts(counts, 20), counts)
+
+
+def test_resizing_crops_to_the_central_square():
+    image = np.zeros((20, 40, 3), np.uint8)
+    image[:, 10:30] = 90
+    assert (resize_image(image, 10) == 90).mean() > 0.75
+    np.testing.assert_array_equal(resize_image(image, 20), image[:, 10:30])
+    np.testing.assert_array_equal(resize_counts(image[..., 0], 20), image[:, 10:30, 0])
+
+
+def test_an_odd_difference_of_sides_keeps_the_centre():
+    image = np.zeros((20, 21, 3), np.uint8)
+    image[:, 10] = 100  # the central column: its centre must fall between the two central columns of the result
+    row = resize_image(image, 20)[10, :, 0]
+    np.testing.assert_array_equal(row, row[::-1])
+    assert row[9] == row[10] == 50
+
+
+def test_images_and_masks_are_resized_on_one_grid():
+    rng = np.random.default_rng(1)
+    counts = rng.integers(0, 16, (64, 81)).astype(np.uint8)
+    image = np.repeat(counts[..., None] * 16, 3, axis=2)
+    difference = resize_image(image, 30)[..., 0] / 16 - resize_counts(counts, 30)
+    assert np.abs(difference).max() < 0.6
+
+
+def test_resized_counts_are_rounded_to_the_nearest():
+    counts = np.zeros((16, 16), np.uint8)
+    counts[:, :8] = 15
+    resized = resize_counts(counts, 32)
+    np.testing.assert_array_equal(resized[0, 13:19], [15, 15, 11, 4, 0, 0])

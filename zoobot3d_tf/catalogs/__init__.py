@@ -1,0 +1,1 @@
+"""Survey files in, one checked training catalogue out."""

@@ -1,0 +1,1 @@
+"""Shards in, augmented batches for Keras out."""

@@ -1,0 +1,87 @@
+"""Shards -> batches of (images, targets, weights), as the model takes them.
+
+    images    float32 (B, H, W, 3), 0..255
+    targets   {"votes": (B, answers), "spiral_mask": (B, H, W, 1), "bar_mask": (B, H, W, 1)}; masks are fractions 0..1
+    weights   {"votes": (B,), "spiral_mask": (B,), "bar_mask": (B,)}: 1 where the galaxy has the label, else 0
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tensorflow as tf
+
+from zoobot3d_tf.data.framing import Framing, central_affine, random_affine, warp
+from zoobot3d_tf.models.config import MASKS, TASKS
+from zoobot3d_tf.shards import record
+
+SHUFFLE_BUFFER = 2048  # encoded galaxies, some 30 kB each
+FILES_AT_ONCE = 4
+
+
+def training_batches(
+    paths: Sequence[str | Path],
+    n_answers: int,
+    framing: Framing,
+    batch_size: int,
+    tasks: Sequence[str] = TASKS,
+    seed: int = 0,
+) -> tf.data.Dataset:
+    """Shuffled, randomly augmented batches; another order and other augmentations in each epoch, all from the seed."""
+    files = tf.data.Dataset.from_tensor_slices([str(path) for path in paths]).shuffle(len(paths), seed)
+    records = files.interleave(tf.data.TFRecordDataset, cycle_length=FILES_AT_ONCE, num_parallel_calls=tf.data.AUTOTUNE)
+    batches = records.shuffle(SHUFFLE_BUFFER, seed).batch(batch_size)
+    seeds = tf.data.Dataset.random(seed, rerandomize_each_iteration=True)
+    return _finish(tf.data.Dataset.zip(batches, seeds), n_answers, framing, tasks, augment=True)
+
+
+def evaluation_batches(
+    paths: Sequence[str | Path],
+    n_answers: int,
+    framing: Framing,
+    batch_size: int,
+    tasks: Sequence[str] = TASKS,
+) -> tf.data.Dataset:
+    """Batches in the order of the shards, centrally cropped."""
+    batches = tf.data.TFRecordDataset([str(path) for path in paths]).batch(batch_size)
+    seeds = tf.data.Dataset.from_tensors(np.int64(0)).repeat()  # taken by the common road, of no effect
+    return _finish(tf.data.Dataset.zip(batches, seeds), n_answers, framing, tasks, augment=False)
+
+
+def _finish(batches, n_answers: int, framing: Framing, tasks: Sequence[str], augment: bool) -> tf.data.Dataset:
+    masks = [name for name in MASKS if name in tasks]
+    height = width = framing.final_size
+
+    def to_arrays(encoded, encoded_masks, n_volunteers, seed):
+        rng = np.random.default_rng(int(seed))
+        images = np.empty((len(encoded), height, width, 3), np.float32)
+        fractions = np.zeros((len(encoded), height, width, len(masks)), np.float32)
+        for i, jpeg in enumerate(encoded):
+            affine = random_affine(framing, rng) if augment else central_affine(framing)
+            images[i] = warp(_decode(jpeg, cv2.IMREAD_COLOR_RGB), affine, framing.final_size)
+            for channel, png in enumerate(encoded_masks[i]):
+                if png:
+                    counts = _decode(png, cv2.IMREAD_GRAYSCALE).astype(np.float32)
+                    fractions[i, ..., channel] = warp(counts / n_volunteers[i], affine, framing.final_size)
+        return images, fractions
+
+    def to_batch(serialised, seed):
+        fields = record.parse(serialised, n_answers)
+        encoded_masks = tf.stack([fields[name] for name in masks], axis=1) if masks else fields["image"][:, None][:, :0]
+        images, fractions = tf.numpy_function(
+            to_arrays, [fields["image"], encoded_masks, fields["n_volunteers"], seed], [tf.float32, tf.float32]
+        )
+        images = tf.ensure_shape(images, (None, height, width, 3))
+        fractions = tf.ensure_shape(fractions, (None, height, width, len(masks)))
+        targets = {name: fractions[..., i : i + 1] for i, name in enumerate(masks)}
+        if "votes" in tasks:
+            targets["votes"] = fields["votes"]
+        weights = {name: tf.cast(fields[f"has_{name}"], tf.float32) for name in targets}
+        return images, targets, weights
+
+    return batches.map(to_batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def _decode(encoded: bytes, mode: int) -> np.ndarray:
+    return cv2.imdecode(np.frombuffer(encoded, np.uint8), mode)

@@ -1,0 +1,19 @@
+"""Files that are whole or absent, whenever the power fails."""
+
+import os
+from pathlib import Path
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Writes a file under a temporary name beside it, then renames: a reader never meets half of it."""
+    partial = partial_path(path)
+    with partial.open("wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def partial_path(path: Path) -> Path:
+    """Where to write before renaming to `path`: hidden, beside it, with the same suffixes."""
+    return path.with_name(f".partial-{path.name}")

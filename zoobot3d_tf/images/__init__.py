@@ -1,0 +1,1 @@
+"""Pixels and volunteers' paths into arrays: image files, colour composition, masks."""

@@ -1,0 +1,197 @@
+"""Masks from the outlines volunteers drew: how many of them enclosed each pixel (Galaxy Zoo: 3D, Masters et al. 2021).
+
+A path is a list of [x, y] vertices in pixels: x to the right, y down, whole numbers on pixel centres.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+Component = Sequence[Sequence[float]]
+Marks = Sequence[Sequence[Component]]
+"""[volunteer][component][vertex] -> [x, y]; a volunteer who drew nothing is an empty list."""
+
+MAX_VOLUNTEERS = np.iinfo(np.uint8).max
+
+
+def counts_from_marks(
+    marks: Marks, shape: tuple[int, int] = (525, 525), drop_self_crossing: bool = False
+) -> np.ndarray:
+    """Count the volunteers who enclosed each pixel; overlapping paths of one volunteer count once.
+
+    Pixels are enclosed by the even-odd rule, tested at their centre. Points exactly on an edge go the way they do in
+    `matplotlib.path`, with which the published Galaxy Zoo: 3D masks were made.
+
+    Args:
+        marks: [volunteer][component][vertex] -> [x, y], in pixels of the mask. Paths may leave the frame.
+        shape: height and width of the mask.
+        drop_self_crossing: leave out components whose open path crosses or touches itself, as the published masks do.
+
+    Returns:
+        Counts, uint8 (H, W), row 0 at the top.
+
+    Raises:
+        ValueError: there are more than 255 volunteers, or a component is not a list of finite [x, y].
+    """
+    if len(marks) > MAX_VOLUNTEERS:
+        raise ValueError(f"a mask holds at most {MAX_VOLUNTEERS} volunteers; received marks of {len(marks)}")
+    counts = np.zeros(shape, dtype=np.uint8)
+    for volunteer, components in enumerate(marks):
+        paths = [_checked_path(path, volunteer, k) for k, path in enumerate(components)]
+        if drop_self_crossing:
+            paths = [path for path in paths if not crosses_itself(path)]
+        regions = [region for path in paths if (region := _enclosed(path, shape)) is not None]
+        if len(regions) == 1:
+            window, inside = regions[0]
+            counts[window] += inside
+        elif regions:
+            union = np.zeros(shape, dtype=np.uint8)
+            for window, inside in regions:
+                union[window] |= inside
+            counts += union
+    return counts
+
+
+def crosses_itself(path: np.ndarray) -> bool:
+    """Tell whether an open path crosses, touches or retraces itself (the contrary of OGC "simple").
+
+    The edge from the last vertex back to the first is not part of the path. A path that ends where it began is a ring,
+    and may touch itself there. Vertices repeated in succession count once.
+
+    Args:
+        path: vertices, shape (n, 2).
+    """
+    path = np.asarray(path, dtype=float).reshape(-1, 2)
+    moved = np.ones(len(path), dtype=bool)
+    moved[1:] = (path[1:] != path[:-1]).any(axis=1)
+    path = path[moved]
+    if len(path) < 3:
+        return False
+    start, step = path[:-1], np.diff(path, axis=0)
+    is_ring = bool((path[0] == path[-1]).all())
+    following = np.roll(step, -1, axis=0) if is_ring else step[1:]
+    leading = step if is_ring else step[:-1]
+    if ((_cross(leading, following) == 0) & ((leading * following).sum(axis=1) < 0)).any():
+        return True
+    i, j = _pairs_with_overlapping_boxes(path)
+    apart = j > i + 1
+    if is_ring:
+        apart &= ~((i == 0) & (j == len(step) - 1))
+    i, j = i[apart], j[apart]
+    side_of_j = _cross(step[i], start[j] - start[i]), _cross(step[i], path[j + 1] - start[i])
+    side_of_i = _cross(step[j], start[i] - start[j]), _cross(step[j], path[i + 1] - start[j])
+    # On one line, boxes that overlap are segments that overlap, so touching needs no case of its own.
+    straddles = (np.sign(side_of_j[0]) * np.sign(side_of_j[1]) <= 0) & (
+        np.sign(side_of_i[0]) * np.sign(side_of_i[1]) <= 0
+    )
+    return bool(straddles.any())
+
+
+def align_counts(counts: np.ndarray, pixscale_in: float, pixscale_out: float, size_out: int) -> np.ndarray:
+    """Resample a mask of counts to another pixel scale and size about the same centre, with antialiasing.
+
+    Args:
+        counts: volunteers per pixel, uint8 (H, W).
+        pixscale_in: scale of `counts`, arcsec per pixel.
+        pixscale_out: scale wanted, arcsec per pixel.
+        size_out: height and width wanted, in pixels. Beyond the frame of `counts` nobody drew: zero.
+
+    Returns:
+        uint8 (size_out, size_out).
+
+    Raises:
+        ValueError: a scale or the size is not positive, or `counts` is not two-dimensional.
+    """
+    counts = np.asarray(counts)
+    if counts.ndim != 2:
+        raise ValueError(f"counts must be of shape (H, W); received shape {counts.shape}")
+    if not (pixscale_in > 0 and pixscale_out > 0 and size_out > 0):
+        raise ValueError(
+            "pixel scales and size must be positive; "
+            f"received pixscale_in {pixscale_in}, pixscale_out {pixscale_out}, size_out {size_out}"
+        )
+    step = pixscale_out / pixscale_in
+    # Only the pixels that the mask can reach are resampled: a mask far smaller than the cutout would otherwise have to
+    # be padded to the cutout's size at its own, finer scale. The bicubic kernel reaches two pixels.
+    margin = (size_out - min(size_out, int(np.ceil(max(counts.shape) / step)) + 4)) // 2
+    size = size_out - 2 * margin
+    half = size * step / 2
+    pad = int(np.ceil(max(0.0, half - min(counts.shape) / 2)))
+    padded = Image.fromarray(np.pad(counts, pad).astype(np.float32))
+    x, y = padded.width / 2, padded.height / 2
+    resized = padded.resize((size, size), Image.Resampling.BICUBIC, box=(x - half, y - half, x + half, y + half))
+    # Bicubic kernels overshoot: no pixel may hold a count below zero or above the largest there was.
+    aligned = np.clip(np.rint(np.asarray(resized)), 0, counts.max(initial=0)).astype(np.uint8)
+    return np.pad(aligned, margin)
+
+
+def _checked_path(path: Component, volunteer: int, component: int) -> np.ndarray:
+    """Vertices as float (n, 2)."""
+    try:
+        vertices = np.array(path, dtype=float) if len(path) else np.empty((0, 2))
+    except (TypeError, ValueError):
+        vertices = np.empty(0)
+    if vertices.ndim != 2 or vertices.shape[1] != 2 or not np.isfinite(vertices).all():
+        raise ValueError(
+            f"component {component} of volunteer {volunteer} must be a list of finite [x, y]; received {str(path)[:80]}"
+        )
+    return vertices
+
+
+def _enclosed(path: np.ndarray, shape: tuple[int, int]) -> tuple[tuple[slice, slice], np.ndarray] | None:
+    """Pixels inside a closed path by the even-odd rule: a window of the frame and 0 or 1 for each of its pixels.
+
+    In its row, a pixel at tx is inside if an odd number of edges lies to its right. Whether an edge does is decided by
+    the expression of `matplotlib.path`, whose roundings decide ties; it is monotonic in tx, so that each edge
+    has one threshold: the number of columns, from the left, that lie before it.
+    """
+    height, width = shape
+    if len(path) < 2:
+        return None
+    columns = slice(max(0, int(np.floor(path[:, 0].min()))), width)
+    x0, y0 = path.T
+    x1, y1 = np.roll(path, -1, axis=0).T
+    first = np.clip(np.floor(np.minimum(y0, y1)) + 1, 0, height).astype(int)
+    last = np.clip(np.floor(np.maximum(y0, y1)), -1, height - 1).astype(int)
+    spans = np.maximum(last - first + 1, 0)
+    n_crossings = int(spans.sum())
+    if n_crossings == 0 or columns.start >= width:
+        return None
+    edge = np.repeat(np.arange(len(path)), spans)
+    row = np.arange(n_crossings) - np.repeat(np.cumsum(spans) - spans, spans) + first[edge]
+    x1, y1, dx, dy = x1[edge], y1[edge], (x0 - x1)[edge], (y0 - y1)[edge]
+    side = (y1 - row) * dx
+    upwards = y1 >= row
+
+    def lies_before_edge(column: np.ndarray) -> np.ndarray:
+        return (side >= (x1 - column) * dy) == upwards
+
+    threshold = np.clip(np.floor(x1 - side / dy) + 1, 0, width)
+    # The estimate is off by one where the crossing falls on a pixel centre, up to rounding.
+    threshold += lies_before_edge(threshold)
+    threshold -= ~lies_before_edge(threshold - 1)
+    threshold = np.clip(threshold, columns.start, width).astype(int) - columns.start
+    top, bottom = int(row.min()), int(row.max()) + 1
+    right = int(threshold.max())
+    if right == 0:
+        return None
+    toggles = np.bincount((row - top) * (right + 1) + threshold, minlength=(bottom - top) * (right + 1))
+    # A closed path crosses each row an even number of times: edges on the left are as odd as edges on the right.
+    inside = np.cumsum(toggles.reshape(-1, right + 1)[:, :right], axis=1, dtype=np.uint8) & 1
+    return (slice(top, bottom), slice(columns.start, columns.start + right)), inside
+
+
+def _pairs_with_overlapping_boxes(path: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs i < j of a path's segments whose bounding boxes overlap or touch."""
+    low, high = np.minimum(path[:-1], path[1:]), np.maximum(path[:-1], path[1:])
+    overlap = np.triu(np.ones((len(low), len(low)), dtype=bool), k=1)
+    for axis in (0, 1):
+        overlap &= low[:, None, axis] <= high[None, :, axis]
+        overlap &= low[None, :, axis] <= high[:, None, axis]
+    i, j = np.nonzero(overlap)
+    return i, j
+
+
+def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]

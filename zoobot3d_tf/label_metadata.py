@@ -1,0 +1,246 @@
+"""What each Galaxy Zoo survey asked its volunteers: questions, answers, and which answer leads to which question.
+
+Facts only; `zoobot3d_tf.schemas.get_schema(name)` turns them into a `Schema`. `..._pairs` lists the answers of each
+question in the order of the published tables, `..._dependencies` the answer (or answers) after which a question is
+asked, None where it is always asked. The tables are those of galaxy-datasets, and of Zoobot v0.0.2 for `decals`,
+`decals_partial`, `gz2` and `gz2_partial`, with two additions. Merging is asked of every galaxy that is smooth or
+featured, which the originals could not express and left as always asked. Hubble and CANDELS without a suffix,
+published without any dependencies, have those of their suffixed twins.
+"""
+
+Pairs = dict[str, list[str]]
+Dependencies = dict[str, str | tuple[str, ...] | None]
+
+SMOOTH_OR_FEATURED = ("smooth-or-featured_smooth", "smooth-or-featured_featured-or-disk")
+SMOOTH_OR_FEATURES = ("smooth-or-featured_smooth", "smooth-or-featured_features")  # Hubble and CANDELS say 'features'
+
+# DECaLS and the surveys that took over its tree: Cosmic Dawn, Euclid, JWST
+
+disk_pairs: Pairs = {
+    "disk-edge-on": ["_yes", "_no"],
+    "has-spiral-arms": ["_yes", "_no"],
+    "bar": ["_strong", "_weak", "_no"],
+    "bulge-size": ["_dominant", "_large", "_moderate", "_small", "_none"],
+    "how-rounded": ["_round", "_in-between", "_cigar-shaped"],
+    "edge-on-bulge": ["_boxy", "_none", "_rounded"],
+    "spiral-winding": ["_tight", "_medium", "_loose"],
+    "spiral-arm-count": ["_1", "_2", "_3", "_4", "_more-than-4", "_cant-tell"],
+}
+merging_pairs: Pairs = {"merging": ["_none", "_minor-disturbance", "_major-disturbance", "_merger"]}
+
+decals_pairs: Pairs = {
+    "smooth-or-featured": ["_smooth", "_featured-or-disk", "_artifact"],
+    **disk_pairs,
+    **merging_pairs,
+}
+decals_dependencies: Dependencies = {
+    "smooth-or-featured": None,
+    "disk-edge-on": "smooth-or-featured_featured-or-disk",
+    "has-spiral-arms": "disk-edge-on_no",
+    "bar": "disk-edge-on_no",
+    "bulge-size": "disk-edge-on_no",
+    "how-rounded": "smooth-or-featured_smooth",
+    "edge-on-bulge": "disk-edge-on_yes",
+    "spiral-winding": "has-spiral-arms_yes",
+    "spiral-arm-count": "has-spiral-arms_yes",
+    "merging": SMOOTH_OR_FEATURED,
+}
+
+# Data releases 1 and 2 offered other answers to the same questions.
+decals_dr12_pairs: Pairs = {
+    **decals_pairs,
+    "bar": ["_yes", "_no"],
+    "bulge-size": ["_dominant", "_obvious", "_none"],
+    "how-rounded": ["_completely", "_in-between", "_cigar-shaped"],
+    "spiral-arm-count": ["_1", "_2", "_3", "_4", "_more-than-4"],
+    "merging": ["_neither", "_tidal-debris", "_both", "_merger"],
+}
+
+decals_partial_pairs: Pairs = {
+    "smooth-or-featured": ["_smooth", "_featured-or-disk"],
+    "has-spiral-arms": decals_pairs["has-spiral-arms"],
+    "bar": decals_pairs["bar"],
+    "bulge-size": decals_pairs["bulge-size"],
+}
+decals_partial_dependencies: Dependencies = {
+    "smooth-or-featured": None,
+    "has-spiral-arms": "smooth-or-featured_featured-or-disk",
+    "bar": "smooth-or-featured_featured-or-disk",
+    "bulge-size": "smooth-or-featured_featured-or-disk",
+}
+
+cosmic_dawn_pairs: Pairs = {
+    "smooth-or-featured": ["_smooth", "_featured-or-disk", "_problem"],
+    **disk_pairs,
+    **merging_pairs,
+    "clumps": ["_yes", "_no"],
+    "problem": ["_star", "_artifact", "_zoom"],
+    "artifact": ["_satellite", "_scattered", "_diffraction", "_ray", "_saturation", "_other"],
+}
+cosmic_dawn_dependencies: Dependencies = {
+    **decals_dependencies,
+    "clumps": "disk-edge-on_no",
+    "problem": "smooth-or-featured_problem",
+    "artifact": "problem_artifact",
+}
+
+euclid_pairs: Pairs = {**cosmic_dawn_pairs, "artifact": [*cosmic_dawn_pairs["artifact"], "_ghost"]}
+
+jwst_pairs: Pairs = {
+    "smooth-or-featured": ["_smooth", "_featured-or-disk", "_star-artifact-zoom"],
+    **disk_pairs,
+    "clumps": ["_yes", "_no"],
+    **merging_pairs,
+    "problem": ["_star", "_artifact", "_bad-zoom"],
+}
+jwst_dependencies: Dependencies = {
+    **decals_dependencies,
+    "clumps": None,
+    "problem": "smooth-or-featured_star-artifact-zoom",
+}
+
+jwst_cosmos_pairs: Pairs = {question: jwst_pairs[question] for question in jwst_pairs if question != "how-rounded"}
+
+# Galaxy Zoo 2, whose tree UKIDSS took over
+
+gz2_artifact_pairs: Pairs = {
+    "smooth-or-featured": ["_smooth", "_featured-or-disk", "_artifact"],
+    "disk-edge-on": ["_yes", "_no"],
+    "has-spiral-arms": ["_yes", "_no"],
+    "bar": ["_yes", "_no"],
+    "bulge-size": ["_dominant", "_obvious", "_just-noticeable", "_no"],
+    "something-odd": ["_yes", "_no"],
+    "how-rounded": ["_round", "_in-between", "_cigar"],
+    "bulge-shape": ["_round", "_boxy", "_no-bulge"],
+    "spiral-winding": ["_tight", "_medium", "_loose"],
+    "spiral-arm-count": ["_1", "_2", "_3", "_4", "_more-than-4", "_cant-tell"],
+}
+gz2_artifact_dependencies: Dependencies = {
+    "smooth-or-featured": None,
+    "disk-edge-on": "smooth-or-featured_featured-or-disk",
+    "has-spiral-arms": "smooth-or-featured_featured-or-disk",
+    "bar": "smooth-or-featured_featured-or-disk",
+    "bulge-size": "smooth-or-featured_featured-or-disk",
+    "something-odd": None,
+    "how-rounded": "smooth-or-featured_smooth",
+    "bulge-shape": "disk-edge-on_yes",
+    "spiral-winding": "has-spiral-arms_yes",
+    "spiral-arm-count": "has-spiral-arms_yes",
+}
+
+# Zoobot v0.0.2 had no artifact, another name for the arm count, and spirals, bars and bulges only in face-on disks.
+gz2_pairs: Pairs = {
+    **{question: gz2_artifact_pairs[question] for question in gz2_artifact_pairs if question != "spiral-arm-count"},
+    "smooth-or-featured": ["_smooth", "_featured-or-disk"],
+    "spiral-count": gz2_artifact_pairs["spiral-arm-count"],
+}
+gz2_dependencies: Dependencies = {
+    **gz2_artifact_dependencies,
+    "has-spiral-arms": "disk-edge-on_no",
+    "bar": "disk-edge-on_no",
+    "bulge-size": "disk-edge-on_no",
+    "spiral-count": "has-spiral-arms_yes",
+}
+
+gz2_partial_pairs: Pairs = {"smooth-or-featured": gz2_pairs["smooth-or-featured"]}
+gz2_partial_dependencies: Dependencies = {"smooth-or-featured": None}
+
+# Hubble and CANDELS
+
+hubble_pairs: Pairs = {
+    "smooth-or-featured": ["_smooth", "_features", "_artifact"],
+    "how-rounded": ["_completely", "_in-between", "_cigar-shaped"],
+    "clumpy-appearance": ["_yes", "_no"],
+    "disk-edge-on": ["_yes", "_no"],
+    "bulge-shape": ["_rounded", "_boxy", "_none"],
+    "bar": ["_yes", "_no"],
+    "has-spiral-arms": ["_yes", "_no"],
+    "spiral-winding": ["_tight", "_medium", "_loose"],
+    "spiral-arm-count": ["_1", "_2", "_3", "_4", "_5-plus", "_cant-tell"],
+    "bulge-size": ["_none", "_just-noticeable", "_obvious", "_dominant"],
+    "galaxy-symmetrical": ["_yes", "_no"],
+    "clumps-embedded-larger-object": ["_yes", "_no"],
+}
+# The published tables put winding and arm count after 'not edge-on', not after 'has spiral arms'.
+hubble_dependencies: Dependencies = {
+    "smooth-or-featured": None,
+    "how-rounded": "smooth-or-featured_smooth",
+    "clumpy-appearance": "smooth-or-featured_features",
+    "disk-edge-on": "clumpy-appearance_no",
+    "bulge-shape": "disk-edge-on_yes",
+    "bar": "disk-edge-on_no",
+    "has-spiral-arms": "disk-edge-on_no",
+    "spiral-winding": "disk-edge-on_no",
+    "spiral-arm-count": "disk-edge-on_no",
+    "bulge-size": "disk-edge-on_no",
+    "galaxy-symmetrical": "clumpy-appearance_yes",
+    "clumps-embedded-larger-object": "clumpy-appearance_yes",
+}
+
+clumpy_questions = ("clumpy-appearance", "galaxy-symmetrical", "clumps-embedded-larger-object")
+hubble_v2_pairs: Pairs = {question: hubble_pairs[question] for question in hubble_pairs if question not in clumpy_questions}
+hubble_v2_dependencies: Dependencies = {**hubble_dependencies, "disk-edge-on": "smooth-or-featured_features"}
+
+candels_pairs: Pairs = {
+    "smooth-or-featured": ["_smooth", "_features", "_artifact"],
+    "how-rounded": ["_completely", "_in-between", "_cigar-shaped"],
+    "clumpy-appearance": ["_yes", "_no"],
+    "disk-edge-on": ["_yes", "_no"],
+    "edge-on-bulge": ["_yes", "_no"],
+    "bar": ["_yes", "_no"],
+    "has-spiral-arms": ["_yes", "_no"],
+    "spiral-winding": ["_tight", "_medium", "_loose"],
+    "spiral-arm-count": ["_1", "_2", "_3", "_4", "_5-plus", "_cant-tell"],
+    "bulge-size": ["_none", "_obvious", "_dominant"],
+    "merging": ["_merger", "_tidal-debris", "_both", "_neither"],
+}
+candels_dependencies: Dependencies = {
+    **hubble_dependencies,
+    "edge-on-bulge": "disk-edge-on_yes",
+    "merging": SMOOTH_OR_FEATURES,
+}
+
+# Rings
+
+rings_pairs: Pairs = {"ring": ["_yes", "_no"]}
+rings_dependencies: Dependencies = {"ring": None}
+
+# Each tree by name: its questions, what they depend on, and the suffix ("ortho" in the name) which keeps the votes of
+# different campaigns apart. Dependencies of questions that the tree lacks do not count.
+trees: dict[str, tuple[Pairs, Dependencies, str]] = {
+    "decals": (decals_pairs, decals_dependencies, ""),
+    "decals_partial": (decals_partial_pairs, decals_partial_dependencies, ""),
+    "decals_dr12_ortho": (decals_dr12_pairs, decals_dependencies, "-dr12"),
+    "decals_dr5_ortho": (decals_pairs, decals_dependencies, "-dr5"),
+    "decals_dr8_ortho": (decals_pairs, decals_dependencies, "-dr8"),
+    "desi": (decals_pairs, decals_dependencies, ""),
+    "gz2": (gz2_pairs, gz2_dependencies, ""),
+    "gz2_partial": (gz2_partial_pairs, gz2_partial_dependencies, ""),
+    "gz2_ortho": (gz2_artifact_pairs, gz2_artifact_dependencies, "-gz2"),
+    "ukidss_ortho": (gz2_artifact_pairs, gz2_artifact_dependencies, "-ukidss"),
+    "rings": (rings_pairs, rings_dependencies, ""),
+    "hubble": (hubble_pairs, hubble_dependencies, ""),
+    "hubble_ortho": (hubble_pairs, hubble_dependencies, "-hubble"),
+    "hubble_v2": (hubble_v2_pairs, hubble_v2_dependencies, ""),
+    "hubble_v2_ortho": (hubble_v2_pairs, hubble_v2_dependencies, "-hubble"),
+    "candels": (candels_pairs, candels_dependencies, ""),
+    "candels_ortho": (candels_pairs, candels_dependencies, "-candels"),
+    "cosmic_dawn": (cosmic_dawn_pairs, cosmic_dawn_dependencies, ""),
+    "cosmic_dawn_ortho": (cosmic_dawn_pairs, cosmic_dawn_dependencies, "-cd"),
+    "euclid": (euclid_pairs, cosmic_dawn_dependencies, ""),
+    "euclid_ortho": (euclid_pairs, cosmic_dawn_dependencies, "-euclid"),
+    "jwst_ortho": (jwst_pairs, jwst_dependencies, "-jwst"),
+    "jwst_cosmos_ortho": (jwst_cosmos_pairs, jwst_dependencies, "-jwst"),
+}
+
+# Trees that join others, in this order.
+_decals_campaigns = ("decals_dr12_ortho", "decals_dr5_ortho", "decals_dr8_ortho")
+_public_v1 = (*_decals_campaigns, "gz2_ortho", "candels_ortho", "hubble_ortho")
+_public_v2 = (*_decals_campaigns, "gz2_ortho", "candels_ortho", "hubble_v2_ortho")
+joined_trees: dict[str, tuple[str, ...]] = {
+    "decals_all_campaigns_ortho": _decals_campaigns,
+    "gz_evo_v1": (*_public_v1, "cosmic_dawn_ortho"),
+    "gz_evo_v1_public": _public_v1,
+    "gz_evo_v2": (*_public_v2, "cosmic_dawn_ortho", "euclid_ortho"),
+    "gz_evo_v2_public": _public_v2,
+}

@@ -1,0 +1,574 @@
+"""The decision tree asked of volunteers: its questions, their answers, and which answer leads to which question.
+
+    schema = get_schema("decals_dr5_ortho")        # a published tree; schema_names() lists them
+    schema = Schema.from_file("my_survey.yaml")    # a tree of your own
+    print(tree_text(schema))
+    schema.label_cols                              # one vote column an answer: 'smooth-or-featured-dr5_smooth', ...
+
+Imports nothing heavy: numpy and PyYAML are loaded only when first needed, so that the command line stays instant.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoobot3d_tf import label_metadata
+
+if TYPE_CHECKING:
+    import numpy as np
+    import yaml
+    from numpy.typing import ArrayLike
+
+_FILE_SUFFIXES = (".yaml", ".yml", ".json")
+
+
+def schema_names() -> list[str]:
+    """Names of all published trees, as `get_schema` takes them."""
+    return [*label_metadata.trees, *label_metadata.joined_trees]
+
+
+def get_schema(name: str) -> Schema:
+    """A published Galaxy Zoo tree.
+
+    Args:
+        name: one of `schema_names()`, such as 'decals_dr5_ortho' or 'gz_evo_v2'.
+
+    Raises:
+        ValueError: no tree has this name; the message gives the names close to it.
+    """
+    if name not in schema_names():
+        raise ValueError(
+            f"there is no schema '{name}'{_did_you_mean(name, schema_names())}; give one of schema_names(), "
+            f"or the path of a tree of your own ({', '.join(_FILE_SUFFIXES)})"
+        )
+    pairs: dict[str, list[str]] = {}
+    dependencies: dict[str, tuple[str, ...]] = {}
+    for part in label_metadata.joined_trees.get(name, (name,)):
+        part_pairs, part_dependencies, suffix = label_metadata.trees[part]
+        suffixed = {q + answer: q + suffix + answer for q, answers in part_pairs.items() for answer in answers}
+        for question, answers in part_pairs.items():
+            pairs[question + suffix] = answers
+            dependencies[question + suffix] = tuple(suffixed[p] for p in _parent_texts(part_dependencies[question]))
+    return Schema(pairs, dependencies, name)
+
+
+def load_schema(name_or_path: str | Path) -> Schema:
+    """The tree named at a command line: a published name, or the path of a .yaml, .yml or .json file.
+
+    Raises:
+        ValueError: the name is unknown, or the file does not describe a tree.
+        OSError: the file cannot be read.
+    """
+    if Path(name_or_path).suffix.lower() in _FILE_SUFFIXES:
+        return Schema.from_file(name_or_path)
+    return get_schema(str(name_or_path))
+
+
+def vote_fractions(votes: ArrayLike, schema: Schema) -> np.ndarray:
+    """Share of each question's volunteers who chose each answer.
+
+    Args:
+        votes: counts, shape (galaxies, answers), in the order of `schema.label_cols`; NaN counts as not asked.
+        schema: the decision tree.
+
+    Returns:
+        Fractions in 0..1, same shape; NaN where nobody was asked the question.
+
+    Raises:
+        ValueError: a count is negative, or there is not one column an answer.
+    """
+    import numpy as np
+
+    votes = np.asarray(votes, dtype=float)
+    volunteers = schema.repeat_by_question(schema.sum_by_question(votes))
+    if (votes < 0).any():
+        galaxy, answer = np.argwhere(votes < 0)[0]
+        column = schema.label_cols[answer]
+        raise ValueError(f"votes must be >= 0; row {galaxy} has {votes[galaxy, answer]:g} for '{column}'")
+    return np.divide(votes, volunteers, out=np.full_like(votes, np.nan), where=volunteers > 0)
+
+
+def tree_text(schema: Schema) -> str:
+    """The tree drawn with lines: each question beneath the answer it follows, leaf questions on one line.
+
+    A question that follows several answers is drawn once, beneath the question they belong to, and names them.
+    """
+    title = f"{schema.name or 'schema'} ({len(schema.questions)} questions, {len(schema.answers)} answers)"
+    lines = [title]
+    for question in schema.questions:
+        if not question.asked_after:
+            label, branches = _question_branch(schema, question)
+            lines += [label, *_branch_lines(branches)]
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer of a question.
+
+    Attributes:
+        text: its column, 'bar_strong'.
+        question: the text of its question, 'bar'.
+        index: its place in `Schema.label_cols`.
+    """
+
+    text: str
+    question: str
+    index: int
+
+    @property
+    def label(self) -> str:
+        """The answer alone, 'strong'."""
+        return self.text[len(self.question) + 1 :]
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question of the tree.
+
+    Attributes:
+        text: 'bar'.
+        answers: at least two, side by side in `Schema.label_cols`.
+        asked_after: it is asked of those who gave any of these answers, all of one earlier question; always if empty.
+    """
+
+    text: str
+    answers: tuple[Answer, ...]
+    asked_after: tuple[Answer, ...]
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class Schema:
+    """A decision tree; immutable, and equal to any other of the same questions, answers and dependencies.
+
+    Attributes:
+        questions: in the order of their columns.
+        name: what to call it; plays no part in equality.
+    """
+
+    questions: tuple[Question, ...]
+    name: str = field(compare=False)
+
+    def __init__(
+        self,
+        question_answer_pairs: Mapping[str, Sequence[str]],
+        dependencies: Mapping[str, str | Sequence[str] | None],
+        name: str = "",
+    ):
+        """Check and build a tree from the two tables that Zoobot uses.
+
+        Args:
+            question_answer_pairs: the answers of each question, {'bar': ['_strong', '_weak', '_no'], ...}. A question
+                stands below those that lead to it.
+            dependencies: the column of the answer after which each question is asked, {'bar': 'disk-edge-on_no', ...};
+                a tuple of several answers of one question; or None where it is always asked. Entries of questions
+                that the tree lacks do not count, and a tree of one question needs none.
+            name: what to call it.
+
+        Raises:
+            ValueError: the tables do not describe a tree.
+        """
+        object.__setattr__(self, "questions", _build_questions(question_answer_pairs, dependencies))
+        object.__setattr__(self, "name", name)
+
+    def __repr__(self) -> str:
+        return f"<Schema '{self.name}': {len(self.questions)} questions, {len(self.answers)} answers>"
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> Schema:
+        """Read a tree from a small YAML or JSON file.
+
+            name: my-survey                                  # by default the name of the file
+            questions:
+              smooth-or-featured:
+                answers: [smooth, featured, artifact]
+              bar:
+                answers: [yes, no]
+                asked_after: smooth-or-featured_featured     # or a list; by default always asked
+
+        Raises:
+            ValueError: the file does not describe a tree; the message begins with `path:line`.
+            OSError: the file cannot be read.
+        """
+        path = Path(path)
+        name, pairs, dependencies, lines = _read_tree(path)
+        try:
+            return cls(pairs, dependencies, name)
+        except _TreeError as error:
+            place = error.place
+            while place not in lines:  # a single parent has no line of its own as an item of a list
+                place = place[:-1]
+            raise ValueError(f"{path}:{lines[place]}: {error}") from None
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Schema:
+        """The tree that `to_dict` stored.
+
+        Raises:
+            ValueError: it is not such a dictionary, or does not describe a tree.
+        """
+        try:
+            pairs = {q["question"]: ["_" + label for label in q["answers"]] for q in stored["questions"]}
+            dependencies = {q["question"]: q["asked_after"] for q in stored["questions"]}
+            name, n_questions = stored["name"], len(stored["questions"])
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"a stored schema must look like Schema.to_dict(); received {stored!r:.80}") from error
+        if len(pairs) != n_questions:
+            raise ValueError(f"the stored schema '{name}' lists a question twice")
+        return cls(pairs, dependencies, name)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The whole tree as plain lists and texts, fit for JSON; the order of questions survives sorted keys."""
+        return {
+            "name": self.name,
+            "questions": [
+                {
+                    "question": question.text,
+                    "answers": [answer.label for answer in question.answers],
+                    "asked_after": [answer.text for answer in question.asked_after],
+                }
+                for question in self.questions
+            ],
+        }
+
+    @cached_property
+    def answers(self) -> tuple[Answer, ...]:
+        """All answers, in the order of their columns."""
+        return tuple(answer for question in self.questions for answer in question.answers)
+
+    @property
+    def label_cols(self) -> list[str]:
+        """The vote columns, `<question>_<answer>`, one an answer."""
+        return [answer.text for answer in self.answers]
+
+    @property
+    def slices(self) -> tuple[slice, ...]:
+        """Each question's part of `label_cols`, as Python slices."""
+        return tuple(slice(q.answers[0].index, q.answers[-1].index + 1) for q in self.questions)
+
+    @property
+    def question_index_groups(self) -> list[tuple[int, int]]:
+        """First and last index of each question's answers. As in Zoobot the last is included: prefer `slices`."""
+        return [(s.start, s.stop - 1) for s in self.slices]
+
+    def get_question(self, text: str) -> Question:
+        """The question of this text, 'bar'; ValueError if there is none."""
+        for question in self.questions:
+            if question.text == text:
+                return question
+        raise ValueError(f"{self!r} has no question '{text}'{_did_you_mean(text, [q.text for q in self.questions])}")
+
+    def get_answer(self, text: str) -> Answer:
+        """The answer of this column, 'bar_strong'; ValueError if there is none."""
+        for answer in self.answers:
+            if answer.text == text:
+                return answer
+        raise ValueError(f"{self!r} has no answer '{text}'{_did_you_mean(text, self.label_cols)}")
+
+    def joint_p(self, prob_of_answers: ArrayLike, answer_text: str) -> np.ndarray:
+        """Probability that a volunteer is asked the question and gives this answer.
+
+        For all answers at once: `p * schema.repeat_by_question(schema.prob_asked(p))`.
+
+        Args:
+            prob_of_answers: P(answer | its question is asked), shape (galaxies, answers).
+            answer_text: column of the answer, 'bar_strong'.
+
+        Returns:
+            P(question asked) * P(answer | asked), shape (galaxies,).
+
+        Raises:
+            ValueError: there is no such answer, or not one column an answer.
+        """
+        answer = self.get_answer(answer_text)
+        prob = self._by_answer(prob_of_answers)
+        return self._prob_question_asked(prob, self.get_question(answer.question)) * prob[..., answer.index]
+
+    def prob_asked(self, prob_of_answers: ArrayLike) -> np.ndarray:
+        """Probability that a volunteer is asked each question: 1 for a root, else the sum of `joint_p` of its parents.
+
+        Args:
+            prob_of_answers: P(answer | its question is asked), shape (galaxies, answers).
+
+        Returns:
+            P(question asked), shape (galaxies, questions).
+
+        Raises:
+            ValueError: there is not one column an answer.
+        """
+        import numpy as np
+
+        prob = self._by_answer(prob_of_answers)
+        return np.stack([self._prob_question_asked(prob, question) for question in self.questions], axis=-1)
+
+    def sum_by_question(self, values: ArrayLike) -> np.ndarray:
+        """Sum over the answers of each question: (..., answers) -> (..., questions)."""
+        import numpy as np
+
+        return np.add.reduceat(self._by_answer(values), [s.start for s in self.slices], axis=-1)
+
+    def repeat_by_question(self, values: ArrayLike) -> np.ndarray:
+        """Give every answer the value of its question: (..., questions) -> (..., answers)."""
+        import numpy as np
+
+        values = _with_last_axis(values, len(self.questions), "question", self)
+        return np.repeat(values, [len(question.answers) for question in self.questions], axis=-1)
+
+    def _prob_question_asked(self, prob: np.ndarray, question: Question) -> np.ndarray:
+        import numpy as np
+
+        if not question.asked_after:
+            return np.ones_like(prob[..., 0])
+        parent_question = self.get_question(question.asked_after[0].question)
+        prob_of_parents = prob[..., [answer.index for answer in question.asked_after]].sum(axis=-1)
+        return self._prob_question_asked(prob, parent_question) * prob_of_parents
+
+    def _by_answer(self, values: ArrayLike) -> np.ndarray:
+        return _with_last_axis(values, len(self.answers), "answer", self)
+
+
+def _with_last_axis(values: ArrayLike, length: int, of_what: str, schema: Schema) -> np.ndarray:
+    import numpy as np
+
+    values = np.asarray(values)
+    if values.shape[-1:] != (length,):
+        raise ValueError(f"{schema!r} needs {length} values on the last axis, one a {of_what}; received {values.shape}")
+    return values
+
+
+def _did_you_mean(text: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(text, known)
+    return f": did you mean {' or '.join(repr(match) for match in close)}?" if close else ""
+
+
+# Building a tree
+
+
+class _TreeError(ValueError):
+    """The tables do not describe a tree; `place` leads to the culprit: question, then key, then item of its list."""
+
+    def __init__(self, problem: str, *place: str | int):
+        super().__init__(problem)
+        self.place = place
+
+
+def _build_questions(
+    pairs: Mapping[str, Sequence[str]], dependencies: Mapping[str, str | Sequence[str] | None]
+) -> tuple[Question, ...]:
+    if not pairs:
+        raise _TreeError("a tree needs at least one question")
+    columns: dict[str, Answer] = {}
+    answers = {question: _build_answers(question, suffixes, columns) for question, suffixes in pairs.items()}
+    if len(pairs) > 1:
+        for question in pairs:
+            if question not in dependencies:
+                raise _TreeError(f"the dependencies lack question '{question}' (None if it is always asked)", question)
+    return tuple(
+        Question(question, answers[question], _find_parents(answers[question], dependencies.get(question), columns))
+        for question in pairs
+    )
+
+
+def _build_answers(question: str, suffixes: Sequence[str], columns: dict[str, Answer]) -> tuple[Answer, ...]:
+    """The answers of a question, which are added to `columns`."""
+    if not isinstance(question, str) or not question:
+        raise _TreeError(f"the name of a question must be a text; received {question!r}")
+    if isinstance(suffixes, str) or not isinstance(suffixes, Sequence):
+        raise _TreeError(f"question '{question}' needs a list of answers; received {suffixes!r}", question, "answers")
+    if len(suffixes) < 2:
+        raise _TreeError(
+            f"question '{question}' needs at least two answers; received {len(suffixes)}", question, "answers"
+        )
+    answers = []
+    for i, suffix in enumerate(suffixes):
+        place = (question, "answers", i)
+        if not isinstance(suffix, str) or suffix[:1] != "_" or suffix[1:2] in ("", "_"):
+            raise _TreeError(f"answers of '{question}' must be texts such as '_smooth'; received {suffix!r}", *place)
+        answer = Answer(question + suffix, question, index=len(columns))
+        if answer.text in columns:
+            raise _TreeError(f"two answers have the column '{answer.text}'", *place)
+        columns[answer.text] = answer
+        answers.append(answer)
+    return tuple(answers)
+
+
+def _find_parents(
+    answers: tuple[Answer, ...], dependency: str | Sequence[str] | None, columns: Mapping[str, Answer]
+) -> tuple[Answer, ...]:
+    """The answers after which a question is asked, in the order of their columns."""
+    question = answers[0].question
+    if not isinstance(dependency, Sequence | None):
+        raise _TreeError(
+            f"question '{question}' must be asked after one answer, a list of answers, or None; received {dependency!r}",
+            question,
+            "asked_after",
+        )
+    parents: list[Answer] = []
+    for i, text in enumerate(_parent_texts(dependency)):
+        place = (question, "asked_after", i)
+        if not isinstance(text, str) or text not in columns:
+            raise _TreeError(
+                f"question '{question}' is asked after '{text}', "
+                f"which is not an answer of this tree{_did_you_mean(str(text), list(columns))}",
+                *place,
+            )
+        parent = columns[text]
+        if parent in parents:
+            raise _TreeError(f"question '{question}' is asked after '{text}' twice", *place)
+        if parent.question == question:
+            raise _TreeError(f"question '{question}' is asked after its own answer '{text}'", *place)
+        if parent.index > answers[0].index:
+            raise _TreeError(
+                f"question '{question}' is asked after '{text}', so '{parent.question}' must stand above it", *place
+            )
+        if parents and parent.question != parents[0].question:
+            raise _TreeError(
+                f"question '{question}' must be asked after answers of one question; "
+                f"received '{parents[0].text}' and '{text}'",
+                *place,
+            )
+        parents.append(parent)
+    return tuple(sorted(parents, key=lambda parent: parent.index))
+
+
+def _parent_texts(dependency: str | Sequence[str] | None) -> Sequence[str]:
+    if dependency is None:
+        return ()
+    return (dependency,) if isinstance(dependency, str) else dependency
+
+
+# Reading a file: from YAML nodes rather than values, for they know their line, and keep 'yes', 'no' and '1' as texts.
+
+_Lines = dict[tuple[str | int, ...], int]
+
+
+def _read_tree(path: Path) -> tuple[str, dict[str, list[str]], dict[str, list[str]], _Lines]:
+    """Name, question-answer pairs and dependencies of a file, and at which line each place of the tree stands."""
+    root = _compose(path)
+    keys = _entries(path, root, "the tree", ("name", "questions"))
+    if "questions" not in keys:
+        raise _line_error(path, root, "the tree has no 'questions'")
+    name = _text(path, keys["name"][1], "the name of the tree") if "name" in keys else path.stem
+
+    pairs: dict[str, list[str]] = {}
+    dependencies: dict[str, list[str]] = {}
+    lines: _Lines = {(): _line(keys["questions"][0])}
+    for question, (question_node, body) in _entries(path, keys["questions"][1], "'questions'").items():
+        keys_of_question = _entries(path, body, f"question '{question}'", ("answers", "asked_after"))
+        if "answers" not in keys_of_question:
+            raise _line_error(path, question_node, f"question '{question}' has no 'answers'")
+        texts: dict[str, list[str]] = {}
+        lines[(question,)] = _line(question_node)
+        for key, (key_node, value) in keys_of_question.items():
+            texts[key], item_lines = _texts(path, value, f"'{key}' of '{question}'", or_one=key == "asked_after")
+            lines[(question, key)] = _line(key_node)
+            lines.update({(question, key, i): line for i, line in enumerate(item_lines)})
+        pairs[question] = ["_" + text.removeprefix("_") for text in texts["answers"]]
+        dependencies[question] = texts.get("asked_after", [])
+    return name, pairs, dependencies, lines
+
+
+def _compose(path: Path) -> yaml.Node:
+    import yaml
+
+    content = path.read_bytes()
+    if path.suffix.lower() == ".json":
+        content = content.replace(b"\t", b" ")  # YAML reads all of JSON but its tabs
+    try:
+        root = yaml.compose(content, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        problem = ", ".join(filter(None, [error.context, error.problem]))
+        raise ValueError(f"{path}:{error.problem_mark.line + 1}: not valid YAML or JSON: {problem}") from None
+    except yaml.reader.ReaderError as error:
+        line = content.count(b"\n", 0, error.position) + 1
+        raise ValueError(f"{path}:{line}: not a text file in UTF-8: {error.reason}") from None
+    if root is None:
+        raise ValueError(f"{path}:1: the file is empty; it must list the questions of a tree")
+    return root
+
+
+def _entries(
+    path: Path, node: yaml.Node, what: str, allowed: Sequence[str] | None = None
+) -> dict[str, tuple[yaml.Node, yaml.Node]]:
+    """The keys of a mapping, each with the nodes of its key and its value."""
+    if node.id != "mapping":
+        raise _line_error(path, node, f"{what} must be 'key: value' entries; received {_describe(node)}")
+    entries: dict[str, tuple[yaml.Node, yaml.Node]] = {}
+    for key_node, value in node.value:
+        key = _text(path, key_node, f"a key of {what}")
+        if allowed and key not in allowed:
+            expected = " and ".join(f"'{name}'" for name in allowed)
+            raise _line_error(path, key_node, f"{what} has an unknown key '{key}'; the keys are {expected}")
+        if key in entries:
+            raise _line_error(path, key_node, f"{what} has '{key}' twice, first in line {_line(entries[key][0])}")
+        entries[key] = key_node, value
+    return entries
+
+
+def _texts(path: Path, node: yaml.Node, what: str, or_one: bool) -> tuple[list[str], list[int]]:
+    """The texts of a list and their lines; with `or_one` also a single text, or nothing."""
+    if or_one and node.id == "scalar":
+        items = [] if _is_null(node) else [node]
+    elif node.id == "sequence":
+        items = node.value
+    else:
+        wanted = "a text or a list" if or_one else "a list, [first, second]"
+        raise _line_error(path, node, f"{what} must be {wanted}; received {_describe(node)}")
+    return [_text(path, item, f"an item of {what}") for item in items], [_line(item) for item in items]
+
+
+def _text(path: Path, node: yaml.Node, what: str) -> str:
+    if node.id != "scalar" or _is_null(node) or not node.value:
+        raise _line_error(path, node, f"{what} must be a text; received {_describe(node)}")
+    return node.value
+
+
+def _is_null(node: yaml.Node) -> bool:
+    return node.tag == "tag:yaml.org,2002:null"
+
+
+def _describe(node: yaml.Node) -> str:
+    if node.id != "scalar":
+        return {"sequence": "a list", "mapping": "'key: value' entries"}[node.id]
+    return f"'{node.value}'" if node.value else "nothing"
+
+
+def _line(node: yaml.Node) -> int:
+    return node.start_mark.line + 1
+
+
+def _line_error(path: Path, node: yaml.Node, problem: str) -> ValueError:
+    return ValueError(f"{path}:{_line(node)}: {problem}")
+
+
+# Drawing a tree
+
+_Branch = tuple[str, list]  # a label, and the branches beneath it
+
+
+def _question_branch(schema: Schema, question: Question) -> _Branch:
+    label = question.text
+    if len(question.asked_after) > 1:
+        label += f" (after {' or '.join(answer.label for answer in question.asked_after)})"
+    following = [q for q in schema.questions if q.asked_after and q.asked_after[0].question == question.text]
+    if not following:
+        return f"{label}: {', '.join(answer.label for answer in question.answers)}", []
+    branches: list[_Branch] = [
+        (answer.label, [_question_branch(schema, q) for q in following if q.asked_after == (answer,)])
+        for answer in question.answers
+    ]
+    branches += [_question_branch(schema, q) for q in following if len(q.asked_after) > 1]
+    return label, branches
+
+
+def _branch_lines(branches: list[_Branch]) -> Iterator[str]:
+    for i, (label, beneath) in enumerate(branches, start=1):
+        last = i == len(branches)
+        yield ("└─ " if last else "├─ ") + label
+        for line in _branch_lines(beneath):
+            yield ("   " if last else "│  ") + line

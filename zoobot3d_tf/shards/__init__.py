@@ -1,0 +1,1 @@
+"""Galaxies stored as TFRecords that describe themselves: the record, writing and reading."""

@@ -1,0 +1,110 @@
+"""What stands beside the shards in `shards.json`: enough to use them without a word from whoever made them."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from zoobot3d_tf.schemas import Schema
+
+FORMAT_VERSION = 1
+MANIFEST_NAME = "shards.json"
+PROGRESS_NAME = ".progress"
+SPLITS = ("train", "eval", "unlabelled")
+COUNTS = ("galaxies", "with_votes", "with_spiral_mask", "with_bar_mask")
+
+
+@dataclass(frozen=True)
+class ShardFile:
+    """One TFRecord file, named from the shard folder, as in `train_shards/train-00000-of-00004.tfrecord`."""
+
+    name: str
+    galaxies: int
+    with_votes: int
+    with_spiral_mask: int
+    with_bar_mask: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A folder of shards.
+
+    Attributes:
+        folder: where `shards.json` stands.
+        schema: the decision tree whose answers the votes are of.
+        image_size: height and width of images and masks, in pixels.
+        splits: the files of `train`, `eval` and `unlabelled`.
+        made_by: catalogues and options that the shards depend on.
+    """
+
+    folder: Path
+    schema: Schema
+    image_size: int
+    splits: dict[str, tuple[ShardFile, ...]]
+    made_by: dict
+
+    def paths(self, split: str) -> list[Path]:
+        """Files of a split, in order."""
+        return [self.folder / file.name for file in self.splits[split]]
+
+    def count(self, split: str, what: str = "galaxies") -> int:
+        """How many galaxies a split has: all, or those with one of the labels in `COUNTS`."""
+        return sum(getattr(file, what) for file in self.splits[split])
+
+    def to_json(self) -> str:
+        """The text of `shards.json`: it holds neither time nor place, so that equal shards have equal manifests."""
+        splits = {
+            split: {what: self.count(split, what) for what in COUNTS} | {"files": [asdict(file) for file in files]}
+            for split, files in self.splits.items()
+        }
+        content = {
+            "format_version": FORMAT_VERSION,
+            "schema": self.schema.to_dict(),
+            "image_size": self.image_size,
+            "splits": splits,
+            "made_by": self.made_by,
+        }
+        return json.dumps(content, indent=1) + "\n"
+
+
+def read_manifest(folder: str | Path) -> Manifest:
+    """Read `shards.json`.
+
+    Args:
+        folder: the shard folder, or one of the folders of shards in it.
+
+    Raises:
+        FileNotFoundError: there is no `shards.json`, or no finished one.
+        ValueError: it is damaged, or of another format version.
+    """
+    folder = Path(folder)
+    home = next((place for place in (folder, folder.parent) if (place / MANIFEST_NAME).is_file()), None)
+    if home is None:
+        if any((place / PROGRESS_NAME).is_dir() for place in (folder, folder.parent)):
+            raise FileNotFoundError(f"{folder}: these shards are unfinished; run create_shards again with --resume")
+        raise FileNotFoundError(f"{folder}: no {MANIFEST_NAME} here or one folder up; make shards with create_shards")
+    path = home / MANIFEST_NAME
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if (version := content["format_version"]) == FORMAT_VERSION:
+            return Manifest(
+                folder=home,
+                schema=Schema.from_dict(content["schema"]),
+                image_size=content["image_size"],
+                splits={
+                    split: tuple(ShardFile(**file) for file in entry["files"])
+                    for split, entry in content["splits"].items()
+                },
+                made_by=content["made_by"],
+            )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: damaged ({error!r}); make the shards again") from error
+    raise ValueError(f"{path}: format version {version}; this version reads {FORMAT_VERSION}: make the shards again")
+
+
+def sha256_of(path: str | Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

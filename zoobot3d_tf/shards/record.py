@@ -1,0 +1,113 @@
+"""One stored galaxy, declared once: `Record` says what is stored, and writer and reader both derive from it."""
+
+import io
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+
+@dataclass(frozen=True)
+class Record:
+    """A galaxy as it is stored.
+
+    Types decide the form on disk: text, bytes, whole numbers and truth values as they are, the array as float32,
+    and floats as the eight bytes of a float64, since TFRecords know only float32, in which a right ascension is
+    known to 0.1 arcsec.
+
+    Attributes:
+        id_str: unique name.
+        image: JPEG.
+        spiral_mask: PNG of counts of volunteers on the image's grid; empty bytes if nobody was asked.
+        bar_mask: likewise.
+        votes: votes for each answer, in schema order; 0 where unasked.
+        has_votes: some question was asked.
+        has_spiral_mask: volunteers were asked to draw, even if nobody drew.
+        has_bar_mask: likewise.
+        n_volunteers: how many were asked to draw.
+        ra: degrees, ICRS; NaN if unknown, as are the two below.
+        dec: degrees, ICRS.
+        pixscale: of the original image, arcsec per pixel.
+    """
+
+    id_str: str
+    image: bytes
+    spiral_mask: bytes
+    bar_mask: bytes
+    votes: np.ndarray
+    has_votes: bool
+    has_spiral_mask: bool
+    has_bar_mask: bool
+    n_volunteers: int
+    ra: float
+    dec: float
+    pixscale: float
+
+
+def serialise(record: Record) -> bytes:
+    """Turn a record into the bytes of a `tf.train.Example`; equal records give equal bytes."""
+    features = {field.name: _to_feature(field.type, getattr(record, field.name)) for field in fields(Record)}
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(deterministic=True)
+
+
+def parse(serialised: tf.Tensor, n_answers: int) -> dict[str, tf.Tensor]:
+    """Read a batch of records, leaving images and masks encoded.
+
+    Args:
+        serialised: string (B,).
+        n_answers: length of the votes.
+
+    Returns:
+        A tensor for each field of `Record`, with B as its first axis: text and bytes as string, truth values as bool,
+        whole numbers as int64, floats as float64, and `votes` as float32 (B, n_answers).
+    """
+    stored_as = {str: tf.string, bytes: tf.string, bool: tf.int64, int: tf.int64, float: tf.string}
+    parsed = tf.io.parse_example(
+        serialised,
+        {
+            field.name: tf.io.FixedLenFeature((n_answers,), tf.float32)
+            if field.type is np.ndarray
+            else tf.io.FixedLenFeature((), stored_as[field.type])
+            for field in fields(Record)
+        },
+    )
+    for field in fields(Record):
+        if field.type is bool:
+            parsed[field.name] = tf.cast(parsed[field.name], tf.bool)
+        elif field.type is float:
+            parsed[field.name] = tf.io.decode_raw(parsed[field.name], tf.float64)[:, 0]
+    return parsed
+
+
+def encode_image(image: np.ndarray) -> bytes:
+    """Encode uint8 (H, W, 3) as JPEG: a third of a PNG's size, and three times as quick to decode.
+
+    With colour kept at full resolution, quality 95 changes pixels of DECaLS images by 2.6 of 255 (rms); the noise of
+    their sky is 11.
+    """
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=95, subsampling=0)
+    return buffer.getvalue()
+
+
+def encode_mask(counts: np.ndarray) -> bytes:
+    """Encode counts, uint8 (H, W), as PNG, without loss."""
+    buffer = io.BytesIO()
+    Image.fromarray(counts).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def decode(encoded: bytes) -> np.ndarray:
+    """Decode an image to uint8 (H, W, 3), or a mask to uint8 (H, W)."""
+    return np.array(Image.open(io.BytesIO(encoded)))
+
+
+def _to_feature(kind: Any, value: Any) -> tf.train.Feature:
+    if kind is np.ndarray:
+        return tf.train.Feature(float_list=tf.train.FloatList(value=value))
+    if kind in (bool, int):
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=[int(value)]))
+    as_bytes = {str: str.encode, bytes: bytes, float: lambda number: np.array(number, "<f8").tobytes()}[kind]
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[as_bytes(value)]))

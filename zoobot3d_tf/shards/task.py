@@ -1,0 +1,186 @@
+"""One shard as a task: all that a worker needs to know to write it, and the outcome it reports.
+
+A shard has its name only once it is whole and on disk, and its outcome is noted down only after that, so that whatever
+ends a run, the notes say what the next one need not do again.
+"""
+
+import json
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, as_completed
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import numpy as np
+import pandas as pd
+
+from zoobot3d_tf.files import write_atomically
+from zoobot3d_tf.images.read import (
+    MASKS,
+    ImageError,
+    read_image,
+    read_marks,
+    read_mask,
+    resize_counts,
+    resize_image,
+)
+from zoobot3d_tf.shards.manifest import COUNTS, PROGRESS_NAME, ShardFile, sha256_of
+
+if TYPE_CHECKING:
+    from zoobot3d_tf.shards.record import Record
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished shard, and the galaxies left out of it: (id_str, file_loc, reason)."""
+
+    file: ShardFile
+    failed: list[tuple[str, str, str]]
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """A shard to write.
+
+    Attributes:
+        folder: the shard folder.
+        split: `train`, `eval` or `unlabelled`.
+        name: of the file, from the shard folder.
+        rows: of the galaxies, as `read_training_catalog` returns them.
+        label_cols: which of the columns are votes.
+        img_size: height and width to store images and masks with, in pixels.
+    """
+
+    folder: Path
+    split: str
+    name: str
+    rows: pd.DataFrame
+    label_cols: list[str]
+    img_size: int
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.folder / self.name
+
+    @property
+    def note(self) -> Path:
+        """Where the outcome is noted down."""
+        return self.folder / PROGRESS_NAME / f"{self.path.stem}.json"
+
+    def earlier_outcome(self) -> Outcome | None:
+        """The outcome, if an earlier run finished this shard; since it was whole then, its size is proof enough."""
+        if not self.note.exists() or not self.path.exists():
+            return None
+        noted = json.loads(self.note.read_text(encoding="utf-8"))
+        outcome = Outcome(ShardFile(**noted["file"]), [tuple(failure) for failure in noted["failed"]])
+        return outcome if self.path.stat().st_size == outcome.file.bytes else None
+
+
+def run_tasks(tasks: list[ShardTask], workers: int, executor: Executor | None) -> Iterator[Outcome]:
+    """Write shards; outcomes come as they are ready.
+
+    Args:
+        tasks: the shards.
+        workers: processes; one is this process itself.
+        executor: runs the tasks in place of these processes.
+
+    Raises:
+        ChildProcessError: a worker died.
+    """
+    if executor is None and workers == 1:
+        yield from map(write_shard, tasks)
+        return
+    pool: AbstractContextManager[Executor] = (
+        nullcontext(executor)
+        if executor is not None
+        else ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_follow_parent)
+    )
+    with pool as running:
+        futures = [running.submit(write_shard, task) for task in tasks]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BrokenExecutor:
+            raise ChildProcessError(
+                "a worker process died, perhaps for want of memory; finished shards are kept: go on with --resume"
+            ) from None
+        finally:
+            for future in futures:
+                future.cancel()
+
+
+def write_shard(task: ShardTask) -> Outcome:
+    """Write the galaxies of a shard that can be read, put it in its place and note down the outcome."""
+    import tensorflow as tf
+
+    from zoobot3d_tf.shards.record import serialise
+
+    written = dict.fromkeys(COUNTS, 0)
+    failed = []
+    # No other process may write to this name: an executor elsewhere may outlive the run that gave it the same task.
+    partial = task.path.with_name(f".partial-{uuid4().hex}")
+    votes = task.rows[task.label_cols].to_numpy(np.float32)
+    with tf.io.TFRecordWriter(str(partial)) as writer:
+        for row, galaxy_votes in zip(task.rows.drop(columns=task.label_cols).itertuples(), votes, strict=True):
+            try:
+                record = _read_galaxy(row, galaxy_votes, task.img_size)
+            except ImageError as error:
+                failed.append((row.id_str, row.file_loc, str(error)))
+                continue
+            writer.write(serialise(record))
+            written["galaxies"] += 1
+            written["with_votes"] += record.has_votes
+            written["with_spiral_mask"] += record.has_spiral_mask
+            written["with_bar_mask"] += record.has_bar_mask
+    with partial.open("rb+") as file:
+        os.fsync(file.fileno())
+    shard = ShardFile(name=task.name, **written, bytes=partial.stat().st_size, sha256=sha256_of(partial))
+    outcome = Outcome(shard, failed)
+    partial.replace(task.path)
+    write_atomically(task.note, json.dumps(asdict(outcome)))
+    return outcome
+
+
+def _read_galaxy(row: Any, votes: np.ndarray, size: int) -> "Record":
+    from zoobot3d_tf.shards.record import Record, encode_image, encode_mask
+
+    image = read_image(row.file_loc)
+    shape, n_volunteers = image.shape[:2], int(row.n_volunteers)
+    counts = read_marks(row.marks_loc, shape, n_volunteers) if row.marks_loc else {}
+    for name in MASKS:
+        if location := getattr(row, f"{name}_loc"):
+            counts[name] = read_mask(location, shape, n_volunteers)
+    masks = {name: encode_mask(resize_counts(counts[name], size)) if name in counts else b"" for name in MASKS}
+    return Record(
+        id_str=row.id_str,
+        image=encode_image(resize_image(image, size)),
+        **masks,
+        votes=votes,
+        has_votes=bool(row.has_votes),
+        has_spiral_mask="spiral_mask" in counts,
+        has_bar_mask="bar_mask" in counts,
+        n_volunteers=n_volunteers,
+        ra=row.ra,
+        dec=row.dec,
+        pixscale=row.pixscale,
+    )
+
+
+def _follow_parent() -> None:
+    """Let a worker leave Ctrl-C to its parent, so as to finish its shard, but die with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def die_with_parent() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=die_with_parent, daemon=True).start()

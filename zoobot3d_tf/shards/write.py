@@ -1,0 +1,336 @@
+"""A catalogue in, shards out: the same bytes from the same input, however many workers and interruptions it took.
+
+Nothing here imports TensorFlow, only the tasks do (see `task`), so that errors in a catalogue come at once.
+"""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Container
+from concurrent.futures import Executor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from zoobot3d_tf import __version__
+from zoobot3d_tf.catalogs.training_catalog import read_training_catalog
+from zoobot3d_tf.files import write_atomically
+from zoobot3d_tf.images.read import MAX_SIDE, MIN_SIDE
+from zoobot3d_tf.schemas import Schema
+from zoobot3d_tf.shards.manifest import (
+    COUNTS,
+    FORMAT_VERSION,
+    MANIFEST_NAME,
+    PROGRESS_NAME,
+    SPLITS,
+    Manifest,
+    read_manifest,
+    sha256_of,
+)
+from zoobot3d_tf.shards.task import Outcome, ShardTask, run_tasks
+
+FAILED_NAME = "failed.csv"
+PLAN_NAME = "plan.json"
+
+PathLike = str | os.PathLike[str]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ShardOptions:
+    """How to make shards.
+
+    Attributes:
+        img_size: height and width to store images and masks with, in pixels.
+        eval_size: how many labelled galaxies to hold back for evaluation, about, or their share if below 1; see
+            `split_by_hash`.
+        shard_size: galaxies in a file.
+        seed: of the order of galaxies within a split.
+        max_labelled: use only so many labelled galaxies, the first in that order.
+        max_unlabelled: use only so many unlabelled ones.
+        image_root: folder that relative file names start from; by default each catalogue's.
+        missing_questions_unasked: take questions without any column as asked of nobody.
+        max_failed: share of galaxies that may be left out for faults of their files before the run stops.
+        workers: processes to use.
+        overwrite: replace the shards in the folder. Other files in it stay.
+        resume: go on with an interrupted run in the folder.
+
+    Raises:
+        ValueError: a value is impossible.
+    """
+
+    img_size: int = 300
+    eval_size: float = 0.2
+    shard_size: int = 512
+    seed: int = 0
+    max_labelled: int | None = None
+    max_unlabelled: int | None = None
+    image_root: PathLike | None = None
+    missing_questions_unasked: bool = False
+    max_failed: float = 0.01
+    workers: int = 1
+    overwrite: bool = False
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse impossible values."""
+        if not MIN_SIDE <= self.img_size <= MAX_SIDE:
+            raise ValueError(f"--img-size must be from {MIN_SIDE} to {MAX_SIDE}; received {self.img_size}")
+        if not self.eval_size > 0 or (self.eval_size >= 1 and self.eval_size % 1 != 0):
+            raise ValueError(f"--eval-size must be a share below 1 or a whole number; received {self.eval_size}")
+        if not 0 <= self.max_failed <= 1:
+            raise ValueError(f"--max-failed is a share, from 0 to 1; received {self.max_failed}")
+        for name in ("shard_size", "workers", "max_labelled", "max_unlabelled"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"--{name.replace('_', '-')} must be at least 1; received {value}")
+        if self.overwrite and self.resume:
+            raise ValueError("--overwrite starts anew and --resume goes on: give one of them")
+
+
+def create_shards(
+    labelled_catalog: PathLike,
+    shard_dir: PathLike,
+    schema: Schema,
+    options: ShardOptions,
+    unlabelled_catalog: PathLike | None = None,
+    executor: Executor | None = None,
+) -> Path:
+    """Store the galaxies of a catalogue as TFRecords.
+
+    Writes `train_shards/`, `eval_shards/`, `unlabelled_shards/`, the manifest `shards.json`, and `failed.csv`, which
+    lists the galaxies left out, each with the reason.
+
+    Args:
+        labelled_catalog: table with votes, masks or both; see `read_training_catalog`.
+        shard_dir: folder to make. If there is something in it, `options` must say what to do.
+        schema: the decision tree.
+        options: how to make them.
+        unlabelled_catalog: table of further galaxies, without labels; needs `id_str` and `file_loc` only.
+        executor: runs the tasks, a shard each; it must see the same files. By default `options.workers` processes.
+
+    Returns:
+        Path of `shards.json`.
+
+    Raises:
+        FileExistsError: there is something in the folder, and `options` do not say what to do with it.
+        ValueError: a catalogue is faulty, a split is empty, too many galaxies failed, or `resume` does not fit.
+        OSError: a file cannot be read or written, or a worker died; what is finished is kept for `resume`.
+    """
+    shard_dir = Path(shard_dir).absolute()
+    if not (options.overwrite or options.resume) and shard_dir.exists() and any(shard_dir.iterdir()):
+        raise FileExistsError(
+            f"{shard_dir}: not empty; --resume goes on with an interrupted run, --overwrite replaces the shards in it"
+        )
+    splits = _read_splits(labelled_catalog, unlabelled_catalog, schema, options)
+    made_by = _made_by(labelled_catalog, unlabelled_catalog, options)
+    tasks = _plan_tasks(splits, shard_dir, schema, options)
+
+    if _claim_folder(shard_dir, {"format_version": FORMAT_VERSION, "schema": schema.to_dict(), **made_by}, options):
+        log.info("%s: finished already, nothing to do", shard_dir)
+        return shard_dir / MANIFEST_NAME
+    allowed = options.max_failed * sum(len(task.rows) for task in tasks)
+    outcomes = _write_shards(tasks, shard_dir, allowed, options.workers, executor)
+    failed = [failure for task in tasks if task.name in outcomes for failure in outcomes[task.name].failed]
+    failed_table = pd.DataFrame(failed, columns=["id_str", "file_loc", "reason"])
+    write_atomically(shard_dir / FAILED_NAME, failed_table.to_csv(index=False, lineterminator="\n"))
+    if len(failed) > allowed:
+        raise ValueError(_too_many_failed(failed, shard_dir, options.max_failed))
+
+    manifest = Manifest(
+        folder=shard_dir,
+        schema=schema,
+        image_size=options.img_size,
+        splits={split: tuple(outcomes[t.name].file for t in tasks if t.split == split) for split in SPLITS},
+        made_by={"version": __version__, **made_by},
+    )
+    for split in splits:
+        if manifest.count(split) == 0:
+            raise ValueError(f"{shard_dir}: none of the {split} galaxies can be used; see {FAILED_NAME} in it")
+    write_atomically(shard_dir / MANIFEST_NAME, manifest.to_json())
+    _clear_progress(shard_dir)
+    (shard_dir / PROGRESS_NAME).rmdir()
+    for split in splits:
+        counts = ", ".join(f"{manifest.count(split, what)} {what.replace('_', ' ')}" for what in COUNTS)
+        log.info("%s: %s", split, counts)
+    log.info("%d galaxies left out, see %s", len(failed), shard_dir / FAILED_NAME)
+    return shard_dir / MANIFEST_NAME
+
+
+def split_by_hash(labelled: pd.DataFrame, eval_size: float) -> dict[str, pd.DataFrame]:
+    """Divide labelled galaxies into `train` and `eval` by a hash of their ids, whatever the seed.
+
+    A number of galaxies becomes a share, rounded to two digits: when the catalogue grows a little the share stays, and
+    with it the side of every galaxy.
+
+    Args:
+        labelled: a row a galaxy, with `id_str`.
+        eval_size: how many to hold back, about, or their share if below 1.
+
+    Returns:
+        The rows of `train` and of `eval`, in the order given.
+
+    Raises:
+        ValueError: one of them would be empty.
+    """
+    share = eval_size if eval_size < 1 else float(f"{eval_size / len(labelled):.2g}")
+    is_eval = np.array([_hash64(id_str) / 2**64 < share for id_str in labelled["id_str"]], dtype=bool)
+    splits = {"train": labelled[~is_eval], "eval": labelled[is_eval]}
+    for split, change in (("train", "lower"), ("eval", "raise")):
+        if splits[split].empty:
+            raise ValueError(
+                f"--eval-size {eval_size:g} of {len(labelled)} labelled galaxies leaves none in {split}; {change} it"
+            )
+    return splits
+
+
+def _read_splits(
+    labelled_catalog: PathLike, unlabelled_catalog: PathLike | None, schema: Schema, options: ShardOptions
+) -> dict[str, pd.DataFrame]:
+    """Rows of `train`, `eval` and, if there is such a catalogue, `unlabelled`, each in its final order."""
+    labelled = read_training_catalog(
+        labelled_catalog, schema, options.image_root, options.missing_questions_unasked, labelled=True
+    )
+    splits = split_by_hash(_in_order(labelled, options.seed, options.max_labelled), options.eval_size)
+    if unlabelled_catalog is not None:
+        unlabelled = read_training_catalog(unlabelled_catalog, schema, options.image_root, labelled=False)
+        in_both = unlabelled["id_str"][unlabelled["id_str"].isin(labelled["id_str"])]
+        if len(in_both):
+            raise ValueError(
+                f"{unlabelled_catalog}: {len(in_both)} galaxies, {in_both.iloc[0]} first, stand in "
+                f"{labelled_catalog} as well; a galaxy is labelled or unlabelled"
+            )
+        splits["unlabelled"] = _in_order(unlabelled, options.seed, options.max_unlabelled)
+    return splits
+
+
+def _in_order(catalog: pd.DataFrame, seed: int, limit: int | None) -> pd.DataFrame:
+    """Rows in an order that depends on ids and seed alone, cut off after `limit`."""
+    keys = np.array([_hash64(f"{seed}:{id_str}") for id_str in catalog["id_str"]], dtype=np.uint64)
+    return catalog.iloc[np.argsort(keys)[:limit]]
+
+
+def _hash64(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+
+def _made_by(labelled: PathLike, unlabelled: PathLike | None, options: ShardOptions) -> dict:
+    """All that the bytes of the shards depend on, beside the schema and the images themselves."""
+
+    def identity(catalog: PathLike) -> dict[str, str]:
+        return {"name": Path(catalog).name, "sha256": sha256_of(Path(catalog))}
+
+    return {
+        "labelled_catalog": identity(labelled),
+        "unlabelled_catalog": None if unlabelled is None else identity(unlabelled),
+        "img_size": options.img_size,
+        "eval_size": options.eval_size,
+        "shard_size": options.shard_size,
+        "seed": options.seed,
+        "max_labelled": options.max_labelled,
+        "max_unlabelled": options.max_unlabelled,
+        "missing_questions_unasked": options.missing_questions_unasked,
+    }
+
+
+def _plan_tasks(
+    splits: dict[str, pd.DataFrame], folder: Path, schema: Schema, options: ShardOptions
+) -> list[ShardTask]:
+    tasks = []
+    for split, rows in splits.items():
+        chunks = [rows.iloc[start : start + options.shard_size] for start in range(0, len(rows), options.shard_size)]
+        for number, chunk in enumerate(chunks):
+            name = f"{split}_shards/{split}-{number:05d}-of-{len(chunks):05d}.tfrecord"
+            tasks.append(ShardTask(folder, split, name, chunk, list(schema.label_cols), options.img_size))
+    return tasks
+
+
+def _claim_folder(folder: Path, plan: dict, options: ShardOptions) -> bool:
+    """Make the folder ready for a run of this plan; tell whether such a run has finished in it already."""
+    plan = json.loads(json.dumps(plan))
+    plan_path, manifest_path = folder / PROGRESS_NAME / PLAN_NAME, folder / MANIFEST_NAME
+    if options.resume and plan_path.exists():
+        _check_same_plan(folder, plan, json.loads(plan_path.read_text(encoding="utf-8")))
+        return False
+    if options.resume and manifest_path.exists():
+        manifest = read_manifest(folder)
+        written = {"format_version": FORMAT_VERSION, "schema": manifest.schema.to_dict(), **manifest.made_by}
+        _check_same_plan(folder, plan, json.loads(json.dumps(written)))
+        return True
+    if options.resume and folder.exists() and any(folder.iterdir()) and not plan_path.parent.exists():
+        raise FileExistsError(f"{folder}: not empty, yet holds no run that --resume could go on with")
+    # The new plan comes last: interrupted before it, the folder holds no plan, and `resume` starts afresh.
+    plan_path.parent.mkdir(parents=True, exist_ok=True)
+    _clear_progress(folder)
+    manifest_path.unlink(missing_ok=True)
+    (folder / FAILED_NAME).unlink(missing_ok=True)
+    write_atomically(plan_path, json.dumps(plan, indent=1))
+    return False
+
+
+def _check_same_plan(folder: Path, plan: dict, earlier: dict) -> None:
+    differing = [name for name in plan if plan[name] != earlier.get(name)]
+    if differing:
+        raise ValueError(
+            f"{folder}: --resume goes on with the run that was begun there, but since then {', '.join(differing)} "
+            "changed; run it as it was begun, or start anew with --overwrite"
+        )
+
+
+def _clear_progress(folder: Path) -> None:
+    """Forget how far a run came; the plan goes first, for without it the notes count for nothing."""
+    (folder / PROGRESS_NAME / PLAN_NAME).unlink(missing_ok=True)
+    for note in (folder / PROGRESS_NAME).glob("*.json"):
+        note.unlink()
+
+
+def _write_shards(
+    tasks: list[ShardTask], folder: Path, allowed: float, workers: int, executor: Executor | None
+) -> dict[str, Outcome]:
+    """Write the shards not yet finished, until all are or more galaxies failed than are allowed; outcomes by name."""
+    outcomes = {task.name: outcome for task in tasks if (outcome := task.earlier_outcome()) is not None}
+    _sweep(folder, keep=outcomes)
+    todo = [task for task in tasks if task.name not in outcomes]
+    n_galaxies = sum(len(task.rows) for task in tasks)
+    n_failed = sum(len(outcome.failed) for outcome in outcomes.values())
+    for split in {task.split for task in tasks}:
+        (folder / f"{split}_shards").mkdir(exist_ok=True)
+    with (
+        tqdm(
+            total=n_galaxies, initial=n_galaxies - sum(len(task.rows) for task in todo), unit="galaxy", disable=None
+        ) as bar,
+        closing(run_tasks(todo, workers, executor)) as running,
+    ):
+        for outcome in running:
+            outcomes[outcome.file.name] = outcome
+            bar.update(outcome.file.galaxies + len(outcome.failed))
+            n_failed += len(outcome.failed)
+            if n_failed > allowed:
+                break
+    return outcomes
+
+
+def _sweep(folder: Path, keep: Container[str]) -> None:
+    """Remove shards that are not of this run, and unfinished files; whatever else is in the folder is not ours."""
+    for split in SPLITS:
+        for path in folder.glob(f"{split}_shards/{split}-?????-of-?????.tfrecord"):
+            if str(path.relative_to(folder)) not in keep:
+                path.unlink()
+    for place in (".", PROGRESS_NAME, *(f"{split}_shards" for split in SPLITS)):
+        for path in folder.glob(f"{place}/.partial-*"):
+            path.unlink()
+
+
+def _too_many_failed(failed: list[tuple[str, str, str]], folder: Path, max_failed: float) -> str:
+    reasons = " ".join(f"({number}) {reason}." for number, (_, _, reason) in enumerate(failed[:3], start=1))
+    return (
+        f"{len(failed)} galaxies cannot be used, more than --max-failed {max_failed:g} allows: {reasons} "
+        f"All that were met are listed in {folder / FAILED_NAME}. Raise --max-failed and go on with --resume, which "
+        "keeps the finished shards, or correct the files and start anew with --overwrite"
+    )

@@ -1,0 +1,190 @@
+"""Simulated surveys: galaxies with images, votes and masks, in a folder as the rest of the package expects one."""
+
+import json
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from tqdm import tqdm
+
+from zoobot3d_tf.images.masks import counts_from_marks
+from zoobot3d_tf.images.rgb import grz_to_rgb
+from zoobot3d_tf.schemas import get_schema
+from zoobot3d_tf.simulation.galaxies import IMAGE_SIZE, Scene
+from zoobot3d_tf.simulation.population import sample_scene
+from zoobot3d_tf.simulation.render import render
+from zoobot3d_tf.simulation.visibility import arms_visibility, bar_visibility, bulge_fraction
+from zoobot3d_tf.simulation.volunteers import N_VOLUNTEERS, VolunteerMarks, draw_marks
+from zoobot3d_tf.simulation.votes import SCHEMA_NAME, draw_votes
+
+SHARE_WITHOUT_VOTES = 0.1
+SHARE_WITHOUT_MASKS = 0.6
+
+
+@dataclass(frozen=True)
+class SimulatedGalaxy:
+    """A galaxy, everything that is known about it and everything that was said about it.
+
+    Attributes:
+        id_str: its name in a catalogue.
+        truth: its geometry, its light and how it was observed.
+        bands: g, r, z in nanomaggies per native pixel, float32 (3, 424, 424).
+        image: uint8 (424, 424, 3), north up, east left.
+        votes: of each answer of the schema `decals`.
+        marks: `spiral_mask` and `bar_mask`: the volunteers' paths in pixels of the image.
+        spiral_counts: volunteers who enclosed each pixel, uint8 (424, 424).
+        bar_counts: the same for the bar.
+        ra: right ascension, degrees.
+        dec: declination, degrees.
+        has_votes: whether its votes are part of a survey.
+        has_masks: whether its masks are part of a survey.
+    """
+
+    id_str: str
+    truth: Scene
+    bands: np.ndarray
+    image: np.ndarray
+    votes: dict[str, int]
+    marks: dict[str, VolunteerMarks]
+    spiral_counts: np.ndarray
+    bar_counts: np.ndarray
+    ra: float
+    dec: float
+    has_votes: bool
+    has_masks: bool
+
+
+def simulate_galaxy(seed: int, index: int) -> SimulatedGalaxy:
+    """Draw one galaxy; it depends on the seed and its index alone.
+
+    Raises:
+        ValueError: the seed or the index is negative.
+    """
+    if seed < 0 or index < 0:
+        raise ValueError(f"seed and index must be >= 0; received seed {seed}, index {index}")
+    # One stream a stage: a change to how votes are drawn leaves every image as it was.
+    for_scene, for_image, for_votes, for_marks, for_survey = np.random.default_rng([seed, index]).spawn(5)
+    scene = sample_scene(for_scene)
+    bands = render(scene, for_image)
+    marks = draw_marks(scene, for_marks)
+    shape = (IMAGE_SIZE, IMAGE_SIZE)
+    return SimulatedGalaxy(
+        id_str=f"sim-{seed}-{index:06d}",
+        truth=scene,
+        bands=bands,
+        image=grz_to_rgb(bands),
+        votes=draw_votes(scene, for_votes),
+        marks=marks,
+        spiral_counts=counts_from_marks(marks["spiral_mask"], shape),
+        bar_counts=counts_from_marks(marks["bar_mask"], shape),
+        ra=for_survey.uniform(0, 360),
+        dec=float(np.degrees(np.arcsin(for_survey.uniform(-0.3, 0.5)))),
+        has_votes=for_survey.random() >= SHARE_WITHOUT_VOTES,
+        has_masks=for_survey.random() >= SHARE_WITHOUT_MASKS,
+    )
+
+
+def simulate_survey(out_dir: str | Path, n: int, seed: int = 0, workers: int = 1) -> Path:
+    """Write a survey of simulated galaxies.
+
+    `out_dir` receives `catalog.csv` (what a survey knows: files, positions, votes and masks where there are any),
+    `truth.csv` (what nobody knows of real galaxies) and the folders `images`, `masks` and `marks`. The same n and seed
+    give the same bytes, however many workers; a larger n adds galaxies and changes none.
+
+    Args:
+        out_dir: a folder that is empty or does not exist yet.
+        n: number of galaxies.
+        seed: of all random numbers, >= 0.
+        workers: processes.
+
+    Returns:
+        Path of the catalogue.
+
+    Raises:
+        ValueError: `out_dir` is not empty, n or workers is below 1, or the seed is negative.
+    """
+    if n < 1 or workers < 1 or seed < 0:
+        raise ValueError(f"n and workers must be >= 1 and seed >= 0; received n {n}, workers {workers}, seed {seed}")
+    out_dir = Path(out_dir)
+    if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
+        raise ValueError(f"{out_dir} must be an empty or a new folder: a survey is not written over other files")
+    for folder in ("images", "masks", "marks"):
+        (out_dir / folder).mkdir(parents=True, exist_ok=True)
+    rows = list(tqdm(_write_galaxies(out_dir, n, seed, workers), total=n, desc="simulating", unit="galaxy"))
+    catalog = pd.DataFrame([known for known, _ in rows])
+    whole = [*get_schema(SCHEMA_NAME).label_cols, "n_volunteers"]
+    catalog[whole] = catalog[whole].astype("Int64")
+    catalog.to_csv(out_dir / "catalog.csv", index=False, lineterminator="\n")
+    pd.DataFrame([truth for _, truth in rows]).to_csv(out_dir / "truth.csv", index=False, lineterminator="\n")
+    return out_dir / "catalog.csv"
+
+
+def _write_galaxies(out_dir: Path, n: int, seed: int, workers: int) -> Iterator[tuple[dict, dict]]:
+    """Catalogue and truth rows, in order."""
+    write = partial(_write_galaxy, out_dir, seed)
+    if workers == 1:
+        yield from map(write, range(n))
+    else:
+        with ProcessPoolExecutor(workers) as pool:
+            yield from pool.map(write, range(n), chunksize=8)
+
+
+def _write_galaxy(out_dir: Path, seed: int, index: int) -> tuple[dict, dict]:
+    galaxy = simulate_galaxy(seed, index)
+    image_loc = f"images/{galaxy.id_str}.png"
+    _write_png(out_dir / image_loc, galaxy.image)
+    known: dict[str, Any] = {
+        "id_str": galaxy.id_str,
+        "file_loc": image_loc,
+        "ra": round(galaxy.ra, 6),
+        "dec": round(galaxy.dec, 6),
+        "pixscale": round(galaxy.truth.pixscale, 6),
+    }
+    known |= galaxy.votes if galaxy.has_votes else dict.fromkeys(galaxy.votes)
+    known |= dict.fromkeys(("spiral_mask_loc", "bar_mask_loc", "marks_loc", "n_volunteers"))
+    if galaxy.has_masks:
+        known["n_volunteers"] = N_VOLUNTEERS
+        known["marks_loc"] = f"marks/{galaxy.id_str}.json"
+        for name, counts in (("spiral", galaxy.spiral_counts), ("bar", galaxy.bar_counts)):
+            known[f"{name}_mask_loc"] = f"masks/{galaxy.id_str}_{name}.png"
+            _write_png(out_dir / known[f"{name}_mask_loc"], counts)
+        (out_dir / known["marks_loc"]).write_text(json.dumps(galaxy.marks, separators=(",", ":")))
+    return known, {"id_str": galaxy.id_str} | _truth_row(galaxy.truth)
+
+
+def _truth_row(scene: Scene) -> dict:
+    """What is true of a galaxy, in one row: angles in degrees, lengths in arcsec."""
+    galaxy = scene.galaxy
+    bar, ring, disc = galaxy.bar, galaxy.ring, galaxy.disc
+    row = {
+        "kind": galaxy.kind,
+        "defect": scene.defect,
+        "pixscale": scene.pixscale,
+        "seeing_r": scene.seeing[1],
+        "inclination": galaxy.inclination,
+        "position_angle": galaxy.position_angle,
+        "bulge_fraction": bulge_fraction(galaxy),
+        "disc_scale_length": disc.scale_length if disc else None,
+        "n_arms": len(galaxy.arms),
+        "pitch": float(np.mean([arm.pitch for arm in galaxy.arms])) if galaxy.arms else None,
+        "arms_visibility": arms_visibility(scene),
+        "bar_half_length": bar.half_length if bar else None,
+        "bar_half_width": bar.half_width if bar else None,
+        "bar_position_angle": galaxy.bar_position_angle(),
+        "bar_visibility": bar_visibility(scene),
+        "ring_radius": ring.radius if ring else None,
+        "n_companions": len(galaxy.companions),
+    }
+    return {name: round(value, 6) if isinstance(value, float) else value for name, value in row.items()}
+
+
+def _write_png(path: Path, pixels: np.ndarray) -> None:
+    # Noise repeats nothing but its frequent values: searching for longer repeats costs time and gains no space.
+    Image.fromarray(pixels).save(path, compress_level=1, compress_type=zlib.Z_RLE)

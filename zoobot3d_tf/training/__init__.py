@@ -1,0 +1,1 @@
+"""Training: losses, metrics, the run folder, and the loop."""

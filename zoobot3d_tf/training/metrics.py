@@ -1,0 +1,108 @@
+"""Metrics that respect presence: galaxies without a label (weight 0) count neither for nor against."""
+
+import keras
+import tensorflow as tf
+
+from zoobot3d_tf.models.heads import mask_fraction
+from zoobot3d_tf.schemas import Schema
+from zoobot3d_tf.training.losses import dirichlet_multinomial_nll
+
+# A pixel belongs to a mask when at least 3 of 15 volunteers enclose it, as in Masters et al. 2021 (arXiv 2108.02065).
+MASK_THRESHOLD = 3 / 15
+
+
+def compiled_metrics(schema: Schema, tasks: tuple[str, ...]) -> dict[str, list[keras.metrics.Metric]]:
+    """Metrics of each task, for `compile(weighted_metrics=...)`.
+
+    Votes: the loss of each question, and `fraction_mae`. Masks: `iou` and `mae`.
+    """
+    metrics: dict[str, list[keras.metrics.Metric]] = {name: [MaskIoU(), MaskError()] for name in tasks if name != "votes"}
+    if "votes" in tasks:
+        per_question = [
+            QuestionLoss(group, name=f"{question.text}_loss")
+            for question, group in zip(schema.questions, schema.question_index_groups, strict=True)
+        ]
+        metrics["votes"] = [VoteFractionError(schema), *per_question]
+    return metrics
+
+
+class _Ratio(keras.metrics.Metric):
+    """A sum over a sum, both taken over all examples since the last reset; 0 when nothing was counted."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name)
+        self.numerator = self.add_weight(name="numerator", initializer="zeros")
+        self.denominator = self.add_weight(name="denominator", initializer="zeros")
+
+    def add(self, numerator, denominator, sample_weight) -> None:
+        """Adds one value an example, (batch,) each."""
+        weight = tf.ones_like(numerator) if sample_weight is None else tf.cast(sample_weight, numerator.dtype)
+        self.numerator.assign_add(tf.reduce_sum(weight * numerator))
+        self.denominator.assign_add(tf.reduce_sum(weight * denominator))
+
+    def result(self):
+        return tf.math.divide_no_nan(self.numerator.value, self.denominator.value)
+
+
+class QuestionLoss(_Ratio):
+    """Mean Dirichlet-multinomial loss of one question, over galaxies that were asked it."""
+
+    def __init__(self, group: tuple[int, int], name: str) -> None:
+        super().__init__(name=name)
+        self.group = group
+
+    def update_state(self, y_true, y_pred, sample_weight=None) -> None:
+        first, last = self.group
+        nll = dirichlet_multinomial_nll(y_true, y_pred, [self.group])[:, 0]
+        asked = tf.reduce_sum(y_true[:, first : last + 1], axis=1) > 0
+        self.add(nll, tf.cast(asked, nll.dtype), sample_weight)
+
+
+class VoteFractionError(_Ratio):
+    """Mean absolute error of expected vote fractions, over all answers of questions that were asked."""
+
+    def __init__(self, schema: Schema, name: str = "fraction_mae") -> None:
+        super().__init__(name=name)
+        self.slices = schema.slices
+
+    def update_state(self, y_true, y_pred, sample_weight=None) -> None:
+        errors, answers = [], []
+        for answer_slice in self.slices:
+            votes, concentrations = y_true[:, answer_slice], y_pred[:, answer_slice]
+            total = tf.reduce_sum(votes, axis=1, keepdims=True)
+            expected = concentrations / tf.reduce_sum(concentrations, axis=1, keepdims=True)
+            error = tf.reduce_sum(tf.abs(tf.math.divide_no_nan(votes, total) - expected), axis=1)
+            asked = tf.cast(total[:, 0] > 0, error.dtype)
+            errors.append(error * asked)
+            answers.append(asked * votes.shape[1])
+        self.add(tf.add_n(errors), tf.add_n(answers), sample_weight)
+
+
+class MaskIoU(_Ratio):
+    """Intersection over union of the pixels above the threshold, summed over all galaxies.
+
+    Summed, not averaged galaxy by galaxy: a galaxy without arms, rightly predicted, has no union to divide by.
+    """
+
+    def __init__(self, name: str = "iou", threshold: float = MASK_THRESHOLD) -> None:
+        super().__init__(name=name)
+        # A hair lower, so that the rounding of k/15 in the resampling cannot decide.
+        self.threshold = threshold - 1e-3
+
+    def update_state(self, y_true, y_pred, sample_weight=None) -> None:
+        true = y_true[..., 0] >= self.threshold
+        predicted = mask_fraction(y_pred)[..., 0] >= self.threshold
+        intersection = tf.reduce_sum(tf.cast(true & predicted, tf.float32), axis=(1, 2))
+        union = tf.reduce_sum(tf.cast(true | predicted, tf.float32), axis=(1, 2))
+        self.add(intersection, union, sample_weight)
+
+
+class MaskError(_Ratio):
+    """Mean absolute error of a mask's fractions, over all pixels of galaxies whose mask is known."""
+
+    def __init__(self, name: str = "mae") -> None:
+        super().__init__(name=name)
+
+    def update_state(self, y_true, y_pred, sample_weight=None) -> None:
+        error = tf.reduce_mean(tf.abs(y_true - mask_fraction(y_pred)), axis=(1, 2, 3))
+        self.add(error, tf.ones_like(error), sample_weight)

@@ -1,0 +1,48 @@
+"""TensorBoard panels of validation galaxies with their true and predicted masks, epoch by epoch."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from zoobot3d_tf.models.config import MASKS
+from zoobot3d_tf.models.heads import mask_fraction
+
+N_GALAXIES = 4
+
+
+class MaskPanels(keras.callbacks.Callback):
+    """Writes one picture a galaxy after each epoch: the image, then true and predicted masks side by side."""
+
+    def __init__(self, folder: Path, validation: tf.data.Dataset) -> None:
+        super().__init__()
+        self.writer = tf.summary.create_file_writer(str(folder / "masks"))
+        self.images, self.targets = _galaxies_with_masks(validation)
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Predicts and writes the panels."""
+        predicted = self.model(self.images, training=False)
+        columns = [self.images / 255.0]
+        for name in MASKS:
+            if name in self.targets:
+                columns += [_grey(self.targets[name]), _grey(mask_fraction(tf.cast(predicted[name], tf.float32)))]
+        with self.writer.as_default():
+            tf.summary.image("galaxy, true and predicted masks", np.concatenate(columns, axis=2), epoch, N_GALAXIES)
+
+
+def _galaxies_with_masks(validation: tf.data.Dataset) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """The first validation galaxies that have every mask, or simply the first ones where none has."""
+    whole = validation.unbatch().filter(
+        lambda image, targets, weights: tf.reduce_min([weights[name] for name in MASKS if name in weights]) > 0
+    )
+    for galaxies in (whole, validation.unbatch()):
+        found = next(iter(galaxies.batch(N_GALAXIES).as_numpy_iterator()), None)
+        if found is not None:
+            break
+    images, targets, _ = found
+    return images, targets
+
+
+def _grey(fraction) -> np.ndarray:
+    return np.repeat(np.asarray(fraction), 3, axis=-1)

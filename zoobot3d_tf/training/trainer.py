@@ -1,0 +1,112 @@
+"""The training loop: one run, from shards to a run folder that predictions can use."""
+
+import logging
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from zoobot3d_tf.data.dataset import evaluation_batches, training_batches
+from zoobot3d_tf.files import partial_path
+from zoobot3d_tf.models import build_model
+from zoobot3d_tf.shards.read import check_shards
+from zoobot3d_tf.training.checkpoints import Checkpoints, StopOnNaN
+from zoobot3d_tf.training.losses import MASK_LOSSES, votes_loss
+from zoobot3d_tf.training.metrics import compiled_metrics
+from zoobot3d_tf.training.panels import MaskPanels
+from zoobot3d_tf.training.training_config import MODEL_NAME, WEIGHTS_NAME, RunConfig, write_config
+
+logger = logging.getLogger(__name__)
+
+
+def train(config: RunConfig) -> keras.Model:
+    """Trains until the validation loss no longer improves, and leaves the best model in the run folder.
+
+    A run that was killed continues after its last finished epoch when the same configuration is trained again; a
+    finished one is only loaded.
+
+    Returns:
+        The best model, in float32 and uncompiled, as saved in `model.keras` and `model.weights.h5`.
+
+    Raises:
+        ValueError: the shards do not fit the configuration, or the folder holds another run.
+        FloatingPointError: the loss became NaN.
+    """
+    schema, framing, tasks = config.model.schema, config.framing, config.model.tasks
+    manifest = check_shards(config.train_records, schema, framing.initial_size)
+    check_shards(config.eval_records, schema, framing.initial_size)
+    write_config(config)
+    checkpoints = Checkpoints(config.log_dir / "checkpoints", config.patience)
+    if checkpoints.epochs_done < config.epochs and not checkpoints.exhausted:
+        # A continued run must not repeat the order and the augmentations of its first epochs.
+        seed = config.seed + checkpoints.epochs_done
+        keras.utils.set_random_seed(seed)
+        n_answers = len(schema.label_cols)
+        training = training_batches(config.train_records, n_answers, framing, config.batch_size, tasks, seed)
+        validation = evaluation_batches(config.eval_records, n_answers, framing, config.batch_size, tasks)
+        with _strategy(config).scope():
+            model = _compiled_model(config, steps_an_epoch=-(-manifest.galaxies_in(config.train_records) // config.batch_size))
+        checkpoints.restore(model)
+        logger.info("%d parameters; epoch %d of %d", model.count_params(), checkpoints.epochs_done + 1, config.epochs)
+        model.fit(
+            training,
+            validation_data=validation,
+            initial_epoch=checkpoints.epochs_done,
+            epochs=config.epochs,
+            callbacks=[StopOnNaN(), checkpoints, *_reporters(config, validation)],
+        )
+    return _save_best(config, checkpoints.best_path)
+
+
+def _strategy(config: RunConfig) -> tf.distribute.Strategy:
+    return tf.distribute.MirroredStrategy() if config.distributed else tf.distribute.get_strategy()
+
+
+def _compiled_model(config: RunConfig, steps_an_epoch: int) -> keras.Model:
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16" if config.mixed_precision else "float32")
+    try:
+        model = build_model(config.model)
+    finally:
+        keras.config.set_dtype_policy(policy)
+    rate = keras.optimizers.schedules.CosineDecay(
+        0.0,
+        decay_steps=max(1, (config.epochs - 1) * steps_an_epoch),
+        warmup_target=config.learning_rate,
+        warmup_steps=steps_an_epoch,
+    )
+    losses = {name: MASK_LOSSES[config.mask_loss] for name in config.model.masks}
+    if "votes" in config.model.tasks:
+        losses["votes"] = votes_loss(config.model.schema)
+    model.compile(
+        optimizer=keras.optimizers.AdamW(rate, weight_decay=config.weight_decay),
+        loss=losses,
+        loss_weights={name: config.loss_weights[name] for name in losses},
+        weighted_metrics=compiled_metrics(config.model.schema, config.model.tasks),
+    )
+    return model
+
+
+def _reporters(config: RunConfig, validation: tf.data.Dataset) -> list[keras.callbacks.Callback]:
+    folder = config.log_dir / "tensorboard"
+    reporters: list[keras.callbacks.Callback] = [keras.callbacks.TensorBoard(folder, write_graph=False)]
+    if config.model.masks:
+        reporters.append(MaskPanels(folder, validation))
+    if config.wandb:
+        import wandb
+        from wandb.integration.keras import WandbMetricsLogger
+
+        wandb.init(project="zoobot3d_tf", dir=config.log_dir, config=config.to_dict())
+        reporters.append(WandbMetricsLogger())
+    return reporters
+
+
+def _save_best(config: RunConfig, best: Path) -> keras.Model:
+    """Writes the best weights as a model in float32 and without a compiled loss, which plain Keras could not load."""
+    model = build_model(config.model)
+    model.load_weights(best)
+    for name, save in ((MODEL_NAME, model.save), (WEIGHTS_NAME, model.save_weights)):
+        partial = partial_path(config.log_dir / name)
+        save(partial)
+        partial.replace(config.log_dir / name)
+    return model

@@ -1,0 +1,264 @@
+"""What a training run is, checked before anything slow is imported, and the folder that it leaves behind.
+
+    run_config = get_run_config(...)
+    model = run_config.run_estimator()
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+from zoobot3d_tf import __version__
+from zoobot3d_tf.data.framing import Framing
+from zoobot3d_tf.files import write_atomically
+from zoobot3d_tf.models.config import TASKS, ModelConfig
+from zoobot3d_tf.schemas import Schema
+
+CONFIG_NAME = "config.json"
+MODEL_NAME = "model.keras"
+WEIGHTS_NAME = "model.weights.h5"
+FORMAT_VERSION = 1
+MASK_LOSS_NAMES = ("l1", "mse", "cross-entropy", "beta-binomial")
+# Votes cost about 1 a question, a mask about 0.05 a pixel: these bring the tasks within reach of each other.
+DEFAULT_LOSS_WEIGHTS = {"votes": 1.0, "spiral_mask": 20.0, "bar_mask": 20.0}
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One training run.
+
+    Attributes:
+        model: what to train.
+        framing: sizes of stored images, of the crop, and of the network's input.
+        log_dir: the run folder.
+        train_records: TFRecord files to train on.
+        eval_records: TFRecord files to validate on.
+        epochs: at most so many passes over the training galaxies.
+        batch_size: galaxies a step.
+        mask_loss: one of `MASK_LOSS_NAMES`.
+        loss_weights: factor of each task's loss.
+        learning_rate: of AdamW at the start; it falls to zero along a cosine over all epochs.
+        weight_decay: of AdamW.
+        patience: epochs without a lower validation loss before stopping early.
+        seed: of initial weights, order and augmentation.
+        mixed_precision: compute in float16 where the device gains from it (GPUs).
+        distributed: mirror the model on all local GPUs.
+        wandb: also log to Weights & Biases (extra `[wandb]`).
+
+    Raises:
+        ValueError: values contradict each other or are out of range.
+    """
+
+    model: ModelConfig
+    framing: Framing
+    log_dir: Path
+    train_records: tuple[str, ...]
+    eval_records: tuple[str, ...]
+    epochs: int
+    batch_size: int
+    mask_loss: str = "l1"
+    loss_weights: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_LOSS_WEIGHTS))
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    patience: int = 10
+    seed: int = 0
+    mixed_precision: bool = False
+    distributed: bool = False
+    wandb: bool = False
+
+    def __post_init__(self) -> None:
+        if self.model.image_size != self.framing.final_size:
+            raise ValueError(f"the model takes {self.model.image_size} px, the framing ends at {self.framing.final_size}")
+        for name in ("train_records", "eval_records"):
+            if not getattr(self, name):
+                raise ValueError(f"{name} is empty: no .tfrecord files to {'train' if 'train' in name else 'validate'} on")
+        for name in ("epochs", "batch_size", "patience"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1; received {getattr(self, name)}")
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate must be positive; received {self.learning_rate}")
+        if self.mask_loss not in MASK_LOSS_NAMES:
+            raise ValueError(f"mask loss must be one of {', '.join(MASK_LOSS_NAMES)}; received {self.mask_loss!r}")
+        if unknown := set(self.loss_weights) - set(TASKS):
+            raise ValueError(f"loss weights name unknown tasks {sorted(unknown)}; known are {', '.join(TASKS)}")
+
+    def run_estimator(self):
+        """Trains, or goes on with, this run, and returns the best model (`keras.Model`).
+
+        The run folder is complete afterwards: see `zoobot3d_tf.training.trainer.train`.
+        """
+        from zoobot3d_tf.training.trainer import train
+
+        return train(self)
+
+    def to_dict(self) -> dict:
+        """As stored in `config.json`: all that rebuilds the model, repeats the run, and frames images to predict."""
+        model = asdict(self.model) | {"schema": self.model.schema.to_dict(), "tasks": list(self.model.tasks)}
+        names = ("mask_loss", "learning_rate", "weight_decay", "patience", "seed", "batch_size", "epochs")
+        training = {name: getattr(self, name) for name in names}
+        training |= {"loss_weights": dict(self.loss_weights), "mixed_precision": self.mixed_precision}
+        training |= {name: [Path(p).name for p in getattr(self, name)] for name in ("train_records", "eval_records")}
+        packages = ("tensorflow", "keras", "tensorflow-probability", "numpy")
+        return {
+            "format_version": FORMAT_VERSION,
+            "model": model,
+            "framing": asdict(self.framing),
+            "training": training,
+            "versions": {"zoobot3d_tf": __version__} | {name: version(name) for name in packages},
+        }
+
+
+def get_run_config(
+    initial_size: int,
+    final_size: int,
+    crop_size: int,
+    log_dir: str | Path,
+    train_records: Sequence[str | Path],
+    eval_records: Sequence[str | Path],
+    epochs: int,
+    schema: Schema,
+    batch_size: int,
+    encoder: str = "EfficientNetB0",
+    color: bool = False,
+    tasks: Sequence[str] = TASKS,
+    dropout: float = 0.2,
+    mask_loss: str = "l1",
+    loss_weights: Mapping[str, float] | None = None,
+    **settings,
+) -> RunConfig:
+    """A `RunConfig` from plain values, with the names that users of Zoobot know.
+
+    Args:
+        initial_size: height and width of the images in the shards, pixels.
+        final_size: of the network's input, a multiple of 32.
+        crop_size: of the central part that the network sees, in pixels of the shards' images.
+        log_dir: the run folder.
+        train_records: shards to train on.
+        eval_records: shards to validate on.
+        epochs: at most so many passes.
+        schema: the decision tree.
+        batch_size: galaxies a step.
+        encoder: as in `ModelConfig`, like the next three.
+        color: keep the three bands apart.
+        tasks: what to learn.
+        dropout: before the vote head.
+        mask_loss: one of `MASK_LOSS_NAMES`; "beta-binomial" also chooses that mask head.
+        loss_weights: factor of each task's loss; those not named keep their default.
+        settings: any other field of `RunConfig`.
+    """
+    model = ModelConfig(
+        schema=schema,
+        image_size=final_size,
+        encoder=encoder,
+        color=color,
+        tasks=tuple(tasks),
+        dropout=dropout,
+        mask_head="beta-binomial" if mask_loss == "beta-binomial" else "fraction",
+    )
+    return RunConfig(
+        model=model,
+        framing=Framing(initial_size, crop_size, final_size),
+        log_dir=Path(log_dir),
+        train_records=tuple(str(path) for path in train_records),
+        eval_records=tuple(str(path) for path in eval_records),
+        epochs=epochs,
+        batch_size=batch_size,
+        mask_loss=mask_loss,
+        loss_weights=DEFAULT_LOSS_WEIGHTS | dict(loss_weights or {}),
+        **settings,
+    )
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A run folder as predictions need it.
+
+    Attributes:
+        folder: the run folder.
+        model: how to build the model.
+        framing: how to frame an image.
+        versions: the packages that trained it.
+    """
+
+    folder: Path
+    model: ModelConfig
+    framing: Framing
+    versions: Mapping[str, str]
+
+    def load_model(self):
+        """The trained `keras.Model`, uncompiled.
+
+        Raises:
+            ValueError: the weights are missing or do not fit the configuration.
+        """
+        from zoobot3d_tf.models import build_model
+
+        weights = self.folder / WEIGHTS_NAME
+        if not weights.is_file():
+            raise ValueError(f"{self.folder}: no {WEIGHTS_NAME}; the run is unfinished, run train_model.py on it again")
+        model = build_model(self.model)
+        try:
+            model.load_weights(weights)
+        except (ValueError, OSError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ValueError(f"{weights}: does not fit the model of {self.folder / CONFIG_NAME}: {reason}") from error
+        return model
+
+
+def read_run(folder: str | Path) -> TrainedRun:
+    """Reads the `config.json` of a run folder.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is damaged, or of another format version.
+    """
+    path = Path(folder) / CONFIG_NAME
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} is not a run folder: it has no {CONFIG_NAME}; train_model.py makes one")
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        if stored["format_version"] != FORMAT_VERSION:
+            raise ValueError(f"format version {stored['format_version']}; this version reads {FORMAT_VERSION}")
+        model = stored["model"]
+        model |= {"schema": Schema.from_dict(model["schema"]), "tasks": tuple(model["tasks"])}
+        return TrainedRun(Path(folder), ModelConfig(**model), Framing(**stored["framing"]), stored["versions"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} cannot be used: {error}") from error
+
+
+def write_config(config: RunConfig) -> None:
+    """Writes `config.json`; a folder that already holds another run is refused.
+
+    Only the number of epochs may differ: more of them continue a run.
+
+    Raises:
+        ValueError: the folder holds a run with other settings; the message names them.
+    """
+    path = config.log_dir / CONFIG_NAME
+    new = json.loads(json.dumps(config.to_dict()))
+    if path.is_file():
+        old = json.loads(path.read_text(encoding="utf-8"))
+        if differing := _differences(old, new):
+            raise ValueError(
+                f"{config.log_dir} already holds a run with other settings ({'; '.join(differing[:4])}): "
+                "choose another folder, or the same settings to continue"
+            )
+    config.log_dir.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, json.dumps(new, indent=2) + "\n")
+
+
+def _differences(old: Mapping, new: Mapping, prefix: str = "") -> list[str]:
+    """Settings that differ, as `name: old, now new`; versions and epochs may differ."""
+    found = []
+    for name in sorted(set(old) | set(new)):
+        label = f"{prefix}{name}"
+        a, b = old.get(name), new.get(name)
+        if label in ("versions", "training.epochs") or a == b:
+            continue
+        if isinstance(a, Mapping) and isinstance(b, Mapping) and name != "schema":
+            found += _differences(a, b, f"{label}.")
+        else:
+            found.append(label if name == "schema" else f"{label} was {a}, now {b}")
+    return found
