@@ -141,8 +141,8 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
 def _train(args: argparse.Namespace) -> None:
     from zoobot3d_tf.training.training_config import config_from_folders
 
-    chosen = {k: v for k, v in vars(args).items() if k not in ("train_dir", "eval_dir", "experiment_dir", "run", "debug")}
-    config_from_folders(args.train_dir, args.eval_dir, args.experiment_dir, **chosen).run_estimator()
+    settings = {name: value for name, value in vars(args).items() if name not in ("run", "debug")}
+    config_from_folders(**settings).run_estimator()
     print(args.experiment_dir)
 
 

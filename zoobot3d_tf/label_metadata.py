@@ -177,8 +177,8 @@ hubble_dependencies: Dependencies = {
     "clumps-embedded-larger-object": "clumpy-appearance_yes",
 }
 
-clumpy_questions = ("clumpy-appearance", "galaxy-symmetrical", "clumps-embedded-larger-object")
-hubble_v2_pairs: Pairs = {question: hubble_pairs[question] for question in hubble_pairs if question not in clumpy_questions}
+_clumpy = ("clumpy-appearance", "galaxy-symmetrical", "clumps-embedded-larger-object")
+hubble_v2_pairs: Pairs = {question: hubble_pairs[question] for question in hubble_pairs if question not in _clumpy}
 hubble_v2_dependencies: Dependencies = {**hubble_dependencies, "disk-edge-on": "smooth-or-featured_features"}
 
 candels_pairs: Pairs = {

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import yaml
     from numpy.typing import ArrayLike
 
-_FILE_SUFFIXES = (".yaml", ".yml", ".json")
+_FILE_SUFFIXES = (".yaml", ".yml", ".json")  # JSON is read as YAML
 
 
 def schema_names() -> list[str]:
@@ -43,8 +43,8 @@ def get_schema(name: str) -> Schema:
     """
     if name not in schema_names():
         raise ValueError(
-            f"there is no schema '{name}'{_did_you_mean(name, schema_names())}; give one of schema_names(), "
-            f"or the path of a tree of your own ({', '.join(_FILE_SUFFIXES)})"
+            f"there is no schema '{name}'{_did_you_mean(name, schema_names())} "
+            f"(`zoobot3d schemas` lists them; a tree of your own is a {', '.join(_FILE_SUFFIXES)} file)"
         )
     pairs: dict[str, list[str]] = {}
     dependencies: dict[str, tuple[str, ...]] = {}
@@ -80,16 +80,16 @@ def vote_fractions(votes: ArrayLike, schema: Schema) -> np.ndarray:
         Fractions in 0..1, same shape; NaN where nobody was asked the question.
 
     Raises:
-        ValueError: a count is negative, or there is not one column an answer.
+        ValueError: a count is negative, or there is not one column per answer.
     """
     import numpy as np
 
     votes = np.asarray(votes, dtype=float)
     volunteers = schema.repeat_by_question(schema.sum_by_question(votes))
     if (votes < 0).any():
-        galaxy, answer = np.argwhere(votes < 0)[0]
-        column = schema.label_cols[answer]
-        raise ValueError(f"votes must be >= 0; row {galaxy} has {votes[galaxy, answer]:g} for '{column}'")
+        rows = votes.reshape(-1, votes.shape[-1])
+        row, answer = np.argwhere(rows < 0)[0]
+        raise ValueError(f"votes must be >= 0; row {row} has {rows[row, answer]:g} for '{schema.label_cols[answer]}'")
     return np.divide(votes, volunteers, out=np.full_like(votes, np.nan), where=volunteers > 0)
 
 
@@ -98,8 +98,7 @@ def tree_text(schema: Schema) -> str:
 
     A question that follows several answers is drawn once, beneath the question they belong to, and names them.
     """
-    title = f"{schema.name or 'schema'} ({len(schema.questions)} questions, {len(schema.answers)} answers)"
-    lines = [title]
+    lines = [f"{schema.name or 'schema'} ({len(schema.questions)} questions, {len(schema.answers)} answers)"]
     for question in schema.questions:
         if not question.asked_after:
             label, branches = _question_branch(schema, question)
@@ -200,10 +199,7 @@ class Schema:
         try:
             return cls(pairs, dependencies, name)
         except _TreeError as error:
-            place = error.place
-            while place not in lines:  # a single parent has no line of its own as an item of a list
-                place = place[:-1]
-            raise ValueError(f"{path}:{lines[place]}: {error}") from None
+            raise ValueError(f"{path}:{lines[error.place]}: {error}") from None
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Schema:
@@ -283,7 +279,7 @@ class Schema:
             P(question asked) * P(answer | asked), shape (galaxies,).
 
         Raises:
-            ValueError: there is no such answer, or not one column an answer.
+            ValueError: there is no such answer, or not one column per answer.
         """
         answer = self.get_answer(answer_text)
         prob = self._by_answer(prob_of_answers)
@@ -299,7 +295,7 @@ class Schema:
             P(question asked), shape (galaxies, questions).
 
         Raises:
-            ValueError: there is not one column an answer.
+            ValueError: there is not one column per answer.
         """
         import numpy as np
 
@@ -337,13 +333,15 @@ def _with_last_axis(values: ArrayLike, length: int, of_what: str, schema: Schema
 
     values = np.asarray(values)
     if values.shape[-1:] != (length,):
-        raise ValueError(f"{schema!r} needs {length} values on the last axis, one a {of_what}; received {values.shape}")
+        raise ValueError(
+            f"{schema!r} needs {length} values on the last axis, one per {of_what}; received shape {values.shape}"
+        )
     return values
 
 
 def _did_you_mean(text: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(text, known)
-    return f": did you mean {' or '.join(repr(match) for match in close)}?" if close else ""
+    return f"; did you mean {' or '.join(repr(match) for match in close)}?" if close else ""
 
 
 # Building a tree
@@ -404,7 +402,7 @@ def _find_parents(
     question = answers[0].question
     if not isinstance(dependency, Sequence | None):
         raise _TreeError(
-            f"question '{question}' must be asked after one answer, a list of answers, or None; received {dependency!r}",
+            f"question '{question}' must be asked after an answer, a list of answers, or None; received {dependency!r}",
             question,
             "asked_after",
         )
@@ -444,6 +442,7 @@ def _parent_texts(dependency: str | Sequence[str] | None) -> Sequence[str]:
 
 # Reading a file: from YAML nodes rather than values, for they know their line, and keep 'yes', 'no' and '1' as texts.
 
+_NULL = "tag:yaml.org,2002:null"
 _Lines = dict[tuple[str | int, ...], int]
 
 
@@ -482,8 +481,9 @@ def _compose(path: Path) -> yaml.Node:
     try:
         root = yaml.compose(content, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
         problem = ", ".join(filter(None, [error.context, error.problem]))
-        raise ValueError(f"{path}:{error.problem_mark.line + 1}: not valid YAML or JSON: {problem}") from None
+        raise ValueError(f"{path}:{mark.line + 1 if mark else 1}: not valid YAML or JSON: {problem}") from None
     except yaml.reader.ReaderError as error:
         line = content.count(b"\n", 0, error.position) + 1
         raise ValueError(f"{path}:{line}: not a text file in UTF-8: {error.reason}") from None
@@ -496,7 +496,9 @@ def _entries(
     path: Path, node: yaml.Node, what: str, allowed: Sequence[str] | None = None
 ) -> dict[str, tuple[yaml.Node, yaml.Node]]:
     """The keys of a mapping, each with the nodes of its key and its value."""
-    if node.id != "mapping":
+    import yaml
+
+    if not isinstance(node, yaml.MappingNode):
         raise _line_error(path, node, f"{what} must be 'key: value' entries; received {_describe(node)}")
     entries: dict[str, tuple[yaml.Node, yaml.Node]] = {}
     for key_node, value in node.value:
@@ -512,9 +514,11 @@ def _entries(
 
 def _texts(path: Path, node: yaml.Node, what: str, or_one: bool) -> tuple[list[str], list[int]]:
     """The texts of a list and their lines; with `or_one` also a single text, or nothing."""
-    if or_one and node.id == "scalar":
-        items = [] if _is_null(node) else [node]
-    elif node.id == "sequence":
+    import yaml
+
+    if or_one and isinstance(node, yaml.ScalarNode):
+        items = [] if node.tag == _NULL else [node]
+    elif isinstance(node, yaml.SequenceNode):
         items = node.value
     else:
         wanted = "a text or a list" if or_one else "a list, [first, second]"
@@ -523,19 +527,19 @@ def _texts(path: Path, node: yaml.Node, what: str, or_one: bool) -> tuple[list[s
 
 
 def _text(path: Path, node: yaml.Node, what: str) -> str:
-    if node.id != "scalar" or _is_null(node) or not node.value:
+    import yaml
+
+    if not isinstance(node, yaml.ScalarNode) or node.tag == _NULL or not node.value:
         raise _line_error(path, node, f"{what} must be a text; received {_describe(node)}")
     return node.value
 
 
-def _is_null(node: yaml.Node) -> bool:
-    return node.tag == "tag:yaml.org,2002:null"
-
-
 def _describe(node: yaml.Node) -> str:
-    if node.id != "scalar":
-        return {"sequence": "a list", "mapping": "'key: value' entries"}[node.id]
-    return f"'{node.value}'" if node.value else "nothing"
+    import yaml
+
+    if isinstance(node, yaml.ScalarNode):
+        return f"'{node.value}'" if node.value else "nothing"
+    return "a list" if isinstance(node, yaml.SequenceNode) else "'key: value' entries"
 
 
 def _line(node: yaml.Node) -> int:

@@ -48,7 +48,7 @@ def read_table(path: PathLike) -> pd.DataFrame:
         table = readers[suffix](path)
     except Exception as error:  # parsers of four formats raise errors of every kind on damaged files
         raise ValueError(f"{path}: cannot be read as a {suffix[1:].upper()} table: {error}") from error
-    for column in table.columns.intersection(_TEXT_COLUMNS):
+    for column in [name for name in _TEXT_COLUMNS if name in table]:
         if pd.api.types.is_float_dtype(table[column]) and table[column].notna().any():
             raise ValueError(f"{path}: {column} is stored as floating-point numbers; store it as text")
         table[column] = table[column].astype(object).where(table[column].notna(), "").astype(str).str.strip()

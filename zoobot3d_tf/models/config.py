@@ -36,14 +36,14 @@ class ModelConfig:
     mask_head: str = "fraction"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "tasks", tuple(task for task in TASKS if task in self.tasks) or tuple(self.tasks))
         if self.image_size < 32 or self.image_size % 32:
             nearest = max(32, round(self.image_size / 32) * 32)
             raise ValueError(f"image size must be a multiple of 32 pixels; received {self.image_size}, try {nearest}")
         if self.encoder not in ENCODERS:
             raise ValueError(f"unknown encoder {self.encoder!r}; known are {', '.join(ENCODERS)}")
         if not self.tasks or any(task not in TASKS for task in self.tasks):
-            raise ValueError(f"tasks must be one or more of {', '.join(TASKS)}; received {self.tasks}")
+            raise ValueError(f"tasks must be one or more of {', '.join(TASKS)}; received {', '.join(self.tasks) or 'none'}")
+        object.__setattr__(self, "tasks", tuple(task for task in TASKS if task in self.tasks))  # one order for all
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1); received {self.dropout}")
         if self.mask_head not in MASK_HEADS:

@@ -33,24 +33,25 @@ def check_shards(
         FileNotFoundError: a file is missing, or the manifest.
         ValueError: no paths are given, they belong to several shard folders, or something disagrees.
     """
-    paths = [Path(path).absolute() for path in paths]
-    if not paths:
+    files = [Path(path).absolute() for path in paths]
+    if not files:
         raise ValueError("no shards given; name the .tfrecord files in train_shards/ or eval_shards/")
-    homes = sorted({path.parent.parent for path in paths})
+    homes = sorted({path.parent.parent for path in files})
     if len(homes) > 1:
         raise ValueError(f"shards must come from one shard folder; received some from {homes[0]} and from {homes[1]}")
-    manifest = read_manifest(paths[0].parent)
+    manifest = read_manifest(files[0].parent)
     if schema is not None and schema != manifest.schema:
         raise ValueError(
-            f"{homes[0]}: these shards hold votes of the schema {_summary(manifest.schema)}, not of {_summary(schema)}"
+            f"{homes[0]}: these shards hold votes of the schema {_summary(manifest.schema)}; received the schema "
+            f"{_summary(schema)}, whose questions, answers or order differ"
         )
     if image_size is not None and image_size != manifest.image_size:
         raise ValueError(
             f"{homes[0]}: these shards hold images of {manifest.image_size} x {manifest.image_size} pixels; "
             f"received --shard-img-size {image_size}"
         )
-    listed = {manifest.folder / file.name: file for files in manifest.splits.values() for file in files}
-    for path in paths:
+    listed = {manifest.folder / shard.name: shard for shards in manifest.splits.values() for shard in shards}
+    for path in files:
         if path not in listed:
             raise ValueError(f"{path}: not listed in {manifest.folder / MANIFEST_NAME}")
         if not path.is_file():
@@ -90,4 +91,4 @@ def iterate_records(paths: Sequence[str | Path]) -> Iterator[dict]:
 
 
 def _summary(schema: Schema) -> str:
-    return f"{schema.name} ({len(schema.label_cols)} answers)"
+    return f"{schema.name or 'without a name'} ({len(schema.label_cols)} answers)"

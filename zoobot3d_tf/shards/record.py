@@ -63,13 +63,12 @@ def parse(serialised: tf.Tensor, n_answers: int) -> dict[str, tf.Tensor]:
         A tensor for each field of `Record`, with B as its first axis: text and bytes as string, truth values as bool,
         whole numbers as int64, floats as float64, and `votes` as float32 (B, n_answers).
     """
-    stored_as = {str: tf.string, bytes: tf.string, bool: tf.int64, int: tf.int64, float: tf.string}
     parsed = tf.io.parse_example(
         serialised,
         {
             field.name: tf.io.FixedLenFeature((n_answers,), tf.float32)
             if field.type is np.ndarray
-            else tf.io.FixedLenFeature((), stored_as[field.type])
+            else tf.io.FixedLenFeature((), tf.int64 if field.type in (bool, int) else tf.string)
             for field in fields(Record)
         },
     )
@@ -109,5 +108,8 @@ def _to_feature(kind: Any, value: Any) -> tf.train.Feature:
         return tf.train.Feature(float_list=tf.train.FloatList(value=value))
     if kind in (bool, int):
         return tf.train.Feature(int64_list=tf.train.Int64List(value=[int(value)]))
-    as_bytes = {str: str.encode, bytes: bytes, float: lambda number: np.array(number, "<f8").tobytes()}[kind]
-    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[as_bytes(value)]))
+    if kind is float:
+        value = np.array(value, "<f8").tobytes()
+    elif kind is str:
+        value = value.encode()
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))

@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, as_completed
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
@@ -83,7 +83,7 @@ class ShardTask:
         return outcome if self.path.stat().st_size == outcome.file.bytes else None
 
 
-def run_tasks(tasks: list[ShardTask], workers: int, executor: Executor | None) -> Iterator[Outcome]:
+def run_tasks(tasks: list[ShardTask], workers: int, executor: Executor | None) -> Generator[Outcome]:
     """Write shards; outcomes come as they are ready.
 
     Args:
@@ -123,12 +123,13 @@ def write_shard(task: ShardTask) -> Outcome:
     from zoobot3d_tf.shards.record import serialise
 
     written = dict.fromkeys(COUNTS, 0)
-    failed = []
+    failed: list[tuple[str, str, str]] = []
     # No other process may write to this name: an executor elsewhere may outlive the run that gave it the same task.
     partial = task.path.with_name(f".partial-{uuid4().hex}")
     votes = task.rows[task.label_cols].to_numpy(np.float32)
     with tf.io.TFRecordWriter(str(partial)) as writer:
-        for row, galaxy_votes in zip(task.rows.drop(columns=task.label_cols).itertuples(), votes, strict=True):
+        rows: Iterator[Any] = task.rows.drop(columns=task.label_cols).itertuples()
+        for row, galaxy_votes in zip(rows, votes, strict=True):
             try:
                 record = _read_galaxy(row, galaxy_votes, task.img_size)
             except ImageError as error:

@@ -79,7 +79,6 @@ class ShardOptions:
     resume: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse impossible values."""
         if not MIN_SIDE <= self.img_size <= MAX_SIDE:
             raise ValueError(f"--img-size must be from {MIN_SIDE} to {MAX_SIDE}; received {self.img_size}")
         if not self.eval_size > 0 or (self.eval_size >= 1 and self.eval_size % 1 != 0):

@@ -111,8 +111,8 @@ def _arms(rng: np.random.Generator, disc: Disc, bar: Bar | None) -> tuple[Arm, .
 def _bar(rng: np.random.Generator, h: float) -> Bar:
     # Bars reach about 1.0 scale lengths, 1.3 in early and 0.6 in late types (Erwin 2005), with axis ratios 0.2-0.5.
     half_length = h * float(np.clip(rng.lognormal(np.log(1.1), 0.28), 0.45, 2.2))
-    half_width = half_length * rng.uniform(0.22, 0.45)
-    return Bar(half_length, half_width, azimuth=rng.uniform(0, np.pi), contrast=rng.lognormal(np.log(1.8), 0.45))
+    half_width = half_length * rng.uniform(0.18, 0.38)
+    return Bar(half_length, half_width, azimuth=rng.uniform(0, np.pi), contrast=rng.lognormal(np.log(2.6), 0.5))
 
 
 def _edge_on(rng: np.random.Generator, size: float) -> Galaxy:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,8 @@ def _write_galaxies(out_dir: Path, n: int, seed: int, workers: int) -> Iterator[
     if workers == 1:
         yield from map(write, range(n))
     else:
-        with ProcessPoolExecutor(workers) as pool:
+        # A forked copy of a process that has loaded TensorFlow may hang.
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
             yield from pool.map(write, range(n), chunksize=8)
 
 

@@ -32,8 +32,9 @@ def bar_visibility(scene: Scene) -> float:
     disc_below = nanomaggies(galaxy.disc.mu_0) * np.exp(-bar.half_length / 2 / galaxy.disc.scale_length)
     signal = bar.contrast * disc_below * np.sqrt(2 * seen_length * bar.half_width) / NATIVE_PIXSCALE
     blurred = bar.contrast * _kept(bar.half_width / 2, scene)
-    # A bar must be longer than the seeing disc to look longer than the bulge.
-    resolved = _half_at(seen_length / scene.seeing[1], 1.0)
+    # Seen end on, or no longer than the seeing disc and the bulge, a bar is part of the bulge.
+    bulge_diameter = 2 * galaxy.bulge.half_light_radius if galaxy.bulge else 0.0
+    resolved = _half_at(seen_length / np.hypot(scene.seeing[1], bulge_diameter), 1.0)
     return _half_at(blurred, HALF_SEEN_CONTRAST) * _half_at(signal / scene.sky_noise[1], HALF_SEEN_SIGNAL) * resolved
 
 

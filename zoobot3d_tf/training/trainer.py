@@ -9,33 +9,19 @@ import tensorflow as tf
 from zoobot3d_tf.data.dataset import evaluation_batches, training_batches
 from zoobot3d_tf.files import partial_path
 from zoobot3d_tf.models import build_model
-from zoobot3d_tf.shards.read import check_shards
+from zoobot3d_tf.shards.manifest import galaxies_in
 from zoobot3d_tf.training.checkpoints import Checkpoints, StopOnNaN
 from zoobot3d_tf.training.losses import MASK_LOSSES, votes_loss
 from zoobot3d_tf.training.metrics import compiled_metrics
 from zoobot3d_tf.training.panels import MaskPanels
-from zoobot3d_tf.training.training_config import MODEL_NAME, WEIGHTS_NAME, RunConfig, write_config
+from zoobot3d_tf.training.training_config import MODEL_NAME, WEIGHTS_NAME, RunConfig
 
 logger = logging.getLogger(__name__)
 
 
 def train(config: RunConfig) -> keras.Model:
-    """Trains until the validation loss no longer improves, and leaves the best model in the run folder.
-
-    A run that was killed continues after its last finished epoch when the same configuration is trained again; a
-    finished one is only loaded.
-
-    Returns:
-        The best model, in float32 and uncompiled, as saved in `model.keras` and `model.weights.h5`.
-
-    Raises:
-        ValueError: the shards do not fit the configuration, or the folder holds another run.
-        FloatingPointError: the loss became NaN.
-    """
+    """The work behind `RunConfig.run_estimator`, which has checked the shards and written `config.json`."""
     schema, framing, tasks = config.model.schema, config.framing, config.model.tasks
-    manifest = check_shards(config.train_records, schema, framing.initial_size)
-    check_shards(config.eval_records, schema, framing.initial_size)
-    write_config(config)
     checkpoints = Checkpoints(config.log_dir / "checkpoints", config.patience)
     if checkpoints.epochs_done < config.epochs and not checkpoints.exhausted:
         # A continued run must not repeat the order and the augmentations of its first epochs.
@@ -44,8 +30,9 @@ def train(config: RunConfig) -> keras.Model:
         n_answers = len(schema.label_cols)
         training = training_batches(config.train_records, n_answers, framing, config.batch_size, tasks, seed)
         validation = evaluation_batches(config.eval_records, n_answers, framing, config.batch_size, tasks)
+        n_galaxies = galaxies_in(config.train_records)
         with _strategy(config).scope():
-            model = _compiled_model(config, steps_an_epoch=-(-manifest.galaxies_in(config.train_records) // config.batch_size))
+            model = _compiled_model(config, steps_an_epoch=-(-n_galaxies // config.batch_size))
         checkpoints.restore(model)
         logger.info("%d parameters; epoch %d of %d", model.count_params(), checkpoints.epochs_done + 1, config.epochs)
         model.fit(

@@ -15,6 +15,7 @@ from zoobot3d_tf.data.framing import Framing
 from zoobot3d_tf.files import write_atomically
 from zoobot3d_tf.models.config import TASKS, ModelConfig
 from zoobot3d_tf.schemas import Schema
+from zoobot3d_tf.shards.manifest import Manifest, check_shards, read_manifest
 
 CONFIG_NAME = "config.json"
 MODEL_NAME = "model.keras"
@@ -85,10 +86,21 @@ class RunConfig:
             raise ValueError(f"loss weights name unknown tasks {sorted(unknown)}; known are {', '.join(TASKS)}")
 
     def run_estimator(self):
-        """Trains, or goes on with, this run, and returns the best model (`keras.Model`).
+        """Trains until the validation loss no longer improves, and leaves the best model in the run folder.
 
-        The run folder is complete afterwards: see `zoobot3d_tf.training.trainer.train`.
+        A run that was killed continues after its last finished epoch when the same configuration is trained again; a
+        finished one is only loaded.
+
+        Returns:
+            The best model (`keras.Model`), in float32 and uncompiled, as saved in `model.keras` and `model.weights.h5`.
+
+        Raises:
+            ValueError: the shards do not fit the configuration, or the folder holds another run.
+            FloatingPointError: the loss became NaN.
         """
+        for records in (self.train_records, self.eval_records):
+            check_shards(records, self.model.schema, self.framing.initial_size)
+        write_config(self)
         from zoobot3d_tf.training.trainer import train
 
         return train(self)
@@ -122,7 +134,7 @@ def get_run_config(
     batch_size: int,
     encoder: str = "EfficientNetB0",
     color: bool = False,
-    tasks: Sequence[str] = TASKS,
+    tasks: Sequence[str] | None = None,
     dropout: float = 0.2,
     mask_loss: str = "l1",
     loss_weights: Mapping[str, float] | None = None,
@@ -142,18 +154,24 @@ def get_run_config(
         batch_size: galaxies a step.
         encoder: as in `ModelConfig`, like the next three.
         color: keep the three bands apart.
-        tasks: what to learn.
+        tasks: what to learn; by default whatever the training shards have labels for.
         dropout: before the vote head.
         mask_loss: one of `MASK_LOSS_NAMES`; "beta-binomial" also chooses that mask head.
         loss_weights: factor of each task's loss; those not named keep their default.
         settings: any other field of `RunConfig`.
+
+    Raises:
+        ValueError: as `RunConfig` and `ModelConfig`.
+        FileNotFoundError: the shards have no `shards.json`.
     """
+    if not train_records:
+        raise ValueError("train_records is empty: no .tfrecord files to train on")
     model = ModelConfig(
         schema=schema,
         image_size=final_size,
         encoder=encoder,
         color=color,
-        tasks=tuple(tasks),
+        tasks=tuple(tasks or labelled_tasks(read_manifest(Path(train_records[0]).parent))),
         dropout=dropout,
         mask_head="beta-binomial" if mask_loss == "beta-binomial" else "fraction",
     )
@@ -169,6 +187,56 @@ def get_run_config(
         loss_weights=DEFAULT_LOSS_WEIGHTS | dict(loss_weights or {}),
         **settings,
     )
+
+
+def config_from_folders(
+    train_dir: str | Path,
+    eval_dir: str | Path,
+    experiment_dir: str | Path,
+    shard_img_size: int | None = None,
+    crop_size: int | None = None,
+    resize_size: int = 224,
+    **settings,
+) -> RunConfig:
+    """A `RunConfig` from folders of shards, which know their schema and their size.
+
+    Args:
+        train_dir: folder of .tfrecord files to train on.
+        eval_dir: likewise, to validate on.
+        experiment_dir: the run folder.
+        shard_img_size: size of the images in the shards, pixels, if it should be checked.
+        crop_size: central part that the network sees; three quarters of the shards' size by default.
+        resize_size: size of the network's input, a multiple of 32.
+        settings: further arguments of `get_run_config`.
+
+    Raises:
+        FileNotFoundError: a folder has no shards.
+        ValueError: as `get_run_config`.
+    """
+    manifest = read_manifest(train_dir)
+    initial_size = shard_img_size or manifest.image_size
+    return get_run_config(
+        initial_size=initial_size,
+        final_size=resize_size,
+        crop_size=crop_size or int(initial_size * 0.75),
+        log_dir=experiment_dir,
+        train_records=_shards_in(train_dir),
+        eval_records=_shards_in(eval_dir),
+        schema=manifest.schema,
+        **settings,
+    )
+
+
+def labelled_tasks(manifest: Manifest) -> tuple[str, ...]:
+    """Tasks for which some training galaxy has a label."""
+    return tuple(task for task in TASKS if manifest.count("train", f"with_{task}"))
+
+
+def _shards_in(folder: str | Path) -> list[Path]:
+    shards = sorted(Path(folder).glob("*.tfrecord"))
+    if not shards:
+        raise FileNotFoundError(f"{folder}: no .tfrecord files; create_shards.py makes them")
+    return shards
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,80 @@
+"""The geometry of crops and augmentations, to a tenth of a pixel."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from zoobot3d_tf.data.framing import ASPECT, ZOOM, Framing, central_affine, random_affine, warp
+
+FRAMING = Framing(initial_size=300, crop_size=225, final_size=224)
+
+
+def disc(size: int, x: float, y: float, radius: float) -> np.ndarray:
+    """A disc with soft edges, so that its centroid is known far below a pixel."""
+    rows, columns = np.mgrid[:size, :size]
+    return np.clip(radius + 0.5 - np.hypot(columns - x, rows - y), 0, 1).astype(np.float32)
+
+
+def centroid(image: np.ndarray) -> np.ndarray:
+    row, column = ndimage.center_of_mass(image)
+    return np.array([column, row])
+
+
+def where(affine: np.ndarray, point: np.ndarray) -> np.ndarray:
+    """Output position of a position in the input: the matrices map the other way."""
+    return np.linalg.solve(affine[:, :2], point - affine[:, 2])
+
+
+def test_central_crop_of_whole_image_changes_nothing():
+    image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(warp(image, central_affine(Framing(64, 64, 64)), 64), image)
+
+
+def test_central_crop_without_resizing_is_a_slice():
+    image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(warp(image, central_affine(Framing(64, 32, 32)), 32), image[16:48, 16:48])
+
+
+def test_central_crop_maps_corners_of_the_crop_to_corners_of_the_output():
+    affine = central_affine(Framing(300, 200, 100))
+    # Pixel centres are whole numbers: the outer edge of the first output pixel lies at -0.5, of the crop at 49.5.
+    np.testing.assert_allclose(affine @ [-0.5, -0.5, 1], [49.5, 49.5])
+    np.testing.assert_allclose(affine @ [99.5, 99.5, 1], [249.5, 249.5])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_augmented_image_and_mask_stay_where_the_matrix_says(seed):
+    point = np.array([171.3, 138.9])
+    image = np.repeat((disc(300, *point, 12) * 200).astype(np.uint8)[..., None], 3, axis=2)
+    mask = disc(300, *point, 12)
+    affine = random_affine(FRAMING, np.random.default_rng(seed))
+    expected = where(affine, point)
+    image_at, mask_at = centroid(warp(image, affine, 224)[..., 0]), centroid(warp(mask, affine, 224))
+    assert np.hypot(*(mask_at - expected)) < 0.05
+    assert np.hypot(*(image_at - expected)) < 0.05
+    assert np.hypot(*(image_at - mask_at)) < 0.05
+
+
+def test_random_affines_keep_area_and_aspect_within_their_bounds_and_reflect_half():
+    rng = np.random.default_rng(0)
+    linear = np.array([random_affine(FRAMING, rng)[:, :2] for _ in range(2000)]) / (225 / 224)
+    determinant = np.linalg.det(linear)
+    singular = np.linalg.svd(linear, compute_uv=False)
+    assert 0.45 < (determinant < 0).mean() < 0.55
+    assert np.sqrt(np.abs(determinant)).min() >= 1 / ZOOM - 1e-6
+    assert np.sqrt(np.abs(determinant)).max() <= ZOOM + 1e-6
+    assert (singular[:, 0] / singular[:, 1]).max() <= ASPECT + 1e-6
+    angle = np.arctan2(linear[:, 1, 0], linear[:, 0, 0])
+    assert np.histogram(angle, bins=8, range=(-np.pi, np.pi))[0].min() > 180  # of 250: every direction is as likely
+
+
+def test_outside_the_image_is_zero():
+    affine = central_affine(Framing(32, 32, 32)).copy()
+    affine[:, 2] += 100
+    assert warp(np.full((32, 32), 7, np.float32), affine, 32).max() == 0
+
+
+@pytest.mark.parametrize(("sizes", "words"), [((100, 120, 64), "must not exceed"), ((100, 0, 64), "at least 1 pixel")])
+def test_impossible_sizes_are_refused(sizes, words):
+    with pytest.raises(ValueError, match=words):
+        Framing(*sizes)

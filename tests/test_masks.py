@@ -1,0 +1,172 @@
+"""Masks from volunteers' paths: against the published Galaxy Zoo: 3D masks, and against shapes counted by hand."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+
+from zoobot3d_tf.images.masks import align_counts, counts_from_marks, crosses_itself
+
+SQUARE = [[100, 100], [200, 100], [200, 200], [100, 200]]
+GZ3D = ["gz3d_1-304336_127_14724446", "gz3d_1-379196_127_14728482"]
+REFERENCE_MASKS = [(GZ3D[0], "spiral"), (GZ3D[1], "spiral"), (GZ3D[1], "bar"), ("synthetic_bar", "bar")]
+
+
+@pytest.fixture(scope="module")
+def golden(reference):
+    return reference / "reference" / "golden"
+
+
+def load_marks(golden, name, kind):
+    return json.loads((golden / "gz3d_marks" / f"{name}_marks.json").read_text())[f"{kind}_mask"]
+
+
+@pytest.mark.parametrize(("name", "kind"), REFERENCE_MASKS)
+@pytest.mark.parametrize(("key", "drop"), [("counts_capped_all", False), ("counts_capped_simple", True)])
+def test_every_pixel_agrees_with_published_masks(golden, name, kind, key, drop):
+    expected = np.load(golden / "masks" / f"{name}_{kind}_native525.npz")[key]
+    counts = counts_from_marks(load_marks(golden, name, kind), drop_self_crossing=drop)
+    assert counts.dtype == np.uint8
+    np.testing.assert_array_equal(counts, expected)
+
+
+def test_awkward_shapes_agree_with_reference(golden):
+    shapes = json.loads((golden / "masks" / "edge_shapes.json").read_text())
+    masks = np.load(golden / "masks" / "edge_shapes.npz")
+    for name, shape in shapes.items():
+        assert crosses_itself(shape["vertices"]) != shape["is_simple"], name
+        for drop, key in ((False, name), (True, f"{name}__simple_only")):
+            counts = counts_from_marks([[shape["vertices"]]], drop_self_crossing=drop)
+            np.testing.assert_array_equal(counts, masks[key], err_msg=key)
+
+
+@pytest.mark.parametrize(("name", "kind"), REFERENCE_MASKS)
+def test_aligned_masks_agree_with_reference(golden, name, kind):
+    counts = counts_from_marks(load_marks(golden, name, kind))
+    aligned = np.load(golden / "masks" / f"{name}_{kind}_aligned424.npz")
+    for key in aligned.files:
+        ours = align_counts(counts, 0.099, float(key.removeprefix("pixscale_")), 424)
+        difference = np.abs(ours.astype(int) - aligned[key])
+        assert (difference <= 1).mean() > 0.999, key
+
+
+def test_real_marks_take_milliseconds(golden):
+    marks = load_marks(golden, GZ3D[0], "spiral")
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        counts_from_marks(marks)
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 0.1  # 0.01 s on an idle core, 1 s for the published code
+
+
+def test_ties_depend_on_direction_of_travel():
+    assert counts_from_marks([[SQUARE]]).sum() == 10_100
+    assert counts_from_marks([[SQUARE[::-1]]]).sum() == 9_900
+
+
+def test_row_zero_is_the_smallest_y():
+    counts = counts_from_marks([[[[2.5, 0.5], [5.5, 0.5], [5.5, 2.5], [2.5, 2.5]]]], shape=(6, 9))
+    assert counts.shape == (6, 9)
+    assert [tuple(pixel) for pixel in np.argwhere(counts)] == [(1, 3), (1, 4), (1, 5), (2, 3), (2, 4), (2, 5)]
+
+
+def test_one_volunteer_counts_once_and_each_volunteer_counts():
+    overlapping = [SQUARE, [[150, 150], [250, 150], [250, 250], [150, 250]]]
+    assert counts_from_marks([overlapping]).max() == 1
+    assert counts_from_marks([overlapping] * 40)[120, 120] == 40
+
+
+def test_traced_twice_within_one_path_is_empty_by_parity():
+    assert counts_from_marks([[SQUARE + SQUARE]]).sum() == 0
+
+
+@pytest.mark.parametrize(
+    "components",
+    [[], [[]], [[[281.3, 264.5]]], [[[600, 600], [700, 600], [650, 700]]], [[[-9, -9], [-1, -9], [-5, -2]]]],
+)
+def test_what_encloses_nothing_marks_nothing(components):
+    assert counts_from_marks([components, [SQUARE]]).sum() == 10_100
+
+
+def test_path_far_beyond_the_frame_covers_it():
+    huge = [[-1e6, -1e6], [1e6, -1e6], [1e6, 1e6], [-1e6, 1e6]]
+    assert (counts_from_marks([[huge]], shape=(7, 11)) == 1).all()
+
+
+def test_agrees_with_a_point_by_point_rule_on_random_paths():
+    rng = np.random.default_rng(0)
+    for trial in range(30):
+        # Vertices on whole and half pixels make ties common.
+        path = rng.integers(-4, 28, (rng.integers(3, 9), 2)) / (1 + trial % 2)
+        expected = np.zeros((20, 22), dtype=np.uint8)
+        for (x0, y0), (x1, y1) in zip(path, np.roll(path, -1, axis=0), strict=True):
+            for ty, tx in np.ndindex(expected.shape):
+                if (y0 >= ty) != (y1 >= ty) and ((y1 - ty) * (x0 - x1) >= (x1 - tx) * (y0 - y1)) == (y1 >= ty):
+                    expected[ty, tx] ^= 1
+        np.testing.assert_array_equal(counts_from_marks([[path.tolist()]], shape=expected.shape), expected)
+
+
+@pytest.mark.parametrize(
+    ("path", "crosses"),
+    [
+        ([[0, 0], [4, 4], [4, 0], [0, 4]], True),  # bow-tie
+        ([[0, 0], [4, 0], [4, 4], [0, 4], [0, 0]], False),  # ring
+        ([[0, 0], [4, 0], [4, 4], [2, 0]], True),  # ends on its own side
+        ([[0, 0], [4, 0], [2, 0], [2, 3]], True),  # retraces
+        ([[0, 0], [4, 0], [6, 0], [6, 3]], False),  # straight on
+        ([[0, 0], [4, 0], [4, 4], [0, 0], [-4, 4], [-4, 0], [0, 0]], True),  # ring that passes its own end
+        ([[2, 0], [4, 0], [4, 4], [0, 0], [3, 0], [2, 0]], True),  # ring that retraces where it closes
+        ([[1, 1], [1, 1], [1, 1]], False),
+        ([], False),
+    ],
+)
+def test_self_crossing_is_judged_on_the_open_path(path, crosses):
+    assert crosses_itself(path) is crosses
+
+
+@pytest.mark.parametrize("component", [[[1, 2, 3]], [[1, 2], [3]], [[1, None]], [[1, float("nan")]], ["ab"]])
+def test_malformed_component_is_named(component):
+    with pytest.raises(ValueError, match=r"component 1 of volunteer 2 must be a list of finite \[x, y\]; received"):
+        counts_from_marks([[], [], [SQUARE, component]])
+
+
+def test_more_volunteers_than_a_byte_holds_are_refused():
+    with pytest.raises(ValueError, match="at most 255 volunteers; received marks of 256"):
+        counts_from_marks([[]] * 256)
+
+
+def test_aligning_keeps_centre_and_scale():
+    counts = np.zeros((525, 525), dtype=np.uint8)
+    counts[212:313, 182:343] = 10  # 101 by 161 pixels about the centre
+    aligned = align_counts(counts, 0.099, 0.2, 424)
+    y, x = np.nonzero(aligned >= 5)
+    assert (y.min() + y.max(), x.min() + x.max()) == (423, 423)
+    assert y.max() - y.min() + 1 == pytest.approx(101 * 0.099 / 0.2, abs=1)
+    assert x.max() - x.min() + 1 == pytest.approx(161 * 0.099 / 0.2, abs=1)
+    assert aligned.max() == 10  # bicubic overshoot is cut
+
+
+@pytest.mark.parametrize("pixscale", [0.03, 0.099, 0.1, 0.262, 0.9, 30.0])
+def test_aligning_is_correct_to_a_tenth_of_a_pixel(pixscale):
+    y, x = np.mgrid[:525, :525]
+    blob = 250 * np.exp(-0.5 * (((x - 290) ** 2 + (y - 240) ** 2) / (8 * max(pixscale / 0.099, 1)) ** 2))
+    aligned = align_counts(np.rint(blob).astype(np.uint8), 0.099, pixscale, 423).astype(float)
+    assert aligned.shape == (423, 423)
+    if pixscale < 1:
+        row, column = (np.arange(423) @ aligned.sum(axis) / aligned.sum() for axis in (1, 0))
+        assert column == pytest.approx(211 + (290 - 262) * 0.099 / pixscale, abs=0.1)
+        assert row == pytest.approx(211 + (240 - 262) * 0.099 / pixscale, abs=0.1)
+
+
+def test_aligning_to_the_same_grid_changes_nothing():
+    counts = np.random.default_rng(1).integers(0, 16, (424, 424), dtype=np.uint8)
+    np.testing.assert_array_equal(align_counts(counts, 0.2, 0.2, 424), counts)
+
+
+def test_aligning_refuses_impossible_scales():
+    with pytest.raises(ValueError, match=r"must be positive; received pixscale_in 0\.1, pixscale_out 0, size_out 424"):
+        align_counts(np.zeros((5, 5), np.uint8), 0.1, 0, 424)
+    with pytest.raises(ValueError, match=r"shape \(H, W\); received shape \(5,\)"):
+        align_counts(np.zeros(5, np.uint8), 0.1, 0.1, 424)

@@ -1,0 +1,54 @@
+"""Metrics by hand, and their respect of presence."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from zoobot3d_tf.schemas import Schema
+from zoobot3d_tf.training.metrics import MaskError, MaskIoU, QuestionLoss, VoteFractionError
+
+SCHEMA = Schema({"shape": ["_round", "_flat"], "bar": ["_yes", "_no"]}, {"shape": None, "bar": "shape_flat"})
+
+
+def test_iou_sums_over_galaxies_and_includes_the_threshold_itself():
+    true = np.zeros((2, 4, 4, 1), np.float32)
+    predicted = np.zeros((2, 4, 4, 1), np.float32)
+    true[0, 0, :3], predicted[0, 0, 1:4] = 3 / 15, 0.9  # 2 shared of 4
+    true[1, 2, :2] = 1.0  # 0 shared of 2
+    metric = MaskIoU()
+    metric.update_state(true, predicted)
+    assert float(metric.result()) == pytest.approx(2 / 6)
+    metric.reset_state()
+    metric.update_state(true, predicted, sample_weight=tf.constant([1.0, 0.0]))
+    assert float(metric.result()) == pytest.approx(2 / 4)
+
+
+def test_mask_error_of_beta_binomial_output_uses_the_expected_fraction():
+    metric = MaskError()
+    metric.update_state(np.full((1, 2, 2, 1), 0.5, np.float32), np.full((1, 2, 2, 2), [3.0, 1.0], np.float32))
+    assert float(metric.result()) == pytest.approx(0.25)
+
+
+def test_vote_fraction_error_counts_only_questions_that_were_asked():
+    votes = tf.constant([[5.0, 5.0, 0.0, 0.0], [10.0, 0.0, 4.0, 0.0]])
+    concentrations = tf.constant([[1.0, 3.0, 9.0, 1.0], [1.0, 1.0, 1.0, 1.0]])
+    metric = VoteFractionError(SCHEMA)
+    metric.update_state(votes, concentrations)
+    # |.5-.25| twice; |1-.5| twice; |1-.5| twice: over six answers.
+    assert float(metric.result()) == pytest.approx((0.5 + 1.0 + 1.0) / 6)
+    metric.reset_state()
+    metric.update_state(votes, concentrations, sample_weight=tf.constant([1.0, 0.0]))
+    assert float(metric.result()) == pytest.approx(0.25)
+
+
+def test_question_loss_is_a_mean_over_galaxies_that_were_asked():
+    votes = tf.constant([[3.0, 2.0, 0.0, 0.0], [3.0, 2.0, 1.0, 0.0]])
+    metric = QuestionLoss((2, 3), name="bar_loss")
+    metric.update_state(votes, tf.ones((2, 4)))
+    assert float(metric.result()) == pytest.approx(np.log(2), rel=1e-5)
+
+
+def test_nothing_counted_is_zero_not_nan():
+    metric = MaskIoU()
+    metric.update_state(np.zeros((1, 4, 4, 1), np.float32), np.zeros((1, 4, 4, 1), np.float32))
+    assert float(metric.result()) == 0

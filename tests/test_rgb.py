@@ -1,0 +1,71 @@
+"""Colour images: against the published Galaxy Zoo DECaLS images, and against pixels worked out by hand."""
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from PIL import Image
+
+from zoobot3d_tf.images.rgb import grz_to_rgb, lupton_like_rgb
+
+
+@pytest.fixture(scope="module")
+def decals_rgb(reference):
+    return reference / "reference" / "golden" / "decals_rgb"
+
+
+@pytest.mark.parametrize("name", ["example_a", "example_b"])
+def test_bytes_agree_with_published_images(decals_rgb, name):
+    expected = np.asarray(Image.open(decals_rgb / f"{name}_fits_to_png.png")).astype(int)
+    rgb = grz_to_rgb(fits.getdata(decals_rgb / f"{name}.fits"))
+    assert rgb.dtype == np.uint8
+    difference = np.abs(rgb - expected)
+    assert difference.max() <= 1
+    assert (difference > 0).mean() <= 2e-5
+
+
+@pytest.mark.parametrize(
+    ("key", "options"),
+    [
+        ("std", {}),
+        ("arcsinh_only", {"desaturate": False}),
+        ("linear_desaturated", {"limits": (-1, 100), "arcsinh": None}),
+    ],
+)
+def test_floats_agree_with_published_function(decals_rgb, key, options):
+    rgb = lupton_like_rgb(fits.getdata(decals_rgb / "example_b.fits"), **options)
+    np.testing.assert_allclose(rgb, np.load(decals_rgb / "example_b_float.npz")[key], atol=3e-7)
+
+
+def test_bands_keep_their_colour():
+    for band, plane in ((0, 2), (1, 1), (2, 0)):
+        bands = np.zeros((3, 4, 5))
+        bands[band] = 0.1
+        rgb = lupton_like_rgb(bands, desaturate=False)
+        assert rgb.shape == (4, 5, 3)
+        assert (rgb.argmax(axis=2) == plane).all()
+
+
+def test_pixels_worked_out_by_hand():
+    # Dark sky: arcsinh(0.5) / (arcsinh(0.5) + arcsinh(300)) of 255. Equal bands are grey, and stay so.
+    sky = 255 * np.arcsinh(0.5) / (np.arcsinh(0.5) + np.arcsinh(300))
+    assert (lupton_like_rgb(np.zeros((3, 2, 2)), desaturate=False) * 255 == pytest.approx(sky, abs=1e-4))
+    bright = np.array([0.008, 0.014, 0.019])[:, None, None] * np.array([[1e4, -1e4]])
+    np.testing.assert_array_equal(grz_to_rgb(bright), [[[255] * 3, [0] * 3]])
+
+
+def test_missing_pixels_look_like_empty_sky():
+    bands = np.zeros((3, 2, 2))
+    bands[:, 0, 0] = np.nan
+    np.testing.assert_array_equal(grz_to_rgb(bands), grz_to_rgb(np.zeros((3, 2, 2))))
+
+
+def test_input_is_left_as_it_was():
+    bands = np.full((3, 2, 2), 0.5, dtype=np.float32)
+    grz_to_rgb(bands)
+    assert (bands == 0.5).all()
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 3), (2, 4, 5)])
+def test_wrong_shape_is_refused(shape):
+    with pytest.raises(ValueError, match=r"bands must be of shape \(3, H, W\) in the order g, r, z; received shape"):
+        grz_to_rgb(np.zeros(shape))

@@ -1,0 +1,429 @@
+"""Shards: what goes in comes out, the same bytes however they are made, and errors in words."""
+
+import hashlib
+import json
+import multiprocessing
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from zoobot3d_tf.images.read import read_image, resize_image
+from zoobot3d_tf.schemas import get_schema
+from zoobot3d_tf.shards.manifest import Manifest, read_manifest
+from zoobot3d_tf.shards.read import check_shards, iterate_records, read_records
+from zoobot3d_tf.shards.record import parse
+from zoobot3d_tf.shards.write import ShardOptions, create_shards, split_by_hash
+
+RINGS = get_schema("rings")
+N_GALAXIES = 40
+SMALL = ShardOptions(img_size=32, eval_size=0.25, shard_size=4)
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory) -> Path:
+    """Forty galaxies of noise: every 4th without votes, every 2nd with a spiral mask, every 10th with an empty bar."""
+    folder = tmp_path_factory.mktemp("survey")
+    rng = np.random.default_rng(0)
+    rows = []
+    for i in range(N_GALAXIES):
+        Image.fromarray(rng.integers(0, 256, (32, 33, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+        row = {"id_str": f"{i:04d}", "file_loc": f"{i}.png", "ring_yes": i, "ring_no": 1, "ra": 100 + i / 3, "dec": -i}
+        if i % 4 == 0:
+            row |= {"ring_yes": None, "ring_no": None}
+        if i % 2 == 0:
+            Image.fromarray(np.full((32, 33), i % 12, np.uint8)).save(folder / f"{i}_spiral.png")
+            row |= {"spiral_mask_loc": f"{i}_spiral.png", "n_volunteers": 12}
+        if i % 10 == 0:
+            (folder / f"{i}.json").write_text(json.dumps({"bar_mask": [[]] * 12}))
+            row |= {"marks_loc": f"{i}.json"}
+        rows.append(row)
+    pd.DataFrame(rows).to_csv(folder / "catalog.csv", index=False)
+    return folder / "catalog.csv"
+
+
+@pytest.fixture(scope="module")
+def shards(catalog, tmp_path_factory) -> Path:
+    """Shards of the forty galaxies, made once, for tests that only look at them."""
+    return create_shards(catalog, tmp_path_factory.mktemp("made") / "shards", RINGS, SMALL).parent
+
+
+def options(**changes) -> ShardOptions:
+    return ShardOptions(**{**vars(SMALL), **changes})
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file in a folder, by name: equal folders have equal ones."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def all_records(manifest: Manifest) -> dict[str, dict]:
+    paths = [path for split in manifest.splits for path in manifest.paths(split)]
+    return {galaxy["id_str"]: galaxy for galaxy in iterate_records(paths)}
+
+
+def with_broken_images(catalog: Path, folder: Path, broken: list[int]) -> Path:
+    """The same catalogue with some images that cannot be read."""
+    table = pd.read_csv(catalog, dtype={"id_str": str})
+    for column in ("file_loc", "spiral_mask_loc", "marks_loc"):
+        table[column] = [str(catalog.parent / name) if isinstance(name, str) else "" for name in table[column]]
+    for i in broken:
+        table.loc[i, "file_loc"] = str(folder / f"missing{i}.png")
+    table.to_csv(folder / "broken.csv", index=False)
+    return folder / "broken.csv"
+
+
+def test_what_goes_in_comes_out(shards, catalog):
+    galaxies = all_records(read_manifest(shards))
+    assert sorted(galaxies) == [f"{i:04d}" for i in range(N_GALAXIES)]
+    for i in range(N_GALAXIES):
+        galaxy = galaxies[f"{i:04d}"]
+        np.testing.assert_array_equal(galaxy["votes"], [0, 0] if i % 4 == 0 else [i, 1])
+        assert galaxy["has_votes"] == (i % 4 != 0)
+        assert galaxy["n_volunteers"] == (12 if i % 2 == 0 else 15)
+        assert galaxy["ra"] == pytest.approx(100 + i / 3, abs=1e-10)
+        assert galaxy["dec"] == -i
+        assert np.isnan(galaxy["pixscale"])
+        original = resize_image(read_image(catalog.parent / f"{i}.png"), 32)
+        assert galaxy["image"].shape == (32, 32, 3)
+        assert np.abs(galaxy["image"].astype(float) - original).mean() < 4
+
+
+def test_an_empty_mask_is_not_a_missing_one(shards):
+    galaxies = all_records(read_manifest(shards))
+    for i in range(N_GALAXIES):
+        galaxy = galaxies[f"{i:04d}"]
+        assert galaxy["has_spiral_mask"] == (i % 2 == 0)
+        assert galaxy["has_bar_mask"] == (i % 10 == 0)
+        if i % 2 == 0:
+            np.testing.assert_array_equal(galaxy["spiral_mask"], np.full((32, 32), i % 12))
+        else:
+            assert galaxy["spiral_mask"] is None
+        if i % 10 == 0:
+            np.testing.assert_array_equal(galaxy["bar_mask"], np.zeros((32, 32)))
+
+
+def test_batches_parse_inside_a_dataset_as_they_do_outside(shards):
+    paths = read_manifest(shards).paths("train")
+    serialised = next(iter(read_records(paths).batch(8)))
+    eager = parse(serialised, 2)
+    inside = next(iter(read_records(paths).batch(8).map(lambda batch: parse(batch, 2))))
+    assert inside["votes"].shape == (8, 2)
+    for name, column in eager.items():
+        assert inside[name].dtype == column.dtype
+        np.testing.assert_array_equal(inside[name], column)
+
+
+def test_the_manifest_describes_the_shards(shards, catalog):
+    manifest = read_manifest(shards / "train_shards")
+    assert manifest == read_manifest(shards)
+    assert manifest.schema == RINGS
+    assert manifest.image_size == 32
+    assert manifest.made_by["labelled_catalog"]["sha256"] == hashlib.sha256(catalog.read_bytes()).hexdigest()
+    assert manifest.count("train") + manifest.count("eval") == N_GALAXIES
+    assert manifest.count("train", "with_votes") + manifest.count("eval", "with_votes") == 30
+    assert manifest.count("train", "with_spiral_mask") + manifest.count("eval", "with_spiral_mask") == 20
+    assert manifest.count("train", "with_bar_mask") + manifest.count("eval", "with_bar_mask") == 4
+    on_disk = sorted(shards.glob("*_shards/*"))
+    assert on_disk == sorted([*manifest.paths("train"), *manifest.paths("eval")])
+    assert check_shards(on_disk, RINGS, 32, verify_hash=True) == manifest
+    n_train = len(manifest.paths("train"))
+    assert on_disk[-1].name == f"train-{n_train - 1:05d}-of-{n_train:05d}.tfrecord"
+    assert (shards / "failed.csv").read_text() == "id_str,file_loc,reason\n"
+    assert not (shards / ".progress").exists()
+
+
+def test_any_number_of_workers_gives_the_same_bytes(shards, catalog, tmp_path):
+    create_shards(catalog, tmp_path / "one", RINGS, SMALL)
+    create_shards(catalog, tmp_path / "two", RINGS, options(workers=2))
+    with ThreadPoolExecutor(3) as executor:
+        create_shards(catalog, tmp_path / "threads", RINGS, SMALL, executor=executor)
+    expected = contents(shards)
+    assert len(expected) > 10
+    for folder in ("one", "two", "threads"):
+        assert contents(tmp_path / folder) == expected
+
+
+def exit_code(process) -> int:
+    if isinstance(process, subprocess.Popen):
+        return process.wait()
+    process.join()
+    return process.exitcode
+
+
+def kill_ten_times_and_resume(start, longest: float) -> int:
+    """Start a run ten times, kill it at a random moment, then let it finish; how many were killed before their end."""
+    moments = random.Random(0)
+    killed = 0
+    for _ in range(10):
+        process = start()
+        time.sleep(moments.uniform(0, longest))
+        process.kill()
+        killed += exit_code(process) == -signal.SIGKILL
+    assert exit_code(start()) == 0
+    return killed
+
+
+@pytest.fixture(scope="module")
+def fork_server():
+    """Starts processes that have TensorFlow already."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tensorflow", "zoobot3d_tf.shards.write"])
+    return context
+
+
+def test_killed_runs_resume_to_the_same_bytes(catalog, tmp_path, fork_server):
+    one_a_file = options(shard_size=1, resume=True)
+    create_shards(catalog, tmp_path / "whole", RINGS, one_a_file)
+    folder = tmp_path / "killed"
+
+    def start():
+        process = fork_server.Process(target=create_shards, args=(catalog, folder, RINGS, one_a_file))
+        process.start()
+        return process
+
+    assert kill_ten_times_and_resume(start, longest=0.15) >= 5
+    assert contents(folder) == contents(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_killed_runs_with_workers_resume_to_the_same_bytes(catalog, tmp_path):
+    create_shards(catalog, tmp_path / "whole", RINGS, options(shard_size=1))
+    folder = tmp_path / "killed"
+    program = (
+        "from zoobot3d_tf.schemas import get_schema\n"
+        "from zoobot3d_tf.shards.write import ShardOptions, create_shards\n"
+        "options = ShardOptions(img_size=32, eval_size=0.25, shard_size=1, workers=2, resume=True)\n"
+        f"create_shards({str(catalog)!r}, {str(folder)!r}, get_schema('rings'), options)\n"
+    )
+
+    def start():
+        return subprocess.Popen([sys.executable, "-c", program])
+
+    assert kill_ten_times_and_resume(start, longest=10.0) >= 5
+    assert contents(folder) == contents(tmp_path / "whole")
+
+
+def test_membership_stays_when_galaxies_are_added_and_whatever_the_seed(catalog, tmp_path):
+    ids = pd.DataFrame({"id_str": [f"J{i}" for i in range(301)]})
+    before, after = split_by_hash(ids[:300], 60), split_by_hash(ids, 60)
+    assert set(before["eval"]["id_str"]) == set(after["eval"]["id_str"]) - {"J300"}
+    assert 40 < len(before["eval"]) < 80
+    assert set(split_by_hash(ids, 0.2)["eval"]["id_str"]) == set(after["eval"]["id_str"])
+
+    orders = []
+    for seed in (0, 1):
+        manifest = read_manifest(create_shards(catalog, tmp_path / f"{seed}", RINGS, options(seed=seed)).parent)
+        orders.append([galaxy["id_str"] for galaxy in iterate_records(manifest.paths("eval"))])
+    assert orders[0] != orders[1]
+    assert sorted(orders[0]) == sorted(orders[1])
+
+
+def test_limits_take_the_first_galaxies_and_unlabelled_ones_have_no_labels(catalog, tmp_path):
+    others = tmp_path / "others.csv"
+    table = pd.read_csv(catalog, dtype={"id_str": str})
+    table.assign(id_str="other" + table["id_str"])[["id_str", "file_loc"]].to_csv(others, index=False)
+    limits = options(max_labelled=20, max_unlabelled=5, image_root=catalog.parent)
+    manifest = read_manifest(create_shards(catalog, tmp_path / "shards", RINGS, limits, others).parent)
+    assert manifest.count("train") + manifest.count("eval") == 20
+    assert [path.name for path in manifest.paths("unlabelled")] == [
+        "unlabelled-00000-of-00002.tfrecord",
+        "unlabelled-00001-of-00002.tfrecord",
+    ]
+    unlabelled = list(iterate_records(manifest.paths("unlabelled")))
+    assert len(unlabelled) == manifest.count("unlabelled") == 5
+    assert all(galaxy["id_str"].startswith("other") for galaxy in unlabelled)
+    assert not any(galaxy["has_votes"] or galaxy["has_spiral_mask"] for galaxy in unlabelled)
+
+    with pytest.raises(ValueError, match=r"40 galaxies, 0000 first, stand in .*catalog.csv as well"):
+        create_shards(catalog, tmp_path / "both", RINGS, SMALL, unlabelled_catalog=catalog)
+
+
+def test_an_empty_split_says_what_to_change(catalog, tmp_path):
+    with pytest.raises(ValueError, match=r"--eval-size 40 of 40 labelled galaxies leaves none in train; lower it"):
+        create_shards(catalog, tmp_path / "shards", RINGS, options(eval_size=40))
+    with pytest.raises(ValueError, match=r"--eval-size 0.0001 of 40 labelled galaxies leaves none in eval; raise it"):
+        create_shards(catalog, tmp_path / "shards", RINGS, options(eval_size=0.0001))
+    assert not (tmp_path / "shards").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"img_size": 8}, "--img-size must be from 16 to 8192; received 8"),
+        ({"eval_size": 0}, "--eval-size must be a share below 1 or a whole number; received 0"),
+        ({"eval_size": 1.5}, "--eval-size must be a share below 1 or a whole number; received 1.5"),
+        ({"max_failed": 2}, "--max-failed is a share, from 0 to 1; received 2"),
+        ({"shard_size": 0}, "--shard-size must be at least 1; received 0"),
+        ({"max_labelled": 0}, "--max-labelled must be at least 1; received 0"),
+        ({"overwrite": True, "resume": True}, "give one of them"),
+    ],
+)
+def test_impossible_options_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        options(**changes)
+
+
+def test_galaxies_with_faults_are_left_out_and_listed(catalog, tmp_path):
+    broken = with_broken_images(catalog, tmp_path, [3, 7])
+    table = pd.read_csv(broken, dtype={"id_str": str})
+    Image.new("L", (20, 20)).save(tmp_path / "small.png")
+    Image.new("L", (33, 32), 200).save(tmp_path / "bright.png")
+    table.loc[2, "spiral_mask_loc"] = str(tmp_path / "small.png")
+    table.loc[4, "spiral_mask_loc"] = str(tmp_path / "bright.png")
+    table.to_csv(broken, index=False)
+    folder = create_shards(broken, tmp_path / "shards", RINGS, options(max_failed=0.1)).parent
+    failed = pd.read_csv(folder / "failed.csv", dtype={"id_str": str}).set_index("id_str")
+    assert sorted(failed.index) == ["0002", "0003", "0004", "0007"]
+    assert failed.loc["0003", "reason"] == f"{tmp_path / 'missing3.png'}: no such file"
+    assert failed.loc["0003", "file_loc"] == str(tmp_path / "missing3.png")
+    assert "the mask is 20 x 20 pixels" in failed.loc["0002", "reason"]
+    assert "holds the count 200, but n_volunteers is 12" in failed.loc["0004", "reason"]
+    assert sorted(all_records(read_manifest(folder))) == sorted(set(table["id_str"]) - set(failed.index))
+
+
+def test_too_many_faults_stop_the_run_which_can_go_on(catalog, tmp_path):
+    broken = with_broken_images(catalog, tmp_path, [3, 5, 7, 9])
+    folder = tmp_path / "shards"
+    with pytest.raises(ValueError, match=r"2 galaxies cannot be used, more than --max-failed 0.03 .* \(1\) .*no such"):
+        create_shards(broken, folder, RINGS, options(shard_size=1, max_failed=0.03))
+    assert len(pd.read_csv(folder / "failed.csv")) == 2
+    assert list(folder.glob("*_shards/*.tfrecord"))
+    with pytest.raises(FileNotFoundError, match=r"unfinished; run create_shards again with --resume"):
+        read_manifest(folder)
+    create_shards(broken, folder, RINGS, options(shard_size=1, max_failed=0.1, resume=True))
+    create_shards(broken, tmp_path / "whole", RINGS, options(shard_size=1, max_failed=0.1))
+    assert contents(folder) == contents(tmp_path / "whole")
+
+
+def test_a_split_lost_to_faults_is_an_error(catalog, tmp_path):
+    broken = with_broken_images(catalog, tmp_path, list(range(N_GALAXIES)))
+    with pytest.raises(ValueError, match=r"none of the train galaxies can be used; see failed.csv"):
+        create_shards(broken, tmp_path / "shards", RINGS, options(max_failed=1))
+
+
+def test_a_folder_in_use_is_left_alone_unless_told(catalog, tmp_path):
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"not empty; --resume goes on .*, --overwrite replaces"):
+        create_shards(catalog, folder, RINGS, SMALL)
+    with pytest.raises(FileExistsError, match=r"not empty, yet holds no run that --resume could go on with"):
+        create_shards(catalog, folder, RINGS, options(resume=True))
+    assert contents(folder).keys() == {"notes.txt"}
+
+    create_shards(catalog, folder, RINGS, options(shard_size=3, overwrite=True))
+    (folder / "train_shards" / "mine.tfrecord").write_text("mine")
+    create_shards(catalog, folder, RINGS, options(overwrite=True))
+    create_shards(catalog, tmp_path / "fresh", RINGS, SMALL)
+    mine = {"notes.txt", "train_shards/mine.tfrecord"}
+    assert contents(folder).keys() == contents(tmp_path / "fresh").keys() | mine
+    assert (folder / "train_shards" / "mine.tfrecord").read_text() == "mine"
+
+
+def test_a_faulty_catalogue_does_not_cost_the_shards_there_were(catalog, tmp_path):
+    folder = create_shards(catalog, tmp_path / "shards", RINGS, SMALL).parent
+    before = contents(folder)
+    (tmp_path / "faulty.csv").write_text("id_str,file_loc\n")
+    with pytest.raises(ValueError, match="no rows"):
+        create_shards(tmp_path / "faulty.csv", folder, RINGS, options(overwrite=True))
+    assert contents(folder) == before
+
+
+def test_resuming_a_finished_run_does_nothing_and_another_run_is_refused(catalog, tmp_path):
+    folder = create_shards(catalog, tmp_path / "shards", RINGS, SMALL).parent
+    times = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    create_shards(catalog, folder, RINGS, options(resume=True, workers=2, max_failed=0.5))
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == times
+    with pytest.raises(ValueError, match="since then img_size, seed changed; run it as it was begun"):
+        create_shards(catalog, folder, RINGS, options(img_size=64, seed=3, resume=True))
+
+
+def test_resuming_keeps_whole_shards_and_writes_the_others(catalog, tmp_path):
+    broken = with_broken_images(catalog, tmp_path, [3])
+    folder = tmp_path / "shards"
+    with pytest.raises(ValueError, match="1 galaxies cannot be used"):
+        create_shards(broken, folder, RINGS, options(shard_size=1, max_failed=0))
+    kept, cut, lost = sorted(folder.glob("train_shards/*.tfrecord"))[:3]
+    time_kept = kept.stat().st_mtime_ns
+    cut.write_bytes(cut.read_bytes()[:-1])
+    lost.unlink()
+    with pytest.raises(ValueError, match="since then labelled_catalog changed"):
+        create_shards(catalog, folder, RINGS, options(shard_size=1, resume=True))
+    create_shards(broken, folder, RINGS, options(shard_size=1, max_failed=0.1, resume=True))
+    assert kept.stat().st_mtime_ns == time_kept
+    assert check_shards(read_manifest(folder).paths("train"), verify_hash=True).count("train") > 20
+
+
+@pytest.fixture
+def copied(shards, tmp_path) -> Path:
+    """A copy of the shards that a test may spoil."""
+    return Path(shutil.copytree(shards, tmp_path / "copy"))
+
+
+def test_shards_that_disagree_are_refused(copied):
+    paths = read_manifest(copied).paths("train")
+    with pytest.raises(ValueError, match=r"hold votes of the schema rings \(2 answers\); received the schema decals"):
+        check_shards(paths, schema=get_schema("decals"))
+    with pytest.raises(ValueError, match="images of 32 x 32 pixels; received --shard-img-size 64"):
+        check_shards(paths, image_size=64)
+    with pytest.raises(ValueError, match="no shards given"):
+        check_shards([])
+
+    content = bytearray(paths[0].read_bytes())
+    content[-5] ^= 1
+    paths[0].write_bytes(content)
+    assert check_shards(paths).count("train") > 0
+    with pytest.raises(ValueError, match=r"train-00000-of-.*: its SHA-256 is not the one in shards.json"):
+        check_shards(paths, verify_hash=True)
+    paths[0].write_bytes(content[:-5])
+    with pytest.raises(ValueError, match=rf"has {len(content) - 5} bytes, {len(content)} in shards.json"):
+        check_shards(paths)
+    paths[0].rename(paths[0].with_name("other.tfrecord"))
+    with pytest.raises(ValueError, match=r"other.tfrecord: not listed in"):
+        check_shards([paths[0].with_name("other.tfrecord")])
+    with pytest.raises(FileNotFoundError, match=r"no such file, though shards.json lists it"):
+        check_shards(paths)
+
+
+def test_manifests_that_cannot_be_used_are_refused(copied, shards):
+    path = copied / "shards.json"
+    content = json.loads(path.read_text())
+    with pytest.raises(ValueError, match="from one shard folder"):
+        check_shards([*read_manifest(copied).paths("train"), *read_manifest(shards).paths("train")])
+    path.write_text(json.dumps(content | {"format_version": 99}))
+    with pytest.raises(ValueError, match="format version 99; this version reads 1"):
+        read_manifest(copied)
+    path.write_text(path.read_text()[:100])
+    with pytest.raises(ValueError, match=r"shards.json: damaged"):
+        read_manifest(copied)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=r"no shards.json here or one folder up"):
+        read_manifest(copied / "train_shards")
+
+
+def test_catalogue_errors_do_not_wait_for_tensorflow():
+    program = "import sys, zoobot3d_tf.shards.write as w; sys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+
+
+def test_real_galaxies(reference, tmp_path):
+    catalog = reference / "data" / "decals" / "ring_catalog.csv"
+    first = ShardOptions(eval_size=0.2, max_labelled=20)
+    manifest = read_manifest(create_shards(catalog, tmp_path / "shards", RINGS, first).parent)
+    galaxies = all_records(manifest)
+    assert len(galaxies) == 20
+    for name, galaxy in galaxies.items():
+        original = resize_image(read_image(catalog.parent / "images" / f"{name}.jpg"), 300)
+        assert np.abs(galaxy["image"].astype(float) - original).mean() < 3
+        assert galaxy["votes"].sum() == 1
