@@ -13,3 +13,21 @@ def reference() -> Path:
     if not (folder / "reference" / "golden").is_dir():
         pytest.skip(f"no reference data in {folder}: set ZOOBOT3D_REFERENCE to its folder to run this test")
     return folder
+
+
+@pytest.fixture(scope="session")
+def survey(tmp_path_factory) -> Path:
+    """Catalogue of thirty simulated galaxies: 10 % without votes, 60 % without masks."""
+    from zoobot3d_tf.simulation.survey import simulate_survey
+
+    return simulate_survey(tmp_path_factory.mktemp("galaxies") / "survey", n=30, seed=5)
+
+
+@pytest.fixture(scope="session")
+def shards(survey, tmp_path_factory) -> Path:
+    """Folder of their shards, at 100 px."""
+    from zoobot3d_tf.schemas import get_schema
+    from zoobot3d_tf.shards.write import ShardOptions, create_shards
+
+    options = ShardOptions(img_size=100, eval_size=0.3, shard_size=8)
+    return create_shards(survey, tmp_path_factory.mktemp("shards") / "shards", get_schema("decals"), options).parent

@@ -64,7 +64,9 @@ def test_outputs_are_a_dict_within_their_ranges(model, images):
 
 def test_greyscale_model_does_not_see_colour_and_colour_model_does(model, images):
     swapped = images[..., ::-1]
-    np.testing.assert_allclose(model.predict(images, verbose=0)["votes"], model.predict(swapped, verbose=0)["votes"], rtol=1e-4)
+    np.testing.assert_allclose(
+        model.predict(images, verbose=0)["votes"], model.predict(swapped, verbose=0)["votes"], rtol=1e-4
+    )
     coloured = build_model(small(color=True, tasks=("votes",)))
     features = keras.Model(coloured.input, coloured.get_layer("features").output)  # an untrained head would hide them
     seen, seen_swapped = (features.predict(x, verbose=0) for x in (images, swapped))

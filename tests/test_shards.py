@@ -19,8 +19,8 @@ from PIL import Image
 
 from zoobot3d_tf.images.read import read_image, resize_image
 from zoobot3d_tf.schemas import get_schema
-from zoobot3d_tf.shards.manifest import Manifest, read_manifest
-from zoobot3d_tf.shards.read import check_shards, iterate_records, read_records
+from zoobot3d_tf.shards.manifest import Manifest, check_shards, read_manifest
+from zoobot3d_tf.shards.read import iterate_records, read_records
 from zoobot3d_tf.shards.record import parse
 from zoobot3d_tf.shards.write import ShardOptions, create_shards, split_by_hash
 
@@ -161,17 +161,28 @@ def exit_code(process) -> int:
     return process.exitcode
 
 
-def kill_ten_times_and_resume(start, longest: float) -> int:
-    """Start a run ten times, kill it at a random moment, then let it finish; how many were killed before their end."""
+def kill_ten_times_and_resume(start, folder: Path) -> int:
+    """Start a run ten times, kill it at a random moment, then let it finish; how many kills left it half done.
+
+    Every other kill waits for the run to finish one more shard, so that they do not all fall into its start.
+    """
     moments = random.Random(0)
-    killed = 0
-    for _ in range(10):
+    half_done = 0
+    for attempt in range(10):
+        n_finished = len(list(folder.glob(".progress/*-of-*.json")))
         process = start()
-        time.sleep(moments.uniform(0, longest))
+        while attempt % 2 and is_running(process) and len(list(folder.glob(".progress/*-of-*.json"))) <= n_finished:
+            time.sleep(0.001)
+        time.sleep(moments.uniform(0, 0.03 if attempt % 2 else 0.1))
         process.kill()
-        killed += exit_code(process) == -signal.SIGKILL
+        killed = exit_code(process) == -signal.SIGKILL
+        half_done += killed and any(folder.glob(".progress/*-of-*.json")) and not (folder / "shards.json").exists()
     assert exit_code(start()) == 0
-    return killed
+    return half_done
+
+
+def is_running(process) -> bool:
+    return process.poll() is None if isinstance(process, subprocess.Popen) else process.is_alive()
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +203,7 @@ def test_killed_runs_resume_to_the_same_bytes(catalog, tmp_path, fork_server):
         process.start()
         return process
 
-    assert kill_ten_times_and_resume(start, longest=0.15) >= 5
+    assert kill_ten_times_and_resume(start, folder) >= 5
     assert contents(folder) == contents(tmp_path / "whole")
 
 
@@ -210,7 +221,7 @@ def test_killed_runs_with_workers_resume_to_the_same_bytes(catalog, tmp_path):
     def start():
         return subprocess.Popen([sys.executable, "-c", program])
 
-    assert kill_ten_times_and_resume(start, longest=10.0) >= 5
+    assert kill_ten_times_and_resume(start, folder) >= 5
     assert contents(folder) == contents(tmp_path / "whole")
 
 
@@ -295,7 +306,7 @@ def test_galaxies_with_faults_are_left_out_and_listed(catalog, tmp_path):
 def test_too_many_faults_stop_the_run_which_can_go_on(catalog, tmp_path):
     broken = with_broken_images(catalog, tmp_path, [3, 5, 7, 9])
     folder = tmp_path / "shards"
-    with pytest.raises(ValueError, match=r"2 galaxies cannot be used, more than --max-failed 0.03 .* \(1\) .*no such"):
+    with pytest.raises(ValueError, match=r"2 of 40 galaxies .* more than --max-failed 0.03.*\(1\).*no such"):
         create_shards(broken, folder, RINGS, options(shard_size=1, max_failed=0.03))
     assert len(pd.read_csv(folder / "failed.csv")) == 2
     assert list(folder.glob("*_shards/*.tfrecord"))
@@ -352,7 +363,7 @@ def test_resuming_a_finished_run_does_nothing_and_another_run_is_refused(catalog
 def test_resuming_keeps_whole_shards_and_writes_the_others(catalog, tmp_path):
     broken = with_broken_images(catalog, tmp_path, [3])
     folder = tmp_path / "shards"
-    with pytest.raises(ValueError, match="1 galaxies cannot be used"):
+    with pytest.raises(ValueError, match="1 of 40 galaxies cannot be used"):
         create_shards(broken, folder, RINGS, options(shard_size=1, max_failed=0))
     kept, cut, lost = sorted(folder.glob("train_shards/*.tfrecord"))[:3]
     time_kept = kept.stat().st_mtime_ns

@@ -21,7 +21,7 @@ USER_ERRORS = (ValueError, OSError, FloatingPointError, ImportError)
 
 @dataclass(frozen=True)
 class Stage:
-    """One command: a line that says what it does, what more there is to say, an example, its arguments, its function."""
+    """One command: what it does in a line, what more there is to say, an example, its arguments, its function."""
 
     summary: str
     details: str
@@ -99,7 +99,9 @@ def _shards_arguments(parser: argparse.ArgumentParser) -> None:
     add("--workers", type=_whole(1), default=_cores(), help="processes")
     add("--scheduler", metavar="tcp://HOST:PORT", help="run on this Dask cluster instead (extra [scale])")
     again = parser.add_mutually_exclusive_group()
-    again.add_argument("--overwrite", action="store_true", help="replace the shards in --shard-dir; touch no other file")
+    again.add_argument(
+        "--overwrite", action="store_true", help="replace the shards in --shard-dir; touch no other file"
+    )
     again.add_argument("--resume", action="store_true", help="keep the finished shards of an interrupted run, go on")
 
 
@@ -163,8 +165,8 @@ def _predict_arguments(parser: argparse.ArgumentParser) -> None:
 def _predict(args: argparse.Namespace) -> None:
     from zoobot3d_tf.predictions.predict_on_images import predict
 
-    names = ("checkpoint_dir", "file_format", "recursive", "save_loc", "n_samples", "batch_size", "masks_dir", "overlays", "seed")
-    predict(folder_to_predict=args.folder, **{name: getattr(args, name) for name in names})
+    settings = {name: value for name, value in vars(args).items() if name not in ("folder", "run", "debug")}
+    predict(folder_to_predict=args.folder, **settings)
     print(args.save_loc)
 
 

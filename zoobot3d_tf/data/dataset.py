@@ -1,14 +1,13 @@
 """Shards -> batches of (images, targets, weights), as the model takes them.
 
-    images    float32 (B, H, W, 3), 0..255
-    targets   {"votes": (B, answers), "spiral_mask": (B, H, W, 1), "bar_mask": (B, H, W, 1)}; masks are fractions 0..1
-    weights   {"votes": (B,), "spiral_mask": (B,), "bar_mask": (B,)}: 1 where the galaxy has the label, else 0
+images    float32 (B, H, W, 3), 0..255
+targets   {"votes": (B, answers), "spiral_mask": (B, H, W, 1), "bar_mask": (B, H, W, 1)}; masks are fractions 0..1
+weights   {"votes": (B,), "spiral_mask": (B,), "bar_mask": (B,)}: 1 where the galaxy has the label, else 0
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 import tensorflow as tf
 
@@ -59,10 +58,10 @@ def _finish(batches, n_answers: int, framing: Framing, tasks: Sequence[str], aug
         fractions = np.zeros((len(encoded), height, width, len(masks)), np.float32)
         for i, jpeg in enumerate(encoded):
             affine = random_affine(framing, rng) if augment else central_affine(framing)
-            images[i] = warp(_decode(jpeg, cv2.IMREAD_COLOR_RGB), affine, framing.final_size)
+            images[i] = warp(record.decode(jpeg), affine, framing.final_size)
             for channel, png in enumerate(encoded_masks[i]):
                 if png:
-                    counts = _decode(png, cv2.IMREAD_GRAYSCALE).astype(np.float32)
+                    counts = record.decode(png).astype(np.float32)
                     fractions[i, ..., channel] = warp(counts / n_volunteers[i], affine, framing.final_size)
         return images, fractions
 
@@ -81,7 +80,3 @@ def _finish(batches, n_answers: int, framing: Framing, tasks: Sequence[str], aug
         return images, targets, weights
 
     return batches.map(to_batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
-
-
-def _decode(encoded: bytes, mode: int) -> np.ndarray:
-    return cv2.imdecode(np.frombuffer(encoded, np.uint8), mode)

@@ -69,6 +69,29 @@ def warp(image: np.ndarray, affine: np.ndarray, size: int) -> np.ndarray:
     return cv2.warpAffine(image, affine, (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
 
 
+def warp_to_image(output: np.ndarray, framing: Framing, shape: tuple[int, int]) -> np.ndarray:
+    """Lays what the network says about its input over the image that the input was made from.
+
+    Undoes `central_affine` and the resizing of the central square (`images.read.resize_image`) in one resampling.
+
+    Args:
+        output: (final_size, final_size), float32.
+        framing: as the input was made.
+        shape: height and width of the image.
+
+    Returns:
+        (height, width), pixel for pixel over the image; 0 outside the crop. Positions are exact to 1/64 pixel.
+    """
+    height, width = shape
+    scale = framing.initial_size / min(shape)
+    # The outer edges of the central square keep their place, hence the halves.
+    shift = [(0.5 - (side - min(shape)) / 2) * scale - 0.5 for side in (width, height)]
+    crop = central_affine(framing)
+    to_stored = np.column_stack([scale * np.eye(2), shift])
+    affine = np.linalg.solve(crop[:, :2], to_stored - np.column_stack([np.zeros((2, 2)), crop[:, 2]]))
+    return cv2.warpAffine(output, affine, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+
+
 def _about_centres(framing: Framing, linear: np.ndarray, shift: np.ndarray | float = 0.0) -> np.ndarray:
     output_centre = np.full(2, (framing.final_size - 1) / 2)
     input_centre = np.full(2, (framing.initial_size - 1) / 2) + shift

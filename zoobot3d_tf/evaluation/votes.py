@@ -1,4 +1,4 @@
-"""Scores of vote fractions, each beside what is cheap (always predicting the mean) and what is possible (vote noise)."""
+"""Scores of vote fractions, beside what is cheap (always predicting the mean) and what is possible (vote noise)."""
 
 from dataclasses import dataclass
 
@@ -38,6 +38,11 @@ class VoteScores:
     def gain(self) -> float:
         """Share of the error of always predicting the mean that the predictions take away."""
         return 1 - self.mae / self.mean_mae if self.mean_mae > 0 else float("nan")
+
+    @property
+    def times_floor(self) -> float:
+        """The error as a multiple of the noise floor."""
+        return self.mae / self.noise_floor if self.noise_floor > 0 else float("nan")
 
 
 def score_votes(
@@ -130,9 +135,9 @@ def predictive_coverage(
 ) -> np.ndarray:
     """How much of each observed vote count lies in the central interval of its predicted distribution.
 
-    Predicted is a mixture of beta-binomial distributions, one a sample of concentrations, so that the noise of the votes
-    is part of it. Counts are whole numbers: one that straddles the edge of the interval counts in part, by the share of
-    its probability on the inner side. The mean over galaxies is then `level` for perfect predictions, however few the
+    Predicted is a mixture of beta-binomial distributions, one a sample of concentrations: vote noise is part of
+    it. Counts are whole numbers: one that straddles the edge of the interval counts in part, by the share of its
+    probability on the inner side. The mean over galaxies is then `level` for perfect predictions, however few the
     volunteers (the non-randomised probability integral transform; Czado, Gneiting & Held 2009, Biometrics 65, 1254).
 
     Args:
@@ -160,7 +165,7 @@ def predictive_coverage(
 
 
 def _expected_deviation(k: np.ndarray, n: np.ndarray) -> np.ndarray:
-    """Noise of one answer's votes, k of n: (galaxies,), from the distribution of fractions p that explains them best."""
+    """Noise of one answer's votes, k of n, (galaxies,), given the distribution of fractions p that fits them best."""
     pairs, place, n_galaxies = np.unique(np.stack([k, n]), axis=1, return_inverse=True, return_counts=True)
     k, n = pairs[..., None]
     # Denser towards 0 and 1, as the widths of binomial distributions ask.
@@ -184,7 +189,8 @@ def _beta_binomial(
     cdf = np.exp(log_pmf)
     for j in range(1, int(k.max(initial=0)) + 1):
         reached = j <= k
-        ratio = (n - j + 1) / j * (alpha + j - 1) / (beta + n - j)
+        left = np.maximum(n - j, 0)
+        ratio = (left + 1) / j * (alpha + j - 1) / (beta + left)
         log_pmf += np.log(np.where(reached, ratio, 1))
         cdf += np.where(reached, np.exp(log_pmf), 0)
     return np.exp(log_pmf).mean(axis=1), cdf.mean(axis=1)

@@ -1,6 +1,6 @@
 """The model: encoder, decoder, heads, and the configuration that builds them.
 
-    from zoobot3d_tf.models import ModelConfig, build_model
+from zoobot3d_tf.models import ModelConfig, build_model
 """
 
 from zoobot3d_tf.models.config import ModelConfig

@@ -31,6 +31,6 @@ def build_model(config: ModelConfig) -> keras.Model:
 
 
 def _greyscale(image):
-    """Mean of the three bands, as a frozen convolution: a plain layer, so that the saved model needs no code of ours."""
+    """Mean of the three bands as a frozen convolution, so that the saved model needs no code of ours."""
     mean = keras.initializers.Constant(1 / 3)
     return keras.layers.Conv2D(1, 1, use_bias=False, kernel_initializer=mean, trainable=False, name="greyscale")(image)

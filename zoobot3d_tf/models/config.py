@@ -42,7 +42,8 @@ class ModelConfig:
         if self.encoder not in ENCODERS:
             raise ValueError(f"unknown encoder {self.encoder!r}; known are {', '.join(ENCODERS)}")
         if not self.tasks or any(task not in TASKS for task in self.tasks):
-            raise ValueError(f"tasks must be one or more of {', '.join(TASKS)}; received {', '.join(self.tasks) or 'none'}")
+            received = ", ".join(self.tasks) or "none"
+            raise ValueError(f"tasks must be one or more of {', '.join(TASKS)}; received {received}")
         object.__setattr__(self, "tasks", tuple(task for task in TASKS if task in self.tasks))  # one order for all
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1); received {self.dropout}")

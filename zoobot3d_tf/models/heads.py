@@ -7,6 +7,9 @@ from zoobot3d_tf.models.config import ModelConfig
 # Concentrations lie between 1 (the volunteers may say anything) and 101 (nearly sure), as in Zoobot.
 LOWEST_CONCENTRATION = 1.0
 CONCENTRATION_RANGE = 100.0
+# Heads begin unsure: concentrations of about 6, and masks that few volunteers would draw. From sigmoid(0), the first
+# epochs would go into unlearning a certainty that nothing supports.
+FIRST_LOGIT = keras.initializers.Constant(-3.0)
 
 
 def build_vote_head(features: int, config: ModelConfig) -> keras.Model:
@@ -23,7 +26,13 @@ def build_vote_head(features: int, config: ModelConfig) -> keras.Model:
     """
     pooled = keras.Input((features,), name="features")
     x = keras.layers.Dropout(config.dropout, name="dropout")(pooled)
-    x = keras.layers.Dense(len(config.schema.label_cols), activation="sigmoid", dtype="float32", name="sigmoid")(x)
+    x = keras.layers.Dense(
+        len(config.schema.label_cols),
+        activation="sigmoid",
+        bias_initializer=FIRST_LOGIT,
+        dtype="float32",
+        name="sigmoid",
+    )(x)
     return keras.Model(pooled, _concentration_layer("concentrations")(x), name="vote_head")
 
 
@@ -34,10 +43,17 @@ def mask_head(pixels, name: str, kind: str):
         For kind "fraction": share of volunteers who enclose each pixel, (B, H, W, 1), 0..1.
         For "beta-binomial": concentrations of enclosing and of not enclosing, (B, H, W, 2), 1..101.
     """
-    if kind == "fraction":
-        return keras.layers.Conv2D(1, 3, padding="same", activation="sigmoid", dtype="float32", name=name)(pixels)
-    x = keras.layers.Conv2D(2, 3, padding="same", activation="sigmoid", dtype="float32", name=f"{name}_sigmoid")(pixels)
-    return _concentration_layer(name)(x)
+    channels, layer_name = (1, name) if kind == "fraction" else (2, f"{name}_sigmoid")
+    x = keras.layers.Conv2D(
+        channels,
+        3,
+        padding="same",
+        activation="sigmoid",
+        bias_initializer=FIRST_LOGIT,
+        dtype="float32",
+        name=layer_name,
+    )(pixels)
+    return x if kind == "fraction" else _concentration_layer(name)(x)
 
 
 def mask_fraction(output):

@@ -83,7 +83,7 @@ class ShardTask:
         return outcome if self.path.stat().st_size == outcome.file.bytes else None
 
 
-def run_tasks(tasks: list[ShardTask], workers: int, executor: Executor | None) -> Generator[Outcome]:
+def run_tasks(tasks: list[ShardTask], workers: int, executor: Executor | None) -> Generator[Outcome, None, None]:
     """Write shards; outcomes come as they are ready.
 
     Args:
@@ -117,36 +117,49 @@ def run_tasks(tasks: list[ShardTask], workers: int, executor: Executor | None) -
 
 
 def write_shard(task: ShardTask) -> Outcome:
-    """Write the galaxies of a shard that can be read, put it in its place and note down the outcome."""
+    """Write the galaxies of a shard that can be read, put it in its place and note down the outcome.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     import tensorflow as tf
 
-    from zoobot3d_tf.shards.record import serialise
-
-    written = dict.fromkeys(COUNTS, 0)
-    failed: list[tuple[str, str, str]] = []
     # No other process may write to this name: an executor elsewhere may outlive the run that gave it the same task.
     partial = task.path.with_name(f".partial-{uuid4().hex}")
-    votes = task.rows[task.label_cols].to_numpy(np.float32)
-    with tf.io.TFRecordWriter(str(partial)) as writer:
-        rows: Iterator[Any] = task.rows.drop(columns=task.label_cols).itertuples()
-        for row, galaxy_votes in zip(rows, votes, strict=True):
-            try:
-                record = _read_galaxy(row, galaxy_votes, task.img_size)
-            except ImageError as error:
-                failed.append((row.id_str, row.file_loc, str(error)))
-                continue
-            writer.write(serialise(record))
-            written["galaxies"] += 1
-            written["with_votes"] += record.has_votes
-            written["with_spiral_mask"] += record.has_spiral_mask
-            written["with_bar_mask"] += record.has_bar_mask
+    try:
+        with tf.io.TFRecordWriter(str(partial)) as writer:
+            counts, failed = _write_galaxies(task, writer)
+    except tf.errors.OpError as error:
+        raise OSError(f"{task.path}: cannot be written: {error.message}") from error
     with partial.open("rb+") as file:
         os.fsync(file.fileno())
-    shard = ShardFile(name=task.name, **written, bytes=partial.stat().st_size, sha256=sha256_of(partial))
+    shard = ShardFile(name=task.name, **counts, bytes=partial.stat().st_size, sha256=sha256_of(partial))
     outcome = Outcome(shard, failed)
     partial.replace(task.path)
     write_atomically(task.note, json.dumps(asdict(outcome)))
     return outcome
+
+
+def _write_galaxies(task: ShardTask, writer: Any) -> tuple[dict[str, int], list[tuple[str, str, str]]]:
+    """Write what can be read; return how many galaxies of each kind there were, and those left out."""
+    from zoobot3d_tf.shards.record import serialise
+
+    counts = dict.fromkeys(COUNTS, 0)
+    failed = []
+    votes = task.rows[task.label_cols].to_numpy(np.float32)
+    rows: Iterator[Any] = task.rows.drop(columns=task.label_cols).itertuples()
+    for row, galaxy_votes in zip(rows, votes, strict=True):
+        try:
+            record = _read_galaxy(row, galaxy_votes, task.img_size)
+        except ImageError as error:
+            failed.append((row.id_str, row.file_loc, str(error)))
+            continue
+        writer.write(serialise(record))
+        counts["galaxies"] += 1
+        counts["with_votes"] += record.has_votes
+        counts["with_spiral_mask"] += record.has_spiral_mask
+        counts["with_bar_mask"] += record.has_bar_mask
+    return counts, failed
 
 
 def _read_galaxy(row: Any, votes: np.ndarray, size: int) -> "Record":

@@ -9,7 +9,7 @@ import logging
 import os
 from collections.abc import Container
 from concurrent.futures import Executor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,13 +134,14 @@ def create_shards(
     if _claim_folder(shard_dir, {"format_version": FORMAT_VERSION, "schema": schema.to_dict(), **made_by}, options):
         log.info("%s: finished already, nothing to do", shard_dir)
         return shard_dir / MANIFEST_NAME
-    allowed = options.max_failed * sum(len(task.rows) for task in tasks)
+    n_galaxies = sum(len(task.rows) for task in tasks)
+    allowed = options.max_failed * n_galaxies
     outcomes = _write_shards(tasks, shard_dir, allowed, options.workers, executor)
     failed = [failure for task in tasks if task.name in outcomes for failure in outcomes[task.name].failed]
     failed_table = pd.DataFrame(failed, columns=["id_str", "file_loc", "reason"])
     write_atomically(shard_dir / FAILED_NAME, failed_table.to_csv(index=False, lineterminator="\n"))
     if len(failed) > allowed:
-        raise ValueError(_too_many_failed(failed, shard_dir, options.max_failed))
+        raise ValueError(_too_many_failed(failed, n_galaxies, shard_dir, options.max_failed))
 
     manifest = Manifest(
         folder=shard_dir,
@@ -153,8 +154,7 @@ def create_shards(
         if manifest.count(split) == 0:
             raise ValueError(f"{shard_dir}: none of the {split} galaxies can be used; see {FAILED_NAME} in it")
     write_atomically(shard_dir / MANIFEST_NAME, manifest.to_json())
-    _clear_progress(shard_dir)
-    (shard_dir / PROGRESS_NAME).rmdir()
+    _remove_progress(shard_dir)
     for split in splits:
         counts = ", ".join(f"{manifest.count(split, what)} {what.replace('_', ' ')}" for what in COUNTS)
         log.info("%s: %s", split, counts)
@@ -261,6 +261,7 @@ def _claim_folder(folder: Path, plan: dict, options: ShardOptions) -> bool:
         manifest = read_manifest(folder)
         written = {"format_version": FORMAT_VERSION, "schema": manifest.schema.to_dict(), **manifest.made_by}
         _check_same_plan(folder, plan, json.loads(json.dumps(written)))
+        _remove_progress(folder)
         return True
     if options.resume and folder.exists() and any(folder.iterdir()) and not plan_path.parent.exists():
         raise FileExistsError(f"{folder}: not empty, yet holds no run that --resume could go on with")
@@ -287,6 +288,12 @@ def _clear_progress(folder: Path) -> None:
     (folder / PROGRESS_NAME / PLAN_NAME).unlink(missing_ok=True)
     for note in (folder / PROGRESS_NAME).glob("*.json"):
         note.unlink()
+
+
+def _remove_progress(folder: Path) -> None:
+    _clear_progress(folder)
+    with suppress(OSError):  # absent, or somebody keeps other things in it
+        (folder / PROGRESS_NAME).rmdir()
 
 
 def _write_shards(
@@ -323,13 +330,13 @@ def _sweep(folder: Path, keep: Container[str]) -> None:
                 path.unlink()
     for place in (".", PROGRESS_NAME, *(f"{split}_shards" for split in SPLITS)):
         for path in folder.glob(f"{place}/.partial-*"):
-            path.unlink()
+            path.unlink(missing_ok=True)  # a worker of the earlier run, not quite dead, may have renamed it just now
 
 
-def _too_many_failed(failed: list[tuple[str, str, str]], folder: Path, max_failed: float) -> str:
+def _too_many_failed(failed: list[tuple[str, str, str]], total: int, folder: Path, max_failed: float) -> str:
     reasons = " ".join(f"({number}) {reason}." for number, (_, _, reason) in enumerate(failed[:3], start=1))
     return (
-        f"{len(failed)} galaxies cannot be used, more than --max-failed {max_failed:g} allows: {reasons} "
+        f"{len(failed)} of {total} galaxies cannot be used, more than --max-failed {max_failed:g} allows: {reasons} "
         f"All that were met are listed in {folder / FAILED_NAME}. Raise --max-failed and go on with --resume, which "
         "keeps the finished shards, or correct the files and start anew with --overwrite"
     )

@@ -40,7 +40,11 @@ class Bulge:
 
 @dataclass(frozen=True)
 class Disc:
-    """Exponential disc. `clumpiness` is the rms of its patches, `lopsidedness` its one-sided excess of light."""
+    """Exponential disc, `mu_0` its central surface brightness seen face-on.
+
+    `clumpiness` is the rms of its patches, `lopsidedness` its one-sided excess of light, `dust` the optical depth in g
+    of the lane across it, which only edge-on discs show.
+    """
 
     scale_length: float
     mu_0: float

@@ -46,7 +46,6 @@ class Checkpoints(keras.callbacks.Callback):
     def restore(self, model: keras.Model) -> None:
         """Loads the last epoch's weights and optimiser state into a compiled model, where there are any."""
         if self.history:
-            model.optimizer.build(model.trainable_variables)
             model.load_weights(self._epoch_path(self.epochs_done))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:

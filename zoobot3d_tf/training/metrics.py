@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from zoobot3d_tf.models.config import MASKS
 from zoobot3d_tf.models.heads import mask_fraction
 from zoobot3d_tf.schemas import Schema
 from zoobot3d_tf.training.losses import dirichlet_multinomial_nll
@@ -16,7 +17,7 @@ def compiled_metrics(schema: Schema, tasks: tuple[str, ...]) -> dict[str, list[k
 
     Votes: the loss of each question, and `fraction_mae`. Masks: `iou` and `mae`.
     """
-    metrics: dict[str, list[keras.metrics.Metric]] = {name: [MaskIoU(), MaskError()] for name in tasks if name != "votes"}
+    metrics: dict[str, list[keras.metrics.Metric]] = {name: [MaskIoU(), MaskError()] for name in MASKS if name in tasks}
     if "votes" in tasks:
         per_question = [
             QuestionLoss(group, name=f"{question.text}_loss")
@@ -41,6 +42,7 @@ class _Ratio(keras.metrics.Metric):
         self.denominator.assign_add(tf.reduce_sum(weight * denominator))
 
     def result(self):
+        """The ratio so far."""
         return tf.math.divide_no_nan(self.numerator.value, self.denominator.value)
 
 
@@ -52,6 +54,7 @@ class QuestionLoss(_Ratio):
         self.group = group
 
     def update_state(self, y_true, y_pred, sample_weight=None) -> None:
+        """Adds votes and concentrations, (batch, answers)."""
         first, last = self.group
         nll = dirichlet_multinomial_nll(y_true, y_pred, [self.group])[:, 0]
         asked = tf.reduce_sum(y_true[:, first : last + 1], axis=1) > 0
@@ -66,6 +69,7 @@ class VoteFractionError(_Ratio):
         self.slices = schema.slices
 
     def update_state(self, y_true, y_pred, sample_weight=None) -> None:
+        """Adds votes and concentrations, (batch, answers)."""
         errors, answers = [], []
         for answer_slice in self.slices:
             votes, concentrations = y_true[:, answer_slice], y_pred[:, answer_slice]
@@ -90,6 +94,7 @@ class MaskIoU(_Ratio):
         self.threshold = threshold - 1e-3
 
     def update_state(self, y_true, y_pred, sample_weight=None) -> None:
+        """Adds fractions and mask outputs, (batch, H, W, channels)."""
         true = y_true[..., 0] >= self.threshold
         predicted = mask_fraction(y_pred)[..., 0] >= self.threshold
         intersection = tf.reduce_sum(tf.cast(true & predicted, tf.float32), axis=(1, 2))
@@ -104,5 +109,6 @@ class MaskError(_Ratio):
         super().__init__(name=name)
 
     def update_state(self, y_true, y_pred, sample_weight=None) -> None:
+        """Adds fractions and mask outputs, (batch, H, W, channels)."""
         error = tf.reduce_mean(tf.abs(y_true - mask_fraction(y_pred)), axis=(1, 2, 3))
         self.add(error, tf.ones_like(error), sample_weight)

@@ -10,6 +10,7 @@ from zoobot3d_tf.models.config import MASKS
 from zoobot3d_tf.models.heads import mask_fraction
 
 N_GALAXIES = 4
+SEARCHED = 200  # of the validation galaxies, for some whose masks are known
 
 
 class MaskPanels(keras.callbacks.Callback):
@@ -32,15 +33,14 @@ class MaskPanels(keras.callbacks.Callback):
 
 
 def _galaxies_with_masks(validation: tf.data.Dataset) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """The first validation galaxies that have every mask, or simply the first ones where none has."""
-    whole = validation.unbatch().filter(
-        lambda image, targets, weights: tf.reduce_min([weights[name] for name in MASKS if name in weights]) > 0
-    )
-    for galaxies in (whole, validation.unbatch()):
-        found = next(iter(galaxies.batch(N_GALAXIES).as_numpy_iterator()), None)
-        if found is not None:
-            break
-    images, targets, _ = found
+    """Validation galaxies that have every mask first, so that there is something to compare with; then any others."""
+    galaxies = validation.unbatch().take(SEARCHED)
+
+    def all_known(image, targets, weights):
+        return tf.reduce_min([weights[name] for name in MASKS if name in weights]) > 0
+
+    chosen = galaxies.filter(all_known).concatenate(galaxies).batch(N_GALAXIES)
+    images, targets, _ = next(chosen.as_numpy_iterator())
     return images, targets
 
 

@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from zoobot3d_tf.data.dataset import evaluation_batches, training_batches
@@ -14,6 +15,7 @@ from zoobot3d_tf.training.checkpoints import Checkpoints, StopOnNaN
 from zoobot3d_tf.training.losses import MASK_LOSSES, votes_loss
 from zoobot3d_tf.training.metrics import compiled_metrics
 from zoobot3d_tf.training.panels import MaskPanels
+from zoobot3d_tf.training.progress import EpochLines
 from zoobot3d_tf.training.training_config import MODEL_NAME, WEIGHTS_NAME, RunConfig
 
 logger = logging.getLogger(__name__)
@@ -30,48 +32,53 @@ def train(config: RunConfig) -> keras.Model:
         n_answers = len(schema.label_cols)
         training = training_batches(config.train_records, n_answers, framing, config.batch_size, tasks, seed)
         validation = evaluation_batches(config.eval_records, n_answers, framing, config.batch_size, tasks)
-        n_galaxies = galaxies_in(config.train_records)
+        steps = -(-galaxies_in(config.train_records) // config.batch_size)
         with _strategy(config).scope():
-            model = _compiled_model(config, steps_an_epoch=-(-n_galaxies // config.batch_size))
+            model = compiled_model(config)
         checkpoints.restore(model)
         logger.info("%d parameters; epoch %d of %d", model.count_params(), checkpoints.epochs_done + 1, config.epochs)
         model.fit(
-            training,
+            training.apply(tf.data.experimental.assert_cardinality(steps)),
             validation_data=validation,
             initial_epoch=checkpoints.epochs_done,
             epochs=config.epochs,
-            callbacks=[StopOnNaN(), checkpoints, *_reporters(config, validation)],
+            callbacks=[_cosine(config), StopOnNaN(), checkpoints, EpochLines(), *_reporters(config, validation)],
+            shuffle=False,  # the dataset is shuffled already
+            verbose=0,
         )
     return _save_best(config, checkpoints.best_path)
 
 
-def _strategy(config: RunConfig) -> tf.distribute.Strategy:
-    return tf.distribute.MirroredStrategy() if config.distributed else tf.distribute.get_strategy()
-
-
-def _compiled_model(config: RunConfig, steps_an_epoch: int) -> keras.Model:
+def compiled_model(config: RunConfig) -> keras.Model:
+    """The model of a run with its losses, metrics and optimiser, in the precision that the run asks for."""
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_float16" if config.mixed_precision else "float32")
     try:
         model = build_model(config.model)
     finally:
         keras.config.set_dtype_policy(policy)
-    rate = keras.optimizers.schedules.CosineDecay(
-        0.0,
-        decay_steps=max(1, (config.epochs - 1) * steps_an_epoch),
-        warmup_target=config.learning_rate,
-        warmup_steps=steps_an_epoch,
-    )
     losses = {name: MASK_LOSSES[config.mask_loss] for name in config.model.masks}
     if "votes" in config.model.tasks:
         losses["votes"] = votes_loss(config.model.schema)
     model.compile(
-        optimizer=keras.optimizers.AdamW(rate, weight_decay=config.weight_decay),
+        optimizer=keras.optimizers.AdamW(config.learning_rate, weight_decay=config.weight_decay),
         loss=losses,
         loss_weights={name: config.loss_weights[name] for name in losses},
         weighted_metrics=compiled_metrics(config.model.schema, config.model.tasks),
+        jit_compile="auto" if tf.config.list_physical_devices("GPU") else False,  # XLA is ten times slower on a CPU
     )
+    model.optimizer.build(model.trainable_variables)  # a checkpoint can be restored, and the step is traced once
     return model
+
+
+def _cosine(config: RunConfig) -> keras.callbacks.Callback:
+    """Lowers the rate epoch by epoch; a schedule inside the optimiser is traced anew for each of 200 variables."""
+    rates = config.learning_rate * 0.5 * (1 + np.cos(np.pi * np.arange(config.epochs) / config.epochs))
+    return keras.callbacks.LearningRateScheduler(lambda epoch: float(rates[epoch]))
+
+
+def _strategy(config: RunConfig) -> tf.distribute.Strategy:
+    return tf.distribute.MirroredStrategy() if config.distributed else tf.distribute.get_strategy()
 
 
 def _reporters(config: RunConfig, validation: tf.data.Dataset) -> list[keras.callbacks.Callback]:

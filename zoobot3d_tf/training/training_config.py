@@ -1,7 +1,7 @@
 """What a training run is, checked before anything slow is imported, and the folder that it leaves behind.
 
-    run_config = get_run_config(...)
-    model = run_config.run_estimator()
+run_config = get_run_config(...)
+model = run_config.run_estimator()
 """
 
 import json
@@ -71,10 +71,10 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         if self.model.image_size != self.framing.final_size:
-            raise ValueError(f"the model takes {self.model.image_size} px, the framing ends at {self.framing.final_size}")
+            raise ValueError(f"the model takes {self.model.image_size} px; the framing gives {self.framing.final_size}")
         for name in ("train_records", "eval_records"):
             if not getattr(self, name):
-                raise ValueError(f"{name} is empty: no .tfrecord files to {'train' if 'train' in name else 'validate'} on")
+                raise ValueError(f"{name} is empty; it must name .tfrecord files")
         for name in ("epochs", "batch_size", "patience"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1; received {getattr(self, name)}")
@@ -164,14 +164,14 @@ def get_run_config(
         ValueError: as `RunConfig` and `ModelConfig`.
         FileNotFoundError: the shards have no `shards.json`.
     """
-    if not train_records:
-        raise ValueError("train_records is empty: no .tfrecord files to train on")
+    if not tasks and train_records:
+        tasks = labelled_tasks(read_manifest(Path(train_records[0]).parent))
     model = ModelConfig(
         schema=schema,
         image_size=final_size,
         encoder=encoder,
         color=color,
-        tasks=tuple(tasks or labelled_tasks(read_manifest(Path(train_records[0]).parent))),
+        tasks=tuple(tasks or TASKS),
         dropout=dropout,
         mask_head="beta-binomial" if mask_loss == "beta-binomial" else "fraction",
     )

@@ -1,0 +1,34 @@
+"""The tools that we are measured against, run in turn with ours so that both meet the same machine.
+
+`ZOOBOT3D_REFERENCE` (by default `../shared`) names the folder whose `peers/` holds them and their `setup.sh`.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+REFERENCE = Path(os.environ.get("ZOOBOT3D_REFERENCE", Path(__file__).resolve().parents[2] / "shared"))
+ROUNDS = 3
+
+
+def peer(*arguments: str, cores: str | None = None) -> float:
+    """Images per second of one command of `peers.py`, pinned to these cores where given."""
+    python = subprocess.run(["bash", "setup.sh"], cwd=REFERENCE / "peers", capture_output=True, text=True, check=True)
+    command = [python.stdout.strip(), str(REFERENCE / "peers" / "peers.py"), *arguments]
+    if cores:
+        command = ["taskset", "--cpu-list", cores, *command]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(run.stdout.splitlines()[-1])["images_per_s"]
+
+
+def compare(name: str, ours: Callable[[], float], theirs: Callable[[], float], aim: float) -> None:
+    """Runs both in turn, prints images per second and the ratio of each round, and their median."""
+    ratios = []
+    for number in range(ROUNDS):
+        a, b = ours(), theirs()
+        ratios.append(a / b)
+        print(f"{name}, round {number + 1}: ours {a:.1f} images/s, peer {b:.1f}, ratio {a / b:.2f}", flush=True)
+    print(f"{name}: ratio {statistics.median(ratios):.2f} (aim {aim})", flush=True)

@@ -1,0 +1,96 @@
+"""Batches out of shards: their form, their weights, and that images and masks stay together."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from scipy import ndimage
+
+from zoobot3d_tf.data.dataset import evaluation_batches, training_batches
+from zoobot3d_tf.data.framing import Framing
+from zoobot3d_tf.schemas import get_schema
+from zoobot3d_tf.shards.manifest import read_manifest
+from zoobot3d_tf.shards.read import iterate_records
+from zoobot3d_tf.shards.write import ShardOptions, create_shards
+
+FRAMING = Framing(initial_size=100, crop_size=75, final_size=64)
+
+
+def numpy_batches(dataset) -> list:
+    return list(dataset.as_numpy_iterator())
+
+
+@pytest.mark.parametrize("make", [training_batches, evaluation_batches])
+def test_batches_have_the_form_that_the_model_takes(shards, make):
+    manifest = read_manifest(shards)
+    images, targets, weights = numpy_batches(make(manifest.paths("train"), 34, FRAMING, batch_size=4))[0]
+    assert images.shape == (4, 64, 64, 3)
+    assert images.dtype == np.float32
+    assert 20 < images.max() <= 255
+    assert {name: target.shape for name, target in targets.items()} == {
+        "votes": (4, 34),
+        "spiral_mask": (4, 64, 64, 1),
+        "bar_mask": (4, 64, 64, 1),
+    }
+    assert {name: weight.shape for name, weight in weights.items()} == dict.fromkeys(targets, (4,))
+
+
+def test_weights_are_the_presence_of_labels_and_masks_are_fractions(shards):
+    manifest = read_manifest(shards)
+    records = list(iterate_records(manifest.paths("train")))
+    whole = Framing(100, 100, 100)
+    batches = numpy_batches(evaluation_batches(manifest.paths("train"), 34, whole, batch_size=5))
+    targets = {name: np.concatenate([batch[1][name] for batch in batches]) for name in batches[0][1]}
+    weights = {name: np.concatenate([batch[2][name] for batch in batches]) for name in batches[0][2]}
+    assert 0 < weights["spiral_mask"].sum() < len(records)
+    for i, record in enumerate(records):
+        np.testing.assert_array_equal(targets["votes"][i], record["votes"])
+        for name in ("votes", "spiral_mask", "bar_mask"):
+            assert weights[name][i] == record[f"has_{name}"]
+        for name in ("spiral_mask", "bar_mask"):
+            expected = 0 if record[name] is None else record[name] / record["n_volunteers"]
+            np.testing.assert_allclose(targets[name][i, ..., 0], expected, atol=1e-6)
+
+
+def test_every_galaxy_comes_once_an_epoch_and_order_and_augmentation_follow_the_seed(shards):
+    paths = read_manifest(shards).paths("train")
+    dataset = training_batches(paths, 34, FRAMING, batch_size=4, seed=3)
+    votes = [np.concatenate([batch[1]["votes"] for batch in numpy_batches(dataset)]) for _ in range(2)]
+    stored = np.array([record["votes"] for record in iterate_records(paths)])
+    for epoch in votes:
+        np.testing.assert_array_equal(np.sort(epoch, axis=0), np.sort(stored, axis=0))
+    assert not np.array_equal(votes[0], votes[1])
+    again = numpy_batches(training_batches(paths, 34, FRAMING, batch_size=4, seed=3))
+    np.testing.assert_array_equal(np.concatenate([batch[1]["votes"] for batch in again]), votes[0])
+    first = [numpy_batches(training_batches(paths, 34, FRAMING, batch_size=4, seed=seed))[0][0] for seed in (3, 3, 4)]
+    np.testing.assert_array_equal(first[0], first[1])
+    assert not np.array_equal(first[0], first[2])
+
+
+def test_tasks_leave_out_what_is_not_learned(shards):
+    paths = read_manifest(shards).paths("eval")
+    _, targets, weights = numpy_batches(evaluation_batches(paths, 34, FRAMING, 4, tasks=("votes",)))[0]
+    assert set(targets) == set(weights) == {"votes"}
+    _, targets, _ = numpy_batches(training_batches(paths, 34, FRAMING, 4, tasks=("bar_mask",)))[0]
+    assert set(targets) == {"bar_mask"}
+
+
+def test_a_shape_and_its_mask_stay_together_from_the_catalogue_to_the_batch(tmp_path):
+    rows = []
+    for i, (x, y) in enumerate(np.random.default_rng(0).uniform(80, 120, (24, 2))):
+        columns = np.clip(12.5 - np.hypot(*(np.mgrid[:200, :200] - np.array([y, x])[:, None, None])), 0, 1)
+        Image.fromarray(np.repeat((columns * 240).astype(np.uint8)[..., None], 3, axis=2)).save(tmp_path / f"{i}.png")
+        Image.fromarray((columns * 15).round().astype(np.uint8)).save(tmp_path / f"{i}_mask.png")
+        rows.append(
+            {"id_str": f"g{i}", "file_loc": f"{i}.png", "bar_mask_loc": f"{i}_mask.png", "ring_yes": 1, "ring_no": 0}
+        )
+    pd.DataFrame(rows).to_csv(tmp_path / "catalog.csv", index=False)
+    options = ShardOptions(img_size=150, eval_size=0.2)
+    manifest = read_manifest(
+        create_shards(tmp_path / "catalog.csv", tmp_path / "shards", get_schema("rings"), options).parent
+    )
+    for paths, make in ((manifest.paths("train"), training_batches), (manifest.paths("eval"), evaluation_batches)):
+        for images, targets, _ in numpy_batches(make(paths, 2, Framing(150, 112, 128), batch_size=4)):
+            for image, mask in zip(images, targets["bar_mask"], strict=True):
+                apart = np.subtract(ndimage.center_of_mass(image[..., 0]), ndimage.center_of_mass(mask[..., 0]))
+                assert np.hypot(*apart) < 0.1

@@ -1,0 +1,376 @@
+"""Scores with numbers known by hand, the join of the two tables, and the report's page."""
+
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from scipy import stats
+
+from zoobot3d_tf.evaluation.masks import MaskSums, brightness_baseline, mask_iou, smoothed_brightness
+from zoobot3d_tf.evaluation.pairs import read_pairs
+from zoobot3d_tf.evaluation.report import write_report
+from zoobot3d_tf.evaluation.scores import evaluate, summary
+from zoobot3d_tf.evaluation.votes import (
+    binomial_deviation,
+    noise_floor,
+    observed_fractions,
+    predictive_coverage,
+    score_votes,
+)
+from zoobot3d_tf.schemas import Schema
+
+SCHEMA = Schema({"shape": ["_smooth", "_disc"], "bar": ["_yes", "_no"]}, {"shape": None, "bar": "shape_disc"}, "small")
+ONE_QUESTION = Schema({"bar": ["_yes", "_no"]}, {"bar": None}, "bars")
+SIZE = 32
+
+
+def yes_no(k, n):
+    """Votes of `ONE_QUESTION`."""
+    return np.stack([k, n - k], axis=1)
+
+
+# Masks
+
+
+def test_iou_is_summed_over_galaxies():
+    predicted = np.array([[[1.0, 0.4], [0.0, 0.0]], [[0.2, 0.2], [0.2, 0.1]]])
+    true = np.array([[[1.0, 0.0], [0.0, 0.0]], [[0.2, 0.0], [0.0, 1.0]]])
+    # One galaxy shares 1 pixel of 2, the other 1 of 4.
+    assert mask_iou(predicted, true) == 2 / 6
+    assert mask_iou(predicted, true, threshold=0.9) == 1 / 2
+
+
+def test_iou_of_nothing_drawn_and_nothing_predicted_is_undefined():
+    blank = np.zeros((1, 4, 4))
+    assert np.isnan(mask_iou(blank, blank))
+
+
+def test_sums_give_the_scores_of_all_galaxies():
+    rng = np.random.default_rng(0)
+    predicted, true = rng.random((2, 5, 20, 20)) ** 4
+    brightness = rng.integers(0, 256, (5, 20, 20), dtype=np.uint8)
+    sums = MaskSums()
+    for galaxy in zip(predicted, true, brightness, strict=True):
+        sums.add(*galaxy)
+    scores = sums.scores()
+    assert scores.n_galaxies == 5
+    assert scores.iou == mask_iou(predicted, true)
+    assert scores.mae == pytest.approx(np.abs(predicted - true).mean())
+    assert scores.blank_mae == pytest.approx(true.mean())
+    by_hand = [mask_iou((brightness >= threshold).astype(float), true) for threshold in range(256)]
+    assert scores.brightness_iou == pytest.approx(max(by_hand))
+    assert scores.brightness_threshold == np.argmax(by_hand)
+
+
+def test_baseline_takes_the_best_threshold():
+    inside, outside = np.zeros((2, 256), int)
+    inside[[200, 100, 50]] = 6, 3, 1
+    outside[[100, 50]] = 2, 90
+    # From 200: 6 of 10 + 0. From 100: 9 of 10 + 2. From 50: 10 of 10 + 92.
+    threshold, iou = brightness_baseline(inside, outside)
+    assert 50 < threshold <= 100
+    assert iou == 9 / 12
+    assert brightness_baseline(np.zeros(256), outside)[1] == 0
+
+
+def test_brightness_is_the_smoothed_mean_of_the_bands():
+    image = np.empty((20, 20, 3), np.uint8)
+    image[:] = 30, 60, 120
+    assert (smoothed_brightness(image) == 70).all()
+    image[10, 10] = 255
+    assert 70 < smoothed_brightness(image)[10, 10] < 100
+
+
+# Votes
+
+
+def test_fractions_of_questions_that_were_asked():
+    fractions = observed_fractions(np.array([[3, 1, 1, 0], [5, 0, 0, 0]]), SCHEMA)
+    np.testing.assert_array_equal(fractions, [[0.75, 0.25, 1, 0], [1, 0, np.nan, np.nan]])
+
+
+def test_errors_by_question_and_in_all():
+    votes = np.array([[3, 1, 1, 0], [5, 0, 0, 0]])
+    predicted = np.array([[0.65, 0.35, 0.8, 0.2], [0.9, 0.1, 0.5, 0.5]])
+    concentrations = (10 * predicted)[..., None]
+    scores = score_votes(predicted, concentrations, votes, SCHEMA)
+    assert list(scores) == ["shape", "bar", "all"]
+    assert [score.n_galaxies for score in scores.values()] == [2, 1, 2]
+    # Errors 0.1 four times and 0.2 twice; means are 0.875 and 0.125, and the only answer to 'bar'.
+    assert [score.mae for score in scores.values()] == pytest.approx([0.1, 0.2, 0.8 / 6])
+    assert [score.mean_mae for score in scores.values()] == pytest.approx([0.125, 0, 0.5 / 6])
+    assert scores["shape"].gain == pytest.approx(0.2)
+    assert np.isnan(scores["bar"].gain)
+    assert scores["shape"].times_floor == pytest.approx(0.1 / scores["shape"].noise_floor)
+
+
+def test_questions_that_nobody_was_asked_have_no_score():
+    votes = np.array([[3, 0, 0, 0]])
+    assert list(score_votes(np.full((1, 4), 0.5), np.ones((1, 4, 1)), votes, SCHEMA)) == ["shape", "all"]
+
+
+def test_deviation_of_votes_from_their_probability():
+    np.testing.assert_allclose(binomial_deviation(np.array([1, 2, 1]), np.array([0.5, 0.5, 0.2])), [0.5, 0.25, 0.32])
+    np.testing.assert_array_equal(binomial_deviation(np.array([7, 7]), np.array([0.0, 1.0])), 0)
+    for n, p in ((10, 0.3), (40, 0.5), (15, 0.99)):
+        k = np.arange(n + 1)
+        by_hand = (stats.binom.pmf(k, n, p) * np.abs(k / n - p)).sum()
+        assert binomial_deviation(np.array(n), np.array(p)) == pytest.approx(by_hand)
+
+
+@pytest.mark.parametrize("shape", ["one kind of galaxy", "broad", "two kinds of galaxies"])
+def test_noise_floor_is_the_error_of_the_true_fractions(shape):
+    rng = np.random.default_rng(1)
+    n_galaxies = 20000
+    barred = rng.random(n_galaxies) < 0.3
+    p = {
+        "one kind of galaxy": np.full(n_galaxies, 0.3),
+        "broad": rng.beta(0.5, 1.5, n_galaxies),
+        "two kinds of galaxies": np.where(barred, rng.beta(20, 3, n_galaxies), rng.beta(1, 20, n_galaxies)),
+    }[shape]
+    n = rng.integers(2, 41, n_galaxies)
+    k = rng.binomial(n, p)
+    floor = noise_floor(yes_no(k, n), ONE_QUESTION)
+    assert floor.mean() == pytest.approx(np.abs(k / n - p).mean(), rel=0.03)
+
+
+def test_noise_floor_is_zero_without_noise_and_missing_without_votes():
+    floor = noise_floor(np.array([[40, 0, 0, 0], [40, 0, 0, 0]]), SCHEMA)
+    assert (floor[:, :2] < 0.005).all()
+    assert np.isnan(floor[:, 2:]).all()
+
+
+def test_coverage_by_hand():
+    # One volunteer and concentrations (1, 1): each answer has probability 1/2, and 0.45 of it lies in the interval.
+    votes = np.array([[1, 0, 0, 0]])
+    coverage = predictive_coverage(np.ones((1, 4, 1)), votes, SCHEMA)
+    np.testing.assert_allclose(coverage, [[0.9, 0.9, np.nan, np.nan]])
+
+
+def test_coverage_of_a_mixture_agrees_with_scipy():
+    concentrations = np.array([[2.0, 30.0, 1.5], [5.0, 10.0, 90.0]])
+    n = 23
+    k = np.arange(n + 1)
+    pmf = np.mean([stats.betabinom.pmf(k, n, *pair) for pair in concentrations.T], axis=0)
+    cdf = np.mean([stats.betabinom.cdf(k, n, *pair) for pair in concentrations.T], axis=0)
+    by_hand = (np.clip(cdf, 0.05, 0.95) - np.clip(cdf - pmf, 0.05, 0.95)) / pmf
+    coverage = predictive_coverage(np.tile(concentrations, (n + 1, 1, 1)), yes_no(k, n), ONE_QUESTION)
+    np.testing.assert_allclose(coverage[:, 0], by_hand, atol=1e-9)
+    assert (pmf * coverage[:, 0]).sum() == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize(("sharpened", "expected"), [(1, (0.89, 0.91)), (10, (0.5, 0.8)), (0.2, (0.95, 1))])
+def test_coverage_is_right_for_calibrated_predictions_however_few_the_volunteers(sharpened, expected):
+    rng = np.random.default_rng(2)
+    concentrations = rng.uniform(1, 10, (20000, 2))
+    n = rng.integers(1, 30, 20000)
+    votes = yes_no(rng.binomial(n, rng.beta(*concentrations.T)), n)
+    coverage = predictive_coverage(sharpened * concentrations[..., None], votes, ONE_QUESTION)
+    assert expected[0] < coverage.mean() < expected[1]
+
+
+def test_coverage_of_the_impossible_is_zero():
+    votes = yes_no(np.array([0]), np.array([5000]))
+    assert (predictive_coverage(np.array([[[1e6], [1e-3]]]), votes, ONE_QUESTION) == 0).all()
+
+
+# The two tables
+
+
+def survey(folder, n=6):
+    """A labelled catalogue and predictions for it: galaxy 00 has no prediction, 01 no mask, 02 no votes.
+
+    Volunteers enclosed a square of 10 x 10 pixels; the predicted one is 5 columns further right.
+    """
+    (folder / "predicted").mkdir()
+    rng = np.random.default_rng(0)
+    catalog, predictions = [], []
+    true, predicted = np.zeros((2, SIZE, SIZE), np.uint8)
+    true[10:20, 10:20] = 15
+    predicted[10:20, 15:25] = 255
+    Image.fromarray(true).save(folder / "true.png")
+    Image.fromarray(predicted).save(folder / "predicted" / "mask.png")
+    for i in range(n):
+        image = rng.integers(0, 100, (SIZE, SIZE, 3), dtype=np.uint8)
+        image[10:20, 10:20] += 155
+        Image.fromarray(image).save(folder / f"{i:02}.png")
+        disc, bar = (int(rng.integers(5, 35)), 2) if i != 2 else (0, 0)
+        votes = [40 - disc, disc, bar, disc - bar] if i != 2 else [None] * 4
+        masks = {"spiral_mask_loc": "true.png", "bar_mask_loc": "true.png"} if i != 1 else {}
+        votes = dict(zip(SCHEMA.label_cols, votes, strict=True))
+        catalog.append({"id_str": f"{i:02}", "file_loc": f"{i:02}.png"} | votes | masks)
+        row = {"id_str": f"{i:02}", "shape_asked_p": 1.0, "bar_asked_p": 0.25}
+        for answer, fraction in zip(SCHEMA.label_cols, (0.75, 0.25, 0.2, 0.8), strict=True):
+            row |= {f"{answer}_concentration_{k}": 10 * fraction + k for k in range(2)}
+            row |= {f"{answer}_fraction": fraction, f"{answer}_low": fraction - 0.1, f"{answer}_high": fraction + 0.1}
+        row |= {"spiral_mask_loc": "mask.png", "bar_mask_loc": str(folder / "predicted" / "mask.png")}
+        predictions.append(row)
+    pd.DataFrame(catalog).to_csv(folder / "catalog.csv", index=False)
+    pd.DataFrame(predictions[1:]).to_csv(folder / "predicted" / "table.csv", index=False)
+    return folder / "predicted" / "table.csv", folder / "catalog.csv"
+
+
+def rewrite(path, change):
+    table = pd.read_csv(path, dtype={"id_str": str})
+    change(table).to_csv(path, index=False)
+
+
+def test_evaluate(tmp_path):
+    scores = evaluate(*survey(tmp_path), SCHEMA)
+    assert (scores.n_galaxies, scores.n_only_predicted, scores.n_only_in_catalog, scores.n_unreadable) == (5, 0, 1, 0)
+    assert set(scores.votes) == {"shape", "bar", "all"}
+    assert scores.votes["all"].n_galaxies == 4
+    for name in ("spiral_mask", "bar_mask"):
+        assert scores.masks[name].n_galaxies == 4
+        assert scores.masks[name].iou == 50 / 150
+        assert scores.masks[name].mae == pytest.approx(100 / SIZE**2)
+        assert scores.masks[name].brightness_iou > 0.8
+    assert "bar_mask: IoU 0.333 (brightness baseline" in summary(scores)
+    assert "always predicting the mean" in summary(scores)
+
+
+def test_rows_are_matched_by_name_not_by_place(tmp_path):
+    predictions, catalog = survey(tmp_path)
+    expected = evaluate(predictions, catalog, SCHEMA)
+    rewrite(predictions, lambda table: table.iloc[::-1])
+    assert evaluate(predictions, catalog, SCHEMA) == expected
+
+
+def test_only_what_was_predicted_is_scored(tmp_path):
+    predictions, catalog = survey(tmp_path)
+    table = pd.read_csv(predictions, dtype={"id_str": str})
+    table[["id_str", "bar_mask_loc"]].to_csv(predictions, index=False)
+    scores = evaluate(predictions, catalog, SCHEMA)
+    assert (scores.votes, list(scores.masks)) == ({}, ["bar_mask"])
+    table.drop(columns=["spiral_mask_loc", "bar_mask_loc"]).to_parquet(tmp_path / "votes.parquet")
+    scores = evaluate(tmp_path / "votes.parquet", catalog, SCHEMA)
+    assert (len(scores.votes), scores.masks) == (3, {})
+
+
+def test_marks_stand_in_for_masks(tmp_path):
+    predictions, catalog = survey(tmp_path)
+    square = [[10, 10], [19.5, 10], [19.5, 19.5], [10, 19.5]]
+    (tmp_path / "marks.json").write_text(json.dumps({"bar_mask": [[square]] * 15}))
+    rewrite(catalog, lambda table: table.assign(bar_mask_loc=None, marks_loc="marks.json"))
+    pairs = read_pairs(predictions, catalog, SCHEMA)
+    assert pairs.read_pictures(1).true.keys() == {"spiral_mask", "bar_mask"}
+    assert evaluate(predictions, catalog, SCHEMA).masks["bar_mask"].iou == pytest.approx(50 / 150, abs=0.05)
+
+
+def test_one_unreadable_galaxy_costs_that_galaxy(tmp_path):
+    tables = survey(tmp_path)
+    (tmp_path / "03.png").write_bytes(b"not an image")
+    scores = evaluate(*tables, SCHEMA)
+    assert (scores.n_unreadable, scores.masks["bar_mask"].n_galaxies) == (1, 3)
+    page = write_report(*tables, SCHEMA, tmp_path / "report.html").read_text()
+    assert "1 with an image or mask that cannot be read" in page
+    assert "<h3>03</h3>" not in page
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.drop(columns="id_str"), r"table\.csv: lacks the column id_str"),
+        (lambda t: t.iloc[:0], r"table\.csv: the table has no rows"),
+        (lambda t: t.assign(id_str="04"), r"table\.csv: id_str must be unique; '04' is repeated"),
+        (lambda t: t.assign(id_str="x" + t["id_str"]), r"no galaxy in common: id_str is 'x01' in the one and '00' in"),
+        (lambda t: t.drop(columns="bar_no_low"), r"table\.csv: lacks the column bar_no_low \(1 missing in all\)"),
+        (lambda t: t.drop(columns="bar_no_concentration_1"), r"lacks the column bar_no_concentration_1"),
+        (lambda t: t.filter(regex="^(?!.*concentration)"), r"lacks the column shape_smooth_concentration_0 \(4 m"),
+        (lambda t: t.assign(bar_no_fraction=1.5), r"bar_no_fraction of 01 is 1\.5; it must be a number from 0 to 1"),
+        (lambda t: t.assign(bar_asked_p=None), r"bar_asked_p of 01 is nan; it must be a number from 0 to 1"),
+        (lambda t: t[["id_str"]], r"has neither shape_smooth_fraction, .* there is nothing to score"),
+        (lambda t: t.assign(bar_mask_loc="absent.png", spiral_mask_loc=None), r"none of the 4 galaxies .*absent\.png"),
+        (lambda t: t.loc[t["id_str"] == "01", ["id_str", "bar_mask_loc"]], r"of the 1 galaxies .* none has a label"),
+    ],
+)
+def test_wrong_tables_are_refused(tmp_path, change, message):
+    predictions, catalog = survey(tmp_path)
+    rewrite(predictions, change)
+    with pytest.raises(ValueError, match=message):
+        evaluate(predictions, catalog, SCHEMA)
+
+
+# The report
+
+
+class PageParser(HTMLParser):
+    """Collects what a page refers to, and whether its tags close."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.sources, self.texts = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.sources += [value for name, value in attrs if name in ("src", "href")]
+        if tag not in ("meta", "img", "link"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        pass
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data.strip())
+
+
+def parse(path):
+    parser = PageParser()
+    parser.feed(path.read_text(encoding="utf-8"))
+    assert parser.open == []
+    return parser
+
+
+def test_report_is_one_self_contained_page(tmp_path):
+    page = write_report(*survey(tmp_path), SCHEMA, tmp_path / "new" / "report.html")
+    parser = parse(page)
+    # Galaxy 01 has no masks of volunteers, hence one picture less.
+    assert len(parser.sources) == 5 * 3 - 1
+    assert all(source.startswith("data:image/jpeg;base64,") for source in parser.sources)
+    markup = re.sub(r'"data:[^"]*"', "", page.read_text())
+    assert all(word not in markup for word in ("http", "@import", "url(", "<script"))
+    assert "spiral arms IoU 0.33, bar IoU 0.33" in parser.texts
+    assert "shape" in parser.texts
+    assert "Unlikely to be asked: bar (25%)" in parser.texts
+
+
+def test_report_shows_galaxies_with_masks_first_and_is_the_same_each_time(tmp_path):
+    tables = survey(tmp_path)
+    first, second = (write_report(*tables, SCHEMA, tmp_path / name, n_galaxies=4) for name in ("a.html", "b.html"))
+    assert first.read_bytes() == second.read_bytes()
+    cards = [text for text in parse(first).texts if text in {"01", "02", "03", "04", "05"}]
+    assert cards == ["03", "04", "05", "02"]
+
+
+def test_report_of_votes_alone_shows_images_alone(tmp_path):
+    predictions, catalog = survey(tmp_path)
+    rewrite(predictions, lambda table: table.drop(columns=["spiral_mask_loc", "bar_mask_loc"]))
+    parser = parse(write_report(predictions, catalog, SCHEMA, tmp_path / "report.html"))
+    assert len(parser.sources) == 5
+    assert "Votes" in parser.texts
+    assert "Masks" not in parser.texts
+
+
+def test_report_escapes_what_it_is_given(tmp_path):
+    predictions, catalog = survey(tmp_path)
+    name = "<script>alert('&')</script>"
+    for table in (predictions, catalog):
+        rewrite(table, lambda t: t.assign(id_str=t["id_str"].replace("03", name)))
+    page = write_report(predictions, catalog, SCHEMA, tmp_path / "report.html", title="a < b")
+    assert "<script" not in page.read_text()
+    texts = parse(page).texts
+    assert name in texts
+    assert texts.count("a < b") == 2
+
+
+def test_nothing_here_loads_tensorflow():
+    code = "import sys, zoobot3d_tf.evaluation.report; sys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

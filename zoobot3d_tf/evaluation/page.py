@@ -1,0 +1,235 @@
+"""The HTML of the report: one small function for each kind of thing on the page. All text that comes in is escaped."""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from string import Template
+
+import numpy as np
+from PIL import Image
+
+from zoobot3d_tf.images.overlay import BAR_COLOUR, SPIRAL_COLOUR
+
+# Images are shown some 340 pixels wide; larger ones would only make the page heavy.
+_MAX_SIDE = 380
+
+_BAR_WIDTH, _BAR_HEIGHT = 114, 14
+
+PAGE = Template("""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>$title</title>
+<style>
+:root {
+  color-scheme: light dark;
+  --paper: #f4f5f7; --card: #fff; --ink: #1c2230; --quiet: #69728a; --line: #dfe3ea; --track: #e9ecf2;
+  --predicted: #7f9bd1; --interval: #27407a; --volunteers: #c2185b; --spiral: $spiral; --bar: $bar;
+}
+@media (prefers-color-scheme: dark) { :root {
+  --paper: #11141b; --card: #1a1f29; --ink: #e6e9f0; --quiet: #929cb3; --line: #2c3341; --track: #272d3a;
+  --predicted: #4a6aa8; --interval: #b9cbf5; --volunteers: #ff6f9f;
+} }
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--paper); color: var(--ink); font: 15px/1.5 system-ui, Helvetica, sans-serif; }
+main { max-width: 1120px; margin: 0 auto; padding: 28px 20px 60px; }
+h1 { font-size: 28px; line-height: 1.2; margin: 0 0 4px; }
+h2 { font-size: 19px; margin: 36px 0 8px; }
+p { margin: 0 0 10px; max-width: 110ch; }
+.quiet { color: var(--quiet); }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(225px, 1fr)); gap: 14px; margin: 22px 0 8px; }
+.tile, .scroll, .card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; }
+.tile { padding: 14px 16px; font-size: 13px; }
+.tile b { display: block; font-size: 30px; line-height: 1.25; font-variant-numeric: tabular-nums; }
+.tile em { font-style: normal; font-weight: 600; }
+.scroll { overflow-x: auto; padding: 6px 4px; }
+.scroll + p { font-size: 13px; margin-top: 10px; }
+table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 14px; }
+th, td { padding: 5px 14px; text-align: right; border-bottom: 1px solid var(--line); }
+tr:last-child td { border-bottom: 0; }
+th { font-weight: 600; vertical-align: bottom; line-height: 1.3; }
+th:first-child, td:first-child { text-align: left; }
+tr.all td { font-weight: 600; }
+.key { display: flex; flex-wrap: wrap; gap: 6px 22px; font-size: 13px; margin: 8px 0 14px; align-items: center; }
+.swatch { display: inline-block; width: 22px; height: 12px; border-radius: 3px; margin-right: 6px; border: 2px solid; }
+.swatch.spiral { background: color-mix(in srgb, var(--spiral) 45%, #223); border-color: var(--spiral); }
+.swatch.bar { background: color-mix(in srgb, var(--bar) 45%, #223); border-color: var(--bar); }
+.card { padding: 16px 18px 14px; margin: 0 0 18px; break-inside: avoid; }
+.card h3 { font-size: 16px; margin: 0 0 10px; overflow-wrap: anywhere; }
+.pictures { display: grid; grid-template-columns: repeat(3, 1fr); gap: 12px; }
+figure { margin: 0; }
+figure img { display: block; width: 100%; border-radius: 6px; background: #000; }
+figcaption { font-size: 13px; margin-top: 4px; }
+.nothing { display: grid; place-items: center; aspect-ratio: 1; border-radius: 6px; background: var(--track);
+  color: var(--quiet); font-size: 13px; }
+.votes { columns: 3 300px; column-gap: 26px; margin-top: 14px; font-size: 13px; }
+.question { break-inside: avoid; margin: 0 0 10px; }
+.question h4 { font-size: 13px; margin: 0 0 2px; }
+.question h4 span { font-weight: 400; }
+.answer { display: grid; grid-template-columns: 1fr $width 36px 42px; gap: 5px; align-items: center;
+  line-height: 1.35; }
+.answer span { text-align: right; font-variant-numeric: tabular-nums; }
+.answer span:first-child { text-align: left; }
+.unlikely { font-size: 12px; margin: 6px 0 0; max-width: none; }
+svg { display: block; }
+svg .track { fill: var(--track); } svg .predicted { fill: var(--predicted); }
+svg .interval { stroke: var(--interval); stroke-width: 1.5; fill: none; } svg .volunteers { fill: var(--volunteers); }
+.inline { display: inline-block; vertical-align: -2px; margin-right: 6px; }
+@media (max-width: 640px) { .pictures { grid-template-columns: 1fr; } }
+@page { margin: 10mm; }
+@media print {
+  :root { color-scheme: light; --paper: #fff; --card: #fff; --ink: #000; --quiet: #555; --line: #ccc; --track: #e9ecf2;
+    --predicted: #7f9bd1; --interval: #27407a; --volunteers: #c2185b; }
+  body { zoom: 0.64; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+  main { max-width: none; padding: 0; }
+  h2 { break-after: avoid; }
+  .scroll { break-inside: avoid; }
+}
+</style>
+</head>
+<body>
+<main>
+$content
+</main>
+</body>
+</html>
+""")
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A predicted answer: its label, fraction and interval, 0..1, and how many of the volunteers asked gave it."""
+
+    label: str
+    fraction: float
+    low: float
+    high: float
+    n_votes: int
+    n_asked: int
+
+
+def page(title: str, content: Sequence[str]) -> str:
+    """The whole page, of parts that are HTML already."""
+    colours = {"spiral": _css(SPIRAL_COLOUR), "bar": _css(BAR_COLOUR), "width": f"{_BAR_WIDTH}px"}
+    return PAGE.substitute(title=escape(title), content="\n".join(content), **colours)
+
+
+def heading(text: str, level: int = 1) -> str:
+    """A heading."""
+    return f"<h{level}>{escape(text)}</h{level}>"
+
+
+def note(text: str) -> str:
+    """A paragraph that explains."""
+    return f'<p class="quiet">{escape(text)}</p>'
+
+
+def tiles(figures: Sequence[tuple[str, str, str]]) -> str:
+    """Headline figures: what it is, the figure, what it means."""
+    lines = [
+        f'<div class="tile"><em>{escape(name)}</em><b>{escape(number)}</b>{_quiet(meaning)}</div>'
+        for name, number, meaning in figures
+    ]
+    return "\n".join(['<div class="tiles">', *lines, "</div>"])
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], total: Sequence[str] | None = None) -> str:
+    """A table; the total stands at its end, in bold."""
+    lines = [f"<tr>{''.join(f'<th>{escape(name)}</th>' for name in header)}</tr>"]
+    lines += [f"<tr>{_cells(row)}</tr>" for row in rows]
+    if total is not None:
+        lines.append(f'<tr class="all">{_cells(total)}</tr>')
+    return "\n".join(['<div class="scroll"><table>', *lines, "</table></div>"])
+
+
+def key() -> str:
+    """What the colours and signs in the cards mean."""
+    bar = _bar_svg(Bar("", 0.55, 0.3, 0.8, 0, 0), "inline")
+    diamond = f'<svg class="inline" width="12" height="12">{_diamond(6, 6)}</svg>'
+    return (
+        '<div class="key">'
+        '<span><i class="swatch spiral"></i>spiral arms</span><span><i class="swatch bar"></i>bar</span>'
+        f"<span>{bar}predicted fraction of votes with its 90% interval</span>"
+        f"<span>{diamond}fraction of the volunteers</span></div>"
+    )
+
+
+def card(name: str, pictures: Sequence[str], votes: Sequence[str], unlikely: str) -> str:
+    """One galaxy: figures side by side, questions below, and the questions left out in a line."""
+    return "\n".join(
+        [
+            f'<section class="card"><h3>{escape(name)}</h3>',
+            '<div class="pictures">',
+            *pictures,
+            "</div>",
+            f'<div class="votes">{"".join(votes)}</div>' if votes else "",
+            f'<p class="quiet unlikely">{escape(unlikely)}</p>' if unlikely else "",
+            "</section>",
+        ]
+    )
+
+
+def figure(image: np.ndarray | None, caption: str, remark: str = "") -> str:
+    """A picture, uint8 (H, W, 3), with what it shows; an empty frame where there is none."""
+    picture = (
+        '<div class="nothing">not known</div>'
+        if image is None
+        else f'<img src="{_data_uri(image)}" alt="{escape(caption)}">'
+    )
+    return f"<figure>{picture}<figcaption>{escape(caption)} {_quiet(remark)}</figcaption></figure>"
+
+
+def question(text: str, remark: str, bars: Sequence[Bar]) -> str:
+    """A question with a bar for each answer."""
+    return (
+        f'<div class="question"><h4>{escape(text)} {_quiet(remark)}</h4>'
+        f"{''.join(_answer(bar) for bar in bars)}</div>"
+    )
+
+
+def _answer(bar: Bar) -> str:
+    votes = f"{bar.n_votes}/{bar.n_asked}" if bar.n_asked else ""
+    return (
+        f'<div class="answer"><span>{escape(bar.label)}</span>{_bar_svg(bar)}'
+        f"<span>{bar.fraction:.0%}</span>{_quiet(votes)}</div>"
+    )
+
+
+def _bar_svg(bar: Bar, css_class: str = "bar") -> str:
+    middle, inner = _BAR_HEIGHT / 2, _BAR_WIDTH - 8  # a margin of 4 keeps signs at 0 and 1 whole
+    fraction, low, high = (4 + inner * value for value in (bar.fraction, bar.low, bar.high))
+    votes = _diamond(4 + inner * bar.n_votes / bar.n_asked, middle) if bar.n_asked else ""
+    return (
+        f'<svg class="{css_class}" width="{_BAR_WIDTH}" height="{_BAR_HEIGHT}">'
+        f'<rect class="track" x="4" y="3" width="{inner}" height="8" rx="2"/>'
+        f'<rect class="predicted" x="4" y="3" width="{fraction - 4:.1f}" height="8" rx="2"/>'
+        f'<path class="interval" d="M{low:.1f} {middle}H{high:.1f}M{low:.1f} 4v6M{high:.1f} 4v6"/>{votes}</svg>'
+    )
+
+
+def _diamond(x: float, y: float) -> str:
+    return f'<path class="volunteers" d="M{x - 4:.1f} {y}l4 -5 4 5 -4 5z"/>'
+
+
+def _quiet(text: str) -> str:
+    return f'<span class="quiet">{escape(text)}</span>'
+
+
+def _cells(row: Sequence[str]) -> str:
+    return "".join(f"<td>{escape(cell)}</td>" for cell in row)
+
+
+def _data_uri(image: np.ndarray) -> str:
+    picture = Image.fromarray(image)
+    picture.thumbnail((_MAX_SIDE, _MAX_SIDE))
+    content = io.BytesIO()
+    # Full resolution in colour: outlines are thin and colourful.
+    picture.save(content, "JPEG", quality=82, subsampling=0)
+    return "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode("ascii")
+
+
+def _css(colour: tuple[int, int, int]) -> str:
+    return f"rgb({', '.join(map(str, colour))})"

@@ -1,0 +1,244 @@
+"""One page to look at: how good the predictions are, and galaxies with predicted and true masks and votes."""
+
+from pathlib import Path
+
+import numpy as np
+
+from zoobot3d_tf.catalogs.training_catalog import PathLike
+from zoobot3d_tf.evaluation import page
+from zoobot3d_tf.evaluation.masks import MaskScores, mask_iou
+from zoobot3d_tf.evaluation.pairs import Pairs, read_pairs
+from zoobot3d_tf.evaluation.scores import Scores, score_pairs
+from zoobot3d_tf.evaluation.votes import VoteScores
+from zoobot3d_tf.files import write_atomically
+from zoobot3d_tf.images.overlay import draw_masks, is_enclosed
+from zoobot3d_tf.images.read import MASKS, ImageError
+from zoobot3d_tf.schemas import Schema
+
+MASK_TITLES = {"spiral_mask": "spiral arms", "bar_mask": "bar"}
+
+# A question that fewer would be asked is named, but its answers are not drawn.
+_LIKELY = 0.5
+
+_ABOUT_MASKS = """
+Overlap: of the pixels that the model or the volunteers enclose (at least 3 of 15), the share that both do, over all
+galaxies together; 1 is perfect. Brightness alone: every pixel above one brightness of the smoothed image, the best for
+these very galaxies. Error: mean difference of the predicted from the true share of volunteers per pixel; since most
+pixels are empty sky, compare it with that of a blank mask."""
+
+_ABOUT_VOTES = """
+Error: mean difference of the predicted fraction of votes from the volunteers’, over the answers of questions that were
+asked. Predicting the mean: the error of giving every galaxy the mean fractions of these very galaxies; the gain is how
+much of it the model takes away. Noise floor: the error that even the true fractions would show with so few volunteers;
+no model can be expected to fall below it. Intervals: how often the votes lie in the predicted 90% interval of the
+number of votes; 90% is right, more is too cautious, less too sure."""
+
+_ABOUT_GALAXIES = """,
+in the order of the catalogue, those with known masks before the others, without a look at the predictions; shown first
+are those on which volunteers drew most. Masks are denser where more volunteers agree, and outlined where 3 of 15 do."""
+
+
+def write_report(
+    predictions_path: PathLike,
+    catalog_path: PathLike,
+    schema: Schema,
+    out: PathLike,
+    n_galaxies: int = 24,
+    title: str = "Galaxy Zoo votes and masks, predicted",
+    image_root: PathLike | None = None,
+    missing_questions_unasked: bool = False,
+) -> Path:
+    """Write the scores, and some galaxies to look at, as one HTML page that needs no other file and no network.
+
+    Galaxies whose masks are known come before those of which only votes are, otherwise in the catalogue's order:
+    predictions play no part in the choice.
+
+    Args:
+        predictions_path: CSV or Parquet, as the predictions stage writes it.
+        catalog_path: the labelled catalogue.
+        schema: the decision tree.
+        out: the page to write.
+        n_galaxies: how many galaxies to show, at most.
+        title: of the page.
+        image_root: where relative paths of the catalogue start from; by default its folder.
+        missing_questions_unasked: take questions without any column in the catalogue as asked of nobody.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        FileNotFoundError: there is no such table.
+        ValueError: as `evaluate` does.
+    """
+    pairs = read_pairs(predictions_path, catalog_path, schema, image_root, missing_questions_unasked)
+    scores = score_pairs(pairs)
+    shown = _choose_galaxies(pairs, n_galaxies)
+    content = [
+        f"<header>{page.heading(title)}{page.note(_provenance(scores))}</header>",
+        page.tiles(_headlines(scores)),
+        *_mask_section(scores.masks),
+        *_vote_section(scores.votes),
+        page.heading("Galaxies", level=2),
+        page.note(f"{len(shown)} of {scores.n_galaxies:,} galaxies{_ABOUT_GALAXIES}"),
+        page.key(),
+        *(_card(pairs, index) for index in shown),
+    ]
+    out = Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(out, page.page(title, content))
+    return out
+
+
+def _choose_galaxies(pairs: Pairs, n_galaxies: int) -> list[int]:
+    """Indices of the galaxies to show, those with most drawn on them first."""
+    drawn: dict[int, int] = {}
+    for index in np.lexsort([~pairs.catalog["has_votes"].to_numpy(), -pairs.comparable_masks()]):
+        if len(drawn) == n_galaxies:
+            break
+        try:
+            masks = pairs.read_pictures(index).true.values()
+        except ImageError:
+            continue  # the scores have counted it
+        drawn[int(index)] = sum(int(np.count_nonzero(is_enclosed(mask))) for mask in masks)
+    return sorted(drawn, key=lambda index: -drawn[index])
+
+
+def _provenance(scores: Scores) -> str:
+    """Which galaxies the scores are about."""
+    left_out = [
+        f"{number:,} {reason}"
+        for number, reason in (
+            (scores.n_only_predicted, "predicted but not in the catalogue"),
+            (scores.n_only_in_catalog, "in the catalogue but not predicted"),
+            (scores.n_unreadable, "with an image or mask that cannot be read"),
+        )
+        if number
+    ]
+    return f"{scores.n_galaxies:,} galaxies" + (f"; left out: {', '.join(left_out)}" if left_out else "") + "."
+
+
+def _headlines(scores: Scores) -> list[tuple[str, str, str]]:
+    figures = [
+        (
+            f"Overlap of masks: {MASK_TITLES[name]}",
+            _number(mask.iou, ".2f"),
+            f"intersection over union; brightness alone reaches {mask.brightness_iou:.2f}",
+        )
+        for name, mask in scores.masks.items()
+    ]
+    if votes := scores.votes.get("all"):
+        gain, times_floor = _number(votes.gain, ".0%"), _number(votes.times_floor, ".2f")
+        figures += [
+            (
+                "Error of vote fractions",
+                f"{votes.mae:.3f}",
+                f"a gain of {gain} on always predicting the mean; {times_floor} times the noise floor",
+            ),
+            ("90% intervals hold", f"{votes.coverage:.0%}", "of the volunteers’ votes, noise of few votes included"),
+        ]
+    return figures
+
+
+def _mask_section(masks: dict[str, MaskScores]) -> list[str]:
+    if not masks:
+        return []
+    header = ["mask", "galaxies", "overlap (IoU)", "brightness alone", "error", "error of a blank mask"]
+    rows = [
+        [
+            MASK_TITLES[name],
+            f"{mask.n_galaxies:,}",
+            _number(mask.iou, ".3f"),
+            _number(mask.brightness_iou, ".3f"),
+            f"{mask.mae:.4f}",
+            f"{mask.blank_mae:.4f}",
+        ]
+        for name, mask in masks.items()
+    ]
+    return [page.heading("Masks", level=2), page.table(header, rows), page.note(_ABOUT_MASKS)]
+
+
+def _vote_section(votes: dict[str, VoteScores]) -> list[str]:
+    if not votes:
+        return []
+    header = ["question", "galaxies", "error", "predicting the mean", "gain", "noise floor", "90% intervals hold"]
+    rows = [
+        [
+            "all answers" if name == "all" else _words(name),
+            f"{score.n_galaxies:,}",
+            f"{score.mae:.3f}",
+            f"{score.mean_mae:.3f}",
+            _number(score.gain, "+.0%"),
+            f"{score.noise_floor:.3f}",
+            f"{score.coverage:.0%}",
+        ]
+        for name, score in votes.items()
+    ]
+    return [
+        page.heading("Votes", level=2),
+        page.table(header, rows[:-1], total=rows[-1]),
+        page.note(_ABOUT_VOTES),
+    ]
+
+
+def _card(pairs: Pairs, index: int) -> str:
+    pictures = pairs.read_pictures(index)
+    figures = [page.figure(pictures.image, "image")]
+    if pairs.predicted_masks:
+        overlaps = [
+            f"{MASK_TITLES[name]} IoU {iou:.2f}"
+            for name in MASKS
+            if name in pictures.predicted
+            and name in pictures.true
+            and not np.isnan(iou := mask_iou([pictures.predicted[name]], [pictures.true[name]]))
+        ]
+        figures += [
+            page.figure(_overlay(pictures.image, pictures.predicted), "predicted masks", ", ".join(overlaps)),
+            page.figure(_overlay(pictures.image, pictures.true), "volunteers’ masks", _drawn(pictures.true)),
+        ]
+    questions, unlikely = _questions(pairs, index)
+    return page.card(pairs.catalog["id_str"].iloc[index], figures, questions, unlikely)
+
+
+def _overlay(image: np.ndarray, masks: dict[str, np.ndarray]) -> np.ndarray | None:
+    return draw_masks(image, masks.get("spiral_mask"), masks.get("bar_mask")) if masks else None
+
+
+def _drawn(true: dict[str, np.ndarray]) -> str:
+    blank = [MASK_TITLES[name] for name, mask in true.items() if not is_enclosed(mask).any()]
+    return f"no {' and no '.join(blank)}" if blank else ""
+
+
+def _questions(pairs: Pairs, index: int) -> tuple[list[str], str]:
+    """The likely questions as bars, and a line that names the others."""
+    predicted = pairs.predicted_votes
+    if predicted is None:
+        return [], ""
+    votes = pairs.votes[index]
+    drawn, unlikely = [], []
+    for question, part, asked in zip(pairs.schema.questions, pairs.schema.slices, predicted.asked[index], strict=True):
+        n_asked = int(votes[part].sum())
+        if asked < _LIKELY:
+            unlikely.append(f"{_words(question.text)} ({asked:.0%})")
+            continue
+        remark = f"{n_asked} volunteers" if n_asked else "nobody asked"
+        bars = [
+            page.Bar(
+                label=_words(answer.label),
+                fraction=predicted.fraction[index, answer.index],
+                low=predicted.low[index, answer.index],
+                high=predicted.high[index, answer.index],
+                n_votes=votes[answer.index],
+                n_asked=n_asked,
+            )
+            for answer in question.answers
+        ]
+        drawn.append(page.question(_words(question.text), remark, bars))
+    return drawn, f"Unlikely to be asked: {', '.join(unlikely)}" if unlikely else ""
+
+
+def _words(name: str) -> str:
+    return name.replace("-", " ").replace("_", " ")
+
+
+def _number(value: float, form: str) -> str:
+    return "–" if np.isnan(value) else format(value, form)

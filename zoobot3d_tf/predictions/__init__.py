@@ -1,0 +1,1 @@
+"""A trained model over folders of images: votes, their uncertainties, and masks."""

@@ -1,0 +1,36 @@
+"""What a person watching a run sees: a bar through each epoch, then one line."""
+
+import time
+
+import keras
+from tqdm import tqdm
+
+SHOWN = {
+    "loss": "loss",
+    "val_loss": "validation",
+    "val_votes_fraction_mae": "fraction error",
+    "val_spiral_mask_iou": "spiral IoU",
+    "val_bar_mask_iou": "bar IoU",
+}
+
+
+class EpochLines(keras.callbacks.Callback):
+    """Replaces the bar of Keras, which would show dozens of metrics at every step; history.csv keeps them all."""
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        """Starts the bar."""
+        self.started = time.monotonic()
+        label = f"epoch {epoch + 1}/{self.params['epochs']}"
+        self.bar = tqdm(total=self.params["steps"], desc=label, unit="batch", leave=False)
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        """Moves the bar."""
+        self.bar.update()
+        self.bar.set_postfix(loss=f"{(logs or {}).get('loss', float('nan')):.3f}")
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Closes the bar and says how the epoch went."""
+        self.bar.close()
+        logs = logs or {}
+        figures = " | ".join(f"{label} {logs[name]:.3f}" for name, label in SHOWN.items() if name in logs)
+        tqdm.write(f"epoch {epoch + 1}/{self.params['epochs']}: {figures} | {time.monotonic() - self.started:.0f} s")
