@@ -170,6 +170,33 @@ def _predict(args: argparse.Namespace) -> None:
     print(args.save_loc)
 
 
+def _report_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--predictions", type=Path, required=True, help="table of make_predictions.py")
+    add("--catalog", type=Path, required=True, help="labelled catalogue of the same galaxies")
+    add("--schema", default="decals", help="name of the decision tree, or a .yaml or .json file")
+    add("--image-root", type=Path, help="folder that relative paths start from (default: the catalogue's)")
+    add("--missing-questions-unasked", action="store_true", help="questions without any column were asked of nobody")
+    add("--n-galaxies", type=_whole(1), default=24, help="galaxies to show")
+    add("--out", type=Path, required=True, help="page to write: .html")
+
+
+def _report(args: argparse.Namespace) -> None:
+    from zoobot3d_tf.evaluation.report import write_report
+    from zoobot3d_tf.schemas import load_schema
+
+    page = write_report(
+        args.predictions,
+        args.catalog,
+        load_schema(args.schema),
+        args.out,
+        n_galaxies=args.n_galaxies,
+        image_root=args.image_root,
+        missing_questions_unasked=args.missing_questions_unasked,
+    )
+    print(page)
+
+
 STAGES = {
     "schemas": Stage(
         "Print a decision tree as a tree, or the names of all trees.",
@@ -210,6 +237,13 @@ STAGES = {
         "--masks-dir masks --overlays",
         _predict_arguments,
         _predict,
+    ),
+    "report": Stage(
+        "Compare predictions with what volunteers said, on one page.",
+        "Scores beside baselines, then galaxies with predicted and true masks and votes.",
+        "zoobot3d report --predictions predictions.csv --catalog catalog.csv --schema decals --out report.html",
+        _report_arguments,
+        _report,
     ),
 }
 

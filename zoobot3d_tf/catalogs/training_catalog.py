@@ -9,16 +9,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from zoobot3d_tf.images.masks import MAX_VOLUNTEERS, N_VOLUNTEERS
 from zoobot3d_tf.schemas import Schema
 
-DEFAULT_N_VOLUNTEERS = 15
 _MASK_COLUMNS = ("spiral_mask_loc", "bar_mask_loc", "marks_loc")
 _RANGES = {"ra": (0.0, 360.0), "dec": (-90.0, 90.0), "pixscale": (1e-6, 1e6)}
 
 _TEXT_COLUMNS = ("id_str", "file_loc", *_MASK_COLUMNS)
 # Counts are stored as float32, which holds whole numbers exactly up to here.
 _MAX_VOTES = 2**24
-_MAX_VOLUNTEERS = 255
 
 PathLike = str | os.PathLike[str]
 
@@ -195,10 +194,10 @@ def _read_votes(path: PathLike, table: pd.DataFrame, schema: Schema, missing_que
 
 def _read_n_volunteers(path: PathLike, table: pd.DataFrame) -> pd.Series:
     if "n_volunteers" not in table:
-        return pd.Series(DEFAULT_N_VOLUNTEERS, index=table.index)
-    numbers = _numbers(path, table, "n_volunteers").fillna(DEFAULT_N_VOLUNTEERS)
-    wrong = ~(numbers.between(1, _MAX_VOLUNTEERS) & (numbers % 1 == 0))
-    _refuse(path, table, "n_volunteers", wrong, f"it must be a whole number from 1 to {_MAX_VOLUNTEERS}")
+        return pd.Series(N_VOLUNTEERS, index=table.index)
+    numbers = _numbers(path, table, "n_volunteers").fillna(N_VOLUNTEERS)
+    wrong = ~(numbers.between(1, MAX_VOLUNTEERS) & (numbers % 1 == 0))
+    _refuse(path, table, "n_volunteers", wrong, f"it must be a whole number from 1 to {MAX_VOLUNTEERS}")
     return numbers.astype(np.int64)
 
 

@@ -12,7 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from zoobot3d_tf.data.framing import Framing, central_affine, random_affine, warp
-from zoobot3d_tf.models.config import MASKS, TASKS
+from zoobot3d_tf.images.masks import MASKS
+from zoobot3d_tf.models.config import TASKS
 from zoobot3d_tf.shards import record
 
 SHUFFLE_BUFFER = 2048  # encoded galaxies, some 30 kB each

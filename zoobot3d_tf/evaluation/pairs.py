@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from zoobot3d_tf.catalogs.training_catalog import PathLike, read_table, read_training_catalog
-from zoobot3d_tf.images.read import MASKS, read_image, read_marks, read_mask
+from zoobot3d_tf.images.masks import MASKS
+from zoobot3d_tf.images.read import read_image, read_marks, read_mask
 from zoobot3d_tf.schemas import Schema
 
 # What a pixel of a predicted mask holds when every volunteer is expected to enclose it.

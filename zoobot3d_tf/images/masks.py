@@ -12,6 +12,12 @@ Component = Sequence[Sequence[float]]
 Marks = Sequence[Sequence[Component]]
 """[volunteer][component][vertex] -> [x, y]; a volunteer who drew nothing is an empty list."""
 
+MASKS = ("spiral_mask", "bar_mask")
+N_VOLUNTEERS = 15
+"""How many Galaxy Zoo: 3D asked about each galaxy."""
+MASK_THRESHOLD = 3 / 15
+"""Share of volunteers from which a pixel counts as part of a mask, as in Masters et al. 2021 (arXiv 2108.02065)."""
+
 MAX_VOLUNTEERS = np.iinfo(np.uint8).max
 
 

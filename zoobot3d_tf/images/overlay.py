@@ -3,8 +3,7 @@
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-MASK_THRESHOLD = 3 / 15
-"""Share of volunteers from which a pixel counts as part of a mask, as in Masters et al. 2021 (arXiv 2108.02065)."""
+from zoobot3d_tf.images.masks import MASK_THRESHOLD
 
 # Okabe & Ito's sky blue and orange, a little brighter: told apart by every eye, and seen on a dark sky.
 SPIRAL_COLOUR = (86, 190, 255)

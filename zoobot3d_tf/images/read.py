@@ -13,10 +13,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from zoobot3d_tf.images.masks import counts_from_marks
+from zoobot3d_tf.images.masks import MASKS, counts_from_marks
 from zoobot3d_tf.images.rgb import grz_to_rgb
 
-MASKS = ("spiral_mask", "bar_mask")
 MIN_SIDE = 16
 MAX_SIDE = 8192
 

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
+from zoobot3d_tf.images.masks import MASKS
 from zoobot3d_tf.schemas import Schema
 
-MASKS = ("spiral_mask", "bar_mask")
 TASKS = ("votes", *MASKS)
 MASK_HEADS = ("fraction", "beta-binomial")
 ENCODERS = tuple(f"EfficientNetB{n}" for n in range(8)) + tuple(f"EfficientNetV2B{n}" for n in range(4))

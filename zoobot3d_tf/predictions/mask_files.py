@@ -24,7 +24,7 @@ def to_image(fraction: np.ndarray, framing: Framing, shape: tuple[int, int]) -> 
     return np.rint(255 * warp_to_image(fraction, framing, shape)).astype(np.uint8)
 
 
-def write_masks(folder: Path, id_str: str, masks: Mapping[str, np.ndarray]) -> dict[str, str]:
+def write_masks(folder: Path, id_str: str, masks: Mapping[str, np.ndarray]) -> list[str]:
     """Writes `<id_str>_<name>.png`, 8-bit greyscale, for each mask.
 
     Args:
@@ -33,12 +33,12 @@ def write_masks(folder: Path, id_str: str, masks: Mapping[str, np.ndarray]) -> d
         masks: uint8 (H, W) each, as `to_image` makes them.
 
     Returns:
-        Each mask's path.
+        Their paths, in order.
     """
-    paths = {name: folder / f"{id_str}_{name}.png" for name in masks}
-    for name, path in paths.items():
-        _write_png(path, masks[name])
-    return {name: str(path) for name, path in paths.items()}
+    paths = [folder / f"{id_str}_{name}.png" for name in masks]
+    for path, mask in zip(paths, masks.values(), strict=True):
+        _write_png(path, mask)
+    return [str(path) for path in paths]
 
 
 def write_overlay(folder: Path, id_str: str, image: np.ndarray, masks: Mapping[str, np.ndarray]) -> None:

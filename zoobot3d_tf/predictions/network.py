@@ -1,7 +1,9 @@
 """The trained network as predictions run it: one fast function from pixels to concentrations and masks."""
 
 import hashlib
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
 import keras
 import numpy as np
@@ -20,9 +22,9 @@ CPU_STEP = 4
 class Network:
     """A trained model: images in, concentrations and mask fractions out. Threads may share it.
 
-    The encoder (and the decoder, where masks are wanted) runs once a galaxy, the vote head once a sample. Dropout is
-    an elementwise factor before that head, so it is drawn here, from the id of each galaxy: its predictions depend on
-    neither its batch nor the other galaxies. With one sample there is no dropout.
+    The encoder (and the decoder, where masks are wanted) runs once a galaxy, the vote head once a sample. That head
+    begins with its dropout, a factor for each feature, which is drawn here from the galaxy's id: predictions depend
+    neither on the batch nor on the other galaxies. With one sample there is no dropout.
 
     Attributes:
         step: galaxies a call.
@@ -38,52 +40,32 @@ class Network:
             batch_size: galaxies a call at most; a CPU takes fewer.
             seed: of the dropout.
         """
-        self.step = batch_size if tf.config.list_physical_devices("GPU") else min(batch_size, CPU_STEP)
-        self._rate, self._seed, self._masks = run.model.dropout, seed, tuple(masks)
-        self._freeze(run.load_model(), n_samples)
+        on_gpu = bool(tf.config.list_physical_devices("GPU"))
+        self.step = batch_size if on_gpu else min(batch_size, CPU_STEP)
+        # One call at a time on a GPU, whose memory need not hold one a thread.
+        self._turn = threading.Lock() if on_gpu else nullcontext()
+        self._rate, self._seed = run.model.dropout, seed
+        self._outputs = (*masks, *(["votes"] if "votes" in run.model.tasks else []))
+        self._function, self._dropout_shape = _freeze(run.load_model(), self._outputs, self.step, n_samples)
 
     def __call__(self, images: np.ndarray, id_strs: Sequence[str]) -> dict[str, np.ndarray]:
-        """Predicts for one step of galaxies.
+        """Predicts one step of galaxies.
 
         Args:
-            images: uint8 (step, H, W, 3).
-            id_strs: their ids; may be fewer than the images, the rest are padding.
+            images: uint8 (step, H, W, 3), 0..255.
+            id_strs: their ids; where there are fewer, the last images are padding.
 
         Returns:
-            `votes`: concentrations, float32 (step, answers, samples), if the model has votes; for each mask wanted,
-            the fraction of volunteers, float32 (step, H, W).
+            `votes`: concentrations, float32 (step, answers, samples), if the model has votes; and for each mask the
+            share of volunteers, float32 (step, H, W).
         """
-        dropout = np.ones((self.step, *self._dropout_shape), np.float32)
+        factors = np.ones((self.step, *self._dropout_shape), np.float32)
         if self._dropout_shape[0] > 1:
             for i, id_str in enumerate(id_strs):
-                dropout[i] = dropout_factors(id_str, self._dropout_shape, self._rate, self._seed)
-        outputs = self._function(tf.constant(images), tf.constant(dropout))
-        return {name: output.numpy() for name, output in zip(self._names, outputs, strict=True)}
-
-    def _freeze(self, model: keras.Model, n_samples: int) -> None:
-        has_votes = "votes" in model.output
-        head = model.get_layer("vote_head") if has_votes else None
-        n_features = head.input.shape[-1] if has_votes else 0
-        wanted = {name: model.output[name] for name in self._masks}
-        if has_votes:
-            wanted["features"] = model.get_layer("features").output
-        trunk = keras.Model(model.input, wanted)
-        self._dropout_shape = (n_samples, n_features)
-        self._names = (*self._masks, *(["votes"] if has_votes else []))
-
-        def predict(images, dropout):
-            outputs = trunk(tf.cast(images, tf.float32), training=False)
-            results = [mask_fraction(outputs[name])[..., 0] for name in self._masks]
-            if has_votes:
-                samples = tf.reshape(outputs["features"][:, None] * dropout, (-1, n_features))
-                concentrations = tf.reshape(head(samples, training=False), (self.step, n_samples, -1))
-                results.append(tf.transpose(concentrations, (0, 2, 1)))
-            return results
-
-        images = tf.TensorSpec((self.step, *model.input.shape[1:]), tf.uint8)
-        dropout = tf.TensorSpec((self.step, *self._dropout_shape), tf.float32)
-        traced = tf.function(predict).get_concrete_function(images, dropout)
-        self._function = convert_variables_to_constants_v2(traced)
+                factors[i] = dropout_factors(id_str, self._dropout_shape, self._rate, self._seed)
+        with self._turn:
+            outputs = self._function(tf.constant(images), tf.constant(factors))
+        return {name: output.numpy() for name, output in zip(self._outputs, outputs, strict=True)}
 
 
 def dropout_factors(id_str: str, shape: tuple[int, int], rate: float, seed: int) -> np.ndarray:
@@ -101,3 +83,30 @@ def dropout_factors(id_str: str, shape: tuple[int, int], rate: float, seed: int)
     key = int.from_bytes(hashlib.sha256(id_str.encode()).digest()[:8], "big")
     kept = np.random.default_rng([seed, key]).random(shape, np.float32) >= rate
     return kept.astype(np.float32) / np.float32(1 - rate)
+
+
+def _freeze(model: keras.Model, outputs: Sequence[str], step: int, n_samples: int) -> tuple[Callable, tuple[int, int]]:
+    """The function (images, dropout factors) -> outputs, its weights constants; and the factors' (samples, features)."""
+    layers = {name: model.output[name] for name in outputs}
+    n_features = 0
+    if "votes" in outputs:
+        layers["votes"] = model.get_layer("features").output
+        n_features = layers["votes"].shape[-1]
+    trunk = keras.Model(model.input, layers)
+
+    def votes(features, factors):
+        samples = tf.reshape(features[:, None] * factors, (-1, n_features))
+        concentrations = model.get_layer("vote_head")(samples, training=False)
+        return tf.transpose(tf.reshape(concentrations, (step, n_samples, -1)), (0, 2, 1))
+
+    def predict(images, factors):
+        results = trunk(tf.cast(images, tf.float32), training=False)
+        return [
+            votes(results[name], factors) if name == "votes" else mask_fraction(results[name])[..., 0]
+            for name in outputs
+        ]
+
+    images = tf.TensorSpec((step, *model.input.shape[1:]), tf.uint8)
+    factors = tf.TensorSpec((step, n_samples, n_features), tf.float32)
+    traced = tf.function(predict).get_concrete_function(images, factors)
+    return convert_variables_to_constants_v2(traced), (n_samples, n_features)

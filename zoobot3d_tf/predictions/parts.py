@@ -66,17 +66,15 @@ class Parts:
             schema: the decision tree; None if votes are not predicted.
             n_samples: samples of the concentrations.
             masks: the masks written.
-            settings: whatever else the rows depend on; plain values, fit for JSON.
+            settings: all that the rows depend on; plain values, fit for JSON.
 
         Raises:
             ValueError: the folder holds an unfinished run with other settings.
         """
         self.save_loc, self.folder = save_loc, partial_path(save_loc)
-        self._schema, self._n_samples = schema, n_samples
-        names = column_names(schema, n_samples, masks)
-        is_text = [name == "id_str" or name.endswith("_loc") for name in names]
-        self._columns = pa.schema([(n, pa.string() if t else pa.float32()) for n, t in zip(names, is_text, strict=True)])
-        self._enter({"columns": names, **settings})
+        self._schema = schema
+        self._columns = pa.schema([(name, _type_of(name)) for name in column_names(schema, n_samples, masks)])
+        self._enter(settings)
 
     def has(self, number: int) -> bool:
         """Whether this part is finished."""
@@ -86,11 +84,7 @@ class Parts:
         """Writes part `number`, from 0; rows keep this order, and that of the outcomes."""
         predicted = [outcome for outcome in outcomes if isinstance(outcome, Prediction)]
         failed = [astuple(outcome) for outcome in outcomes if isinstance(outcome, Failure)]
-        columns: list[Sequence] = [[p.id_str for p in predicted], [p.file_loc for p in predicted]]
-        if self._schema and predicted:
-            columns += list(vote_values(np.stack([p.concentrations for p in predicted]), self._schema).T)
-        columns += zip(*(p.mask_locs for p in predicted), strict=True)
-        rows = pa.table(columns, schema=self._columns) if predicted else self._columns.empty_table()
+        rows = self._rows(predicted) if predicted else self._columns.empty_table()
         content = pa.BufferOutputStream()
         pq.write_table(rows.replace_schema_metadata({"failed": json.dumps(failed)}), content)
         write_atomically(self._path(number), content.getvalue().to_pybytes())
@@ -139,6 +133,13 @@ class Parts:
                 )
         write_atomically(pinned, json.dumps(settings, indent=1))
 
+    def _rows(self, predicted: Sequence[Prediction]) -> pa.Table:
+        columns: list[Sequence] = [[p.id_str for p in predicted], [p.file_loc for p in predicted]]
+        if self._schema is not None:
+            columns += list(vote_values(np.array([p.concentrations for p in predicted]), self._schema).T)
+        columns += list(zip(*(p.mask_locs for p in predicted), strict=True))
+        return pa.table(dict(zip(self._columns.names, columns, strict=True)), schema=self._columns)
+
     def _path(self, number: int) -> Path:
         return self.folder / f"part-{number:06d}.parquet"
 
@@ -146,6 +147,10 @@ class Parts:
 def failed_loc(save_loc: Path) -> Path:
     """Where the images left out of a table are listed: `<table>_failed.csv`, with id_str, file_loc and reason."""
     return save_loc.with_name(f"{save_loc.stem}_failed.csv")
+
+
+def _type_of(column: str) -> pa.DataType:
+    return pa.string() if column == "id_str" or column.endswith("_loc") else pa.float32()
 
 
 def _read(path: Path) -> pa.Table:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from zoobot3d_tf.images.read import MASKS
+from zoobot3d_tf.images.masks import MASKS
 from zoobot3d_tf.shards.manifest import check_shards
 from zoobot3d_tf.shards.record import Record, decode, parse
 

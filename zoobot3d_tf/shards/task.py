@@ -21,8 +21,8 @@ import numpy as np
 import pandas as pd
 
 from zoobot3d_tf.files import write_atomically
+from zoobot3d_tf.images.masks import MASKS
 from zoobot3d_tf.images.read import (
-    MASKS,
     ImageError,
     read_image,
     read_marks,

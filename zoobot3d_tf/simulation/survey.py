@@ -15,14 +15,14 @@ import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
-from zoobot3d_tf.images.masks import counts_from_marks
+from zoobot3d_tf.images.masks import N_VOLUNTEERS, counts_from_marks
 from zoobot3d_tf.images.rgb import grz_to_rgb
 from zoobot3d_tf.schemas import get_schema
 from zoobot3d_tf.simulation.galaxies import IMAGE_SIZE, Scene
 from zoobot3d_tf.simulation.population import sample_scene
 from zoobot3d_tf.simulation.render import render
 from zoobot3d_tf.simulation.visibility import arms_visibility, bar_visibility, bulge_fraction
-from zoobot3d_tf.simulation.volunteers import N_VOLUNTEERS, VolunteerMarks, draw_marks
+from zoobot3d_tf.simulation.volunteers import VolunteerMarks, draw_marks
 from zoobot3d_tf.simulation.votes import SCHEMA_NAME, draw_votes
 
 SHARE_WITHOUT_VOTES = 0.1

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from zoobot3d_tf.images.masks import N_VOLUNTEERS
 from zoobot3d_tf.simulation.galaxies import Arm, Bar, Scene
 from zoobot3d_tf.simulation.visibility import SIGMA_PER_FWHM, arms_visibility, bar_visibility
-
-N_VOLUNTEERS = 15
 
 VolunteerMarks = list[list[list[list[float]]]]
 """[volunteer][component][vertex] -> [x, y] in pixels of the image."""

@@ -9,9 +9,8 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from zoobot3d_tf.images.masks import N_VOLUNTEERS
 from zoobot3d_tf.schemas import Schema
-
-N_VOLUNTEERS = 15  # Galaxy Zoo: 3D asked fifteen volunteers about each galaxy
 
 
 def dirichlet_multinomial_nll(votes, concentrations, question_index_groups: Sequence[tuple[int, int]]):

@@ -3,13 +3,10 @@
 import keras
 import tensorflow as tf
 
-from zoobot3d_tf.models.config import MASKS
+from zoobot3d_tf.images.masks import MASK_THRESHOLD, MASKS
 from zoobot3d_tf.models.heads import mask_fraction
 from zoobot3d_tf.schemas import Schema
 from zoobot3d_tf.training.losses import dirichlet_multinomial_nll
-
-# A pixel belongs to a mask when at least 3 of 15 volunteers enclose it, as in Masters et al. 2021 (arXiv 2108.02065).
-MASK_THRESHOLD = 3 / 15
 
 
 def compiled_metrics(schema: Schema, tasks: tuple[str, ...]) -> dict[str, list[keras.metrics.Metric]]:

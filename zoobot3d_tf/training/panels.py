@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from zoobot3d_tf.models.config import MASKS
+from zoobot3d_tf.images.masks import MASKS
 from zoobot3d_tf.models.heads import mask_fraction
 
 N_GALAXIES = 4
