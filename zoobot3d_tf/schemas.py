@@ -21,7 +21,6 @@ from zoobot3d_tf import label_metadata
 
 if TYPE_CHECKING:
     import numpy as np
-    import yaml
     from numpy.typing import ArrayLike
 
 _FILE_SUFFIXES = (".yaml", ".yml", ".json")  # JSON is read as YAML
@@ -194,8 +193,10 @@ class Schema:
             ValueError: the file does not describe a tree; the message begins with `path:line`.
             OSError: the file cannot be read.
         """
+        from zoobot3d_tf.schema_files import read_tree  # brings YAML, which few need
+
         path = Path(path)
-        name, pairs, dependencies, lines = _read_tree(path)
+        name, pairs, dependencies, lines = read_tree(path)
         try:
             return cls(pairs, dependencies, name)
         except _TreeError as error:
@@ -438,116 +439,6 @@ def _parent_texts(dependency: str | Sequence[str] | None) -> Sequence[str]:
     if dependency is None:
         return ()
     return (dependency,) if isinstance(dependency, str) else dependency
-
-
-# Reading a file: from YAML nodes rather than values, for they know their line, and keep 'yes', 'no' and '1' as texts.
-
-_NULL = "tag:yaml.org,2002:null"
-_Lines = dict[tuple[str | int, ...], int]
-
-
-def _read_tree(path: Path) -> tuple[str, dict[str, list[str]], dict[str, list[str]], _Lines]:
-    """Name, question-answer pairs and dependencies of a file, and at which line each place of the tree stands."""
-    root = _compose(path)
-    keys = _entries(path, root, "the tree", ("name", "questions"))
-    if "questions" not in keys:
-        raise _line_error(path, root, "the tree has no 'questions'")
-    name = _text(path, keys["name"][1], "the name of the tree") if "name" in keys else path.stem
-
-    pairs: dict[str, list[str]] = {}
-    dependencies: dict[str, list[str]] = {}
-    lines: _Lines = {(): _line(keys["questions"][0])}
-    for question, (question_node, body) in _entries(path, keys["questions"][1], "'questions'").items():
-        keys_of_question = _entries(path, body, f"question '{question}'", ("answers", "asked_after"))
-        if "answers" not in keys_of_question:
-            raise _line_error(path, question_node, f"question '{question}' has no 'answers'")
-        texts: dict[str, list[str]] = {}
-        lines[(question,)] = _line(question_node)
-        for key, (key_node, value) in keys_of_question.items():
-            texts[key], item_lines = _texts(path, value, f"'{key}' of '{question}'", or_one=key == "asked_after")
-            lines[(question, key)] = _line(key_node)
-            lines.update({(question, key, i): line for i, line in enumerate(item_lines)})
-        pairs[question] = ["_" + text.removeprefix("_") for text in texts["answers"]]
-        dependencies[question] = texts.get("asked_after", [])
-    return name, pairs, dependencies, lines
-
-
-def _compose(path: Path) -> yaml.Node:
-    import yaml
-
-    content = path.read_bytes()
-    if path.suffix.lower() == ".json":
-        content = content.replace(b"\t", b" ")  # YAML reads all of JSON but its tabs
-    try:
-        root = yaml.compose(content, Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        problem = ", ".join(filter(None, [error.context, error.problem]))
-        raise ValueError(f"{path}:{mark.line + 1 if mark else 1}: not valid YAML or JSON: {problem}") from None
-    except yaml.reader.ReaderError as error:
-        line = content.count(b"\n", 0, error.position) + 1
-        raise ValueError(f"{path}:{line}: not a text file in UTF-8: {error.reason}") from None
-    if root is None:
-        raise ValueError(f"{path}:1: the file is empty; it must list the questions of a tree")
-    return root
-
-
-def _entries(
-    path: Path, node: yaml.Node, what: str, allowed: Sequence[str] | None = None
-) -> dict[str, tuple[yaml.Node, yaml.Node]]:
-    """The keys of a mapping, each with the nodes of its key and its value."""
-    import yaml
-
-    if not isinstance(node, yaml.MappingNode):
-        raise _line_error(path, node, f"{what} must be 'key: value' entries; received {_describe(node)}")
-    entries: dict[str, tuple[yaml.Node, yaml.Node]] = {}
-    for key_node, value in node.value:
-        key = _text(path, key_node, f"a key of {what}")
-        if allowed and key not in allowed:
-            expected = " and ".join(f"'{name}'" for name in allowed)
-            raise _line_error(path, key_node, f"{what} has an unknown key '{key}'; the keys are {expected}")
-        if key in entries:
-            raise _line_error(path, key_node, f"{what} has '{key}' twice, first in line {_line(entries[key][0])}")
-        entries[key] = key_node, value
-    return entries
-
-
-def _texts(path: Path, node: yaml.Node, what: str, or_one: bool) -> tuple[list[str], list[int]]:
-    """The texts of a list and their lines; with `or_one` also a single text, or nothing."""
-    import yaml
-
-    if or_one and isinstance(node, yaml.ScalarNode):
-        items = [] if node.tag == _NULL else [node]
-    elif isinstance(node, yaml.SequenceNode):
-        items = node.value
-    else:
-        wanted = "a text or a list" if or_one else "a list, [first, second]"
-        raise _line_error(path, node, f"{what} must be {wanted}; received {_describe(node)}")
-    return [_text(path, item, f"an item of {what}") for item in items], [_line(item) for item in items]
-
-
-def _text(path: Path, node: yaml.Node, what: str) -> str:
-    import yaml
-
-    if not isinstance(node, yaml.ScalarNode) or node.tag == _NULL or not node.value:
-        raise _line_error(path, node, f"{what} must be a text; received {_describe(node)}")
-    return node.value
-
-
-def _describe(node: yaml.Node) -> str:
-    import yaml
-
-    if isinstance(node, yaml.ScalarNode):
-        return f"'{node.value}'" if node.value else "nothing"
-    return "a list" if isinstance(node, yaml.SequenceNode) else "'key: value' entries"
-
-
-def _line(node: yaml.Node) -> int:
-    return node.start_mark.line + 1
-
-
-def _line_error(path: Path, node: yaml.Node, problem: str) -> ValueError:
-    return ValueError(f"{path}:{_line(node)}: {problem}")
 
 
 # Drawing a tree

@@ -86,7 +86,7 @@ def dropout_factors(id_str: str, shape: tuple[int, int], rate: float, seed: int)
 
 
 def _freeze(model: keras.Model, outputs: Sequence[str], step: int, n_samples: int) -> tuple[Callable, tuple[int, int]]:
-    """The function (images, dropout factors) -> outputs, its weights constants; and the factors' (samples, features)."""
+    """The function (images, dropout factors) -> outputs, weights constant; and the factors' (samples, features)."""
     layers = {name: model.output[name] for name in outputs}
     n_features = 0
     if "votes" in outputs:
