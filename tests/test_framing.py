@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from zoobot3d_tf.data.framing import ASPECT, ZOOM, Framing, central_affine, random_affine, warp
+from zoobot3d_tf.data.framing import ASPECT, ZOOM, Framing, central_affine, random_affine, warp, warp_to_image
+from zoobot3d_tf.images.read import resize_image
 
 FRAMING = Framing(initial_size=300, crop_size=225, final_size=224)
 
@@ -72,6 +73,21 @@ def test_outside_the_image_is_zero():
     affine = central_affine(Framing(32, 32, 32)).copy()
     affine[:, 2] += 100
     assert warp(np.full((32, 32), 7, np.float32), affine, 32).max() == 0
+
+
+@pytest.mark.parametrize("shape", [(424, 424), (300, 421), (421, 300), (90, 97)])
+def test_output_returns_to_where_it_was_in_the_image(shape):
+    height, width = shape
+    side = min(shape)
+    point = np.array([width / 2 + 0.17 * side, height / 2 - 0.11 * side])
+    rows, columns = np.mgrid[:height, :width]
+    drawn = np.clip(0.12 * side + 0.5 - np.hypot(columns - point[0], rows - point[1]), 0, 1)
+    image = np.repeat(np.rint(255 * drawn).astype(np.uint8)[..., None], 3, axis=2)
+    seen = warp(resize_image(image, 300), central_affine(FRAMING), 224)[..., 0].astype(np.float32)
+    returned = warp_to_image(seen, FRAMING, shape)
+    assert returned.shape == shape
+    assert np.hypot(*(centroid(returned) - point)) < 0.05
+    np.testing.assert_allclose(returned.sum(), image[..., 0].sum(), rtol=0.01)
 
 
 @pytest.mark.parametrize(("sizes", "words"), [((100, 120, 64), "must not exceed"), ((100, 0, 64), "at least 1 pixel")])

@@ -80,7 +80,8 @@ def warp_to_image(output: np.ndarray, framing: Framing, shape: tuple[int, int]) 
         shape: height and width of the image.
 
     Returns:
-        (height, width), pixel for pixel over the image; 0 outside the crop. Positions are exact to 1/64 pixel.
+        (height, width), pixel for pixel over the image; 0 outside the crop, whose edge fades over a pixel of the
+        output. Positions are exact to 1/64 of such a pixel.
     """
     height, width = shape
     scale = framing.initial_size / min(shape)

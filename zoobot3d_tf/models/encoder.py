@@ -2,6 +2,10 @@
 
 import keras
 
+# Of the moving statistics in batch normalisation, as in PyTorch. Keras takes 0.99, with which a run of a few hundred
+# steps would be judged by statistics of weights long gone.
+MOMENTUM = 0.9
+
 
 def build_encoder(name: str, image_size: int, channels: int) -> keras.Model:
     """EfficientNet as one layer named `encoder`, randomly initialised.
@@ -24,6 +28,9 @@ def build_encoder(name: str, image_size: int, channels: int) -> keras.Model:
         backbone = application(include_top=False, weights=None, input_tensor=pixels, include_preprocessing=False)
     else:
         backbone = application(include_top=False, weights=None, input_tensor=image)
+    for layer in backbone.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = MOMENTUM
     levels = {f"P{n}": _last_block_output(backbone, image_size // 2**n) for n in range(1, 6)}
     return keras.Model(image, {**levels, "top": backbone.output}, name="encoder")
 
