@@ -336,6 +336,15 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
     assert not list(tmp_path.glob(".partial*"))
 
 
+@pytest.mark.usefixtures("red")
+def test_what_is_left_of_a_finished_run_is_not_taken_for_an_unfinished_one(run, images, tmp_path):
+    # Killed while the parts were being removed, the settings first.
+    (tmp_path / ".partial-table.csv").mkdir()
+    (tmp_path / ".partial-table.csv" / "part-000001.parquet").write_bytes(b"of other settings")
+    predict(images, run, tmp_path / "table.csv")
+    assert len(pd.read_csv(tmp_path / "table.csv")) == 11
+
+
 def test_memory_does_not_grow_with_the_number_of_galaxies():
     started = []
     lock = threading.Lock()
@@ -421,6 +430,12 @@ def test_images_are_found_by_suffix_sorted_and_hidden_ones_passed_over(tmp_path)
     assert find_images(tmp_path, "png") == ["a.2.PNG", "b.png"]
     assert find_images(tmp_path, "jpg") == ["c.jpg", "d.jpeg"]
     assert find_images(tmp_path, "png", recursive=True) == ["a.2.PNG", "b.png", "sub/a.png", "sub/deep/e.png"]
+
+
+def test_a_name_that_no_table_can_hold_is_refused(tmp_path):
+    Path(os.fsdecode(bytes(tmp_path) + b"/gal\xe9.png")).touch()
+    with pytest.raises(ValueError, match=r"is not UTF-8, which a table needs; rename it"):
+        find_images(tmp_path, "png")
 
 
 def test_one_id_for_two_images_is_refused_by_both_names(tmp_path):

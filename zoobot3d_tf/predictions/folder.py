@@ -19,8 +19,8 @@ def find_images(folder: Path, file_format: str, recursive: bool = False) -> list
         Their paths below the folder, sorted, with '/'. Hidden files and folders are passed over.
 
     Raises:
-        ValueError: the format is unknown, there is no such image, a name cannot stand in a table, or two are the same
-            but for the suffix.
+        ValueError: the format is unknown, there is no such image, a name is not UTF-8, or two are the same but for the
+            suffix.
         OSError: the folder is missing.
     """
     if file_format not in FILE_SUFFIXES:
@@ -55,8 +55,10 @@ def fingerprint(folder: Path, names: Iterable[str]) -> str:
 def _check_ids(folder: Path, names: Iterable[str]) -> None:
     first_with: dict[str, str] = {}
     for name in names:
-        if not name.isprintable():
-            raise ValueError(f"{folder}: the name {name!r} holds characters that cannot stand in a table; rename it")
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"{folder}: the name {name!r} is not UTF-8, which a table needs; rename it") from None
         first = first_with.setdefault(id_str_of(name), name)
         if first != name:
             raise ValueError(f"{folder}: {first} and {name} would both have the id '{id_str_of(name)}'; rename one")

@@ -122,15 +122,18 @@ class Parts:
         return n_rows, len(failed)
 
     def _enter(self, settings: Mapping[str, Any]) -> None:
-        self.folder.mkdir(exist_ok=True)
         pinned = self.folder / "settings.json"
-        if pinned.is_file():
+        if pinned.is_file() and any(self.folder.glob("part-*")):
             before = json.loads(pinned.read_text(encoding="utf-8"))
             if changed := [name for name in settings if settings[name] != before.get(name)]:
                 raise ValueError(
                     f"{self.folder} holds an unfinished run with other {', '.join(changed)}: "
                     "repeat its command to finish it, or delete that folder to start anew"
                 )
+            return
+        if self.folder.is_dir():  # of a run killed at its very beginning or end: nothing to go on with
+            shutil.rmtree(self.folder)
+        self.folder.mkdir()
         write_atomically(pinned, json.dumps(settings, indent=1))
 
     def _rows(self, predicted: Sequence[Prediction]) -> pa.Table:

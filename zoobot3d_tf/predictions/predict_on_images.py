@@ -195,7 +195,7 @@ def _predict_batch(
     folder: Path, framing: Framing, network: "Network", masks_dir: Path | None, overlays: bool, names: Sequence[str]
 ) -> list[Prediction | Failure]:
     """Reads and predicts one step of galaxies, and writes their masks."""
-    # An image that cannot be read stays black in its place, so that the others come out as ever, to the last bit.
+    # An image that cannot be read stays black in its place, so that the others come out as ever to the last bit.
     images = np.zeros((network.step, framing.final_size, framing.final_size, 3), np.uint8)
     shapes: dict[int, tuple[int, int]] = {}
     outcomes: dict[int, Prediction | Failure] = {}
