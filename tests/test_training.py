@@ -112,6 +112,7 @@ def test_shards_of_another_size_are_refused_before_tensorflow_is_imported(shards
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_run_killed_in_its_second_epoch_goes_on_there(shards, tmp_path):
     command = [sys.executable, "train_model.py", "--experiment-dir", tmp_path / "run", "--epochs", "40"]
     command += ["--train-dir", shards / "train_shards", "--eval-dir", shards / "eval_shards"]

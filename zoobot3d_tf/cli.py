@@ -152,7 +152,7 @@ def _predict_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--checkpoint-dir", type=Path, required=True, help="the run folder")
     add("--folder", type=Path, required=True, help="folder of images")
-    add("--file-format", default="png", choices=("png", "jpg"), help="which images to take from it")
+    add("--file-format", default="png", choices=("png", "jpg", "fits"), help="which images to take from it")
     add("--recursive", action="store_true", help="look into sub-folders too")
     add("--save-loc", type=Path, required=True, help="table to write: .csv or .parquet")
     add("--n-samples", type=_whole(1), default=5, help="samples of the dropout; 1 turns dropout off")
