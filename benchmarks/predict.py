@@ -21,10 +21,11 @@ def make_run(folder: Path) -> None:
     from zoobot3d_tf.data.framing import Framing
     from zoobot3d_tf.models import ModelConfig, build_model
     from zoobot3d_tf.schemas import get_schema
-    from zoobot3d_tf.training.training_config import WEIGHTS_NAME, RunConfig, write_config
+    from zoobot3d_tf.training.run_folder import WEIGHTS_NAME, write_config
+    from zoobot3d_tf.training.training_config import RunConfig
 
     config = RunConfig(ModelConfig(get_schema("decals")), Framing(300, 225, 224), folder, ("none",), ("none",), 1, 1)
-    write_config(config)
+    write_config(folder, config.to_dict())
     build_model(config.model).save_weights(folder / WEIGHTS_NAME)
 
 

@@ -23,7 +23,8 @@ from zoobot3d_tf.predictions.mask_files import to_image
 from zoobot3d_tf.predictions.predict_on_images import predict
 from zoobot3d_tf.predictions.results import column_names, expected_fractions, mixture_interval, vote_values
 from zoobot3d_tf.schemas import get_schema
-from zoobot3d_tf.training.training_config import WEIGHTS_NAME, TrainedRun, get_run_config, read_run, write_config
+from zoobot3d_tf.training.run_folder import WEIGHTS_NAME, TrainedRun, read_run, write_config
+from zoobot3d_tf.training.training_config import get_run_config
 
 DECALS = get_schema("decals")
 RINGS = get_schema("rings")
@@ -49,7 +50,7 @@ def make_run(folder: Path, tasks=("votes", "spiral_mask", "bar_mask"), sizes=(IN
     initial, crop, final = sizes
     settings = {"train_records": ["train"], "eval_records": ["eval"], "epochs": 1, "batch_size": 4}
     config = get_run_config(initial, final, crop, folder, schema=DECALS, tasks=tasks, **settings)
-    write_config(config)
+    write_config(config.log_dir, config.to_dict())
     (folder / WEIGHTS_NAME).write_bytes(b"weights of a network that is not called")
     return folder
 

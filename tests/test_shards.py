@@ -154,6 +154,35 @@ def test_any_number_of_workers_gives_the_same_bytes(shards, catalog, tmp_path):
         assert contents(tmp_path / folder) == expected
 
 
+@pytest.mark.slow
+def test_a_dask_cluster_gives_the_same_bytes(shards, catalog, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    settings = {"n_workers": 2, "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": None}
+    with distributed.LocalCluster(**settings) as cluster:
+        command = [
+            sys.executable,
+            "-m",
+            "zoobot3d_tf",
+            "shards",
+            "--labelled-catalog",
+            str(catalog),
+            "--schema",
+            "rings",
+        ]
+        command += [
+            "--shard-dir",
+            str(tmp_path / "dask"),
+            "--img-size",
+            "32",
+            "--eval-size",
+            "0.25",
+            "--shard-size",
+            "4",
+        ]
+        subprocess.run([*command, "--scheduler", cluster.scheduler_address], check=True, capture_output=True)
+    assert contents(tmp_path / "dask") == contents(shards)
+
+
 def exit_code(process) -> int:
     if isinstance(process, subprocess.Popen):
         return process.wait()

@@ -13,7 +13,7 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from zoobot3d_tf.models.heads import mask_fraction
-from zoobot3d_tf.training.training_config import TrainedRun
+from zoobot3d_tf.training.run_folder import TrainedRun
 
 # More would not fit a CPU's cache: with 64 galaxies at 224 px each takes twice as long as with 4.
 CPU_STEP = 4

@@ -26,7 +26,7 @@ from zoobot3d_tf.predictions.mask_files import to_image, write_masks, write_over
 from zoobot3d_tf.predictions.parts import PART_SIZE, TABLE_SUFFIXES, Failure, Parts, Prediction, failed_loc
 from zoobot3d_tf.schemas import Schema
 from zoobot3d_tf.shards.manifest import sha256_of
-from zoobot3d_tf.training.training_config import WEIGHTS_NAME, TrainedRun, read_run
+from zoobot3d_tf.training.run_folder import WEIGHTS_NAME, TrainedRun, read_run
 
 if TYPE_CHECKING:
     from zoobot3d_tf.predictions.network import Network

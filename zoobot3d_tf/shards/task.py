@@ -167,10 +167,10 @@ def _read_galaxy(row: Any, votes: np.ndarray, size: int) -> "Record":
 
     image = read_image(row.file_loc)
     shape, n_volunteers = image.shape[:2], int(row.n_volunteers)
-    counts = read_marks(row.marks_loc, shape, n_volunteers) if row.marks_loc else {}
-    for name in MASKS:
-        if location := getattr(row, f"{name}_loc"):
-            counts[name] = read_mask(location, shape, n_volunteers)
+    locations = {name: location for name in MASKS if (location := getattr(row, f"{name}_loc"))}
+    counts = {name: read_mask(location, shape, n_volunteers) for name, location in locations.items()}
+    if row.marks_loc and len(counts) < len(MASKS):
+        counts = read_marks(row.marks_loc, shape, n_volunteers) | counts
     masks = {name: encode_mask(resize_counts(counts[name], size)) if name in counts else b"" for name in MASKS}
     return Record(
         id_str=row.id_str,

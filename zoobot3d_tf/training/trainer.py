@@ -16,7 +16,8 @@ from zoobot3d_tf.training.losses import MASK_LOSSES, votes_loss
 from zoobot3d_tf.training.metrics import compiled_metrics
 from zoobot3d_tf.training.panels import MaskPanels
 from zoobot3d_tf.training.progress import EpochLines
-from zoobot3d_tf.training.training_config import MODEL_NAME, WEIGHTS_NAME, RunConfig
+from zoobot3d_tf.training.run_folder import MODEL_NAME, WEIGHTS_NAME
+from zoobot3d_tf.training.training_config import RunConfig
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,113 @@
+"""The run folder: what training leaves behind and predictions start from."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from zoobot3d_tf.data.framing import Framing
+from zoobot3d_tf.files import write_atomically
+from zoobot3d_tf.models.config import ModelConfig
+from zoobot3d_tf.schemas import Schema
+
+CONFIG_NAME = "config.json"
+MODEL_NAME = "model.keras"
+WEIGHTS_NAME = "model.weights.h5"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A run folder as predictions need it.
+
+    Attributes:
+        folder: the run folder.
+        model: how to build the model.
+        framing: how to frame an image.
+        versions: the packages that trained it.
+    """
+
+    folder: Path
+    model: ModelConfig
+    framing: Framing
+    versions: Mapping[str, str]
+
+    def load_model(self):
+        """The trained `keras.Model`, uncompiled.
+
+        Raises:
+            ValueError: the weights are missing or do not fit the configuration.
+        """
+        from zoobot3d_tf.models import build_model
+
+        weights = self.folder / WEIGHTS_NAME
+        if not weights.is_file():
+            raise ValueError(f"{self.folder}: no {WEIGHTS_NAME}; the run is unfinished, run train_model.py on it again")
+        model = build_model(self.model)
+        try:
+            model.load_weights(weights)
+        except (ValueError, OSError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ValueError(f"{weights}: does not fit the model of {self.folder / CONFIG_NAME}: {reason}") from error
+        return model
+
+
+def read_run(folder: str | Path) -> TrainedRun:
+    """Reads the `config.json` of a run folder.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is damaged, or of another format version.
+    """
+    path = Path(folder) / CONFIG_NAME
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} is not a run folder: it has no {CONFIG_NAME}; train_model.py makes one")
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        if stored["format_version"] != FORMAT_VERSION:
+            raise ValueError(f"format version {stored['format_version']}; this version reads {FORMAT_VERSION}")
+        model = stored["model"]
+        model |= {"schema": Schema.from_dict(model["schema"]), "tasks": tuple(model["tasks"])}
+        return TrainedRun(Path(folder), ModelConfig(**model), Framing(**stored["framing"]), stored["versions"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} cannot be used: {error}") from error
+
+
+def write_config(folder: Path, config: Mapping) -> None:
+    """Writes `config.json`; a folder that already holds another run is refused.
+
+    Only the number of epochs may differ: more of them continue a run.
+
+    Args:
+        folder: the run folder, made if it is missing.
+        config: as `RunConfig.to_dict` gives it.
+
+    Raises:
+        ValueError: the folder holds a run with other settings; the message names them.
+    """
+    path = folder / CONFIG_NAME
+    new = json.loads(json.dumps(config))
+    if path.is_file():
+        old = json.loads(path.read_text(encoding="utf-8"))
+        if differing := _differences(old, new):
+            raise ValueError(
+                f"{folder} already holds a run with other settings ({'; '.join(differing[:4])}): "
+                "choose another folder, or the same settings to continue"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, json.dumps(new, indent=2) + "\n")
+
+
+def _differences(old: Mapping, new: Mapping, prefix: str = "") -> list[str]:
+    """Settings that differ, as `name: old, now new`; versions and epochs may differ."""
+    found = []
+    for name in sorted(set(old) | set(new)):
+        label = f"{prefix}{name}"
+        a, b = old.get(name), new.get(name)
+        if label in ("versions", "training.epochs") or a == b:
+            continue
+        if isinstance(a, Mapping) and isinstance(b, Mapping) and name != "schema":
+            found += _differences(a, b, f"{label}.")
+        else:
+            found.append(label if name == "schema" else f"{label} was {a}, now {b}")
+    return found
