@@ -31,15 +31,15 @@ $(DEMO)/galaxies/catalog.csv: | $(READY)
 	$(BIN)/zoobot3d simulate --n 1200 --seed 0 --out $(@D)
 
 $(DEMO)/unseen/catalog.csv: | $(READY)
-	$(BIN)/zoobot3d simulate --n 120 --seed 1 --out $(@D)
+	$(BIN)/zoobot3d simulate --n 60 --seed 1 --out $(@D)
 
 $(DEMO)/shards/shards.json: $(DEMO)/galaxies/catalog.csv
 	$(BIN)/python create_shards.py --labelled-catalog $< --shard-dir $(@D) --schema decals --img-size 160 \
-	  --eval-size 120 --resume
+	  --eval-size 100 --resume
 
 $(DEMO)/run/model.keras: $(DEMO)/shards/shards.json
 	$(BIN)/python train_model.py --experiment-dir $(@D) --train-dir $(<D)/train_shards --eval-dir $(<D)/eval_shards \
-	  --crop-size 136 --resize-size 96 --epochs 12 --batch-size 32 --mask-loss cross-entropy
+	  --crop-size 96 --resize-size 96 --epochs 7 --batch-size 16 --mask-loss cross-entropy
 
 $(DEMO)/predictions.csv: $(DEMO)/run/model.keras $(DEMO)/unseen/catalog.csv
 	$(BIN)/python make_predictions.py --checkpoint-dir $(<D) --folder $(DEMO)/unseen/images --save-loc $@ \

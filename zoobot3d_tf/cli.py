@@ -130,7 +130,7 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
     add("--encoder", default="EfficientNetB0", help="EfficientNetB0..B7 or EfficientNetV2B0..B3")
     add("--tasks", type=_names, help="any of votes,spiral_mask,bar_mask (default: those with labels)")
     add("--mask-loss", default="l1", help="l1, mse, cross-entropy or beta-binomial")
-    add("--loss-weights", type=_weights, help="factors, as in votes=1,spiral_mask=20,bar_mask=20")
+    add("--loss-weights", type=_weights, help="factors, as in votes=1,spiral_mask=300,bar_mask=600")
     add("--dropout", type=float, default=0.2, help="before the vote head")
     add("--learning-rate", type=float, default=1e-3, help="highest rate of AdamW")
     add("--patience", type=_whole(1), default=10, help="stop after so many epochs without a lower validation loss")

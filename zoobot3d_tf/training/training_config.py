@@ -17,8 +17,9 @@ from zoobot3d_tf.shards.manifest import Manifest, check_shards, read_manifest
 from zoobot3d_tf.training.run_folder import FORMAT_VERSION, write_config
 
 MASK_LOSS_NAMES = ("l1", "mse", "cross-entropy", "beta-binomial")
-# Votes cost about 1 a question, a mask about 0.05 a pixel: these bring the tasks within reach of each other.
-DEFAULT_LOSS_WEIGHTS = {"votes": 1.0, "spiral_mask": 20.0, "bar_mask": 20.0}
+# A galaxy's votes cost about 35; its pixels about 0.02 for arms and 0.003 for a bar, since most are sky. Without these
+# factors the encoder would hear nothing of the masks.
+DEFAULT_LOSS_WEIGHTS = {"votes": 1.0, "spiral_mask": 300.0, "bar_mask": 600.0}
 
 
 @dataclass(frozen=True)
