@@ -1,7 +1,9 @@
-"""Files that are whole or absent, whenever the power fails."""
+"""Names of files, and files that are whole or absent, whenever the power fails."""
 
 import os
 from pathlib import Path
+
+PathLike = str | os.PathLike[str]
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

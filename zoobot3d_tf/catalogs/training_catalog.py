@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from zoobot3d_tf.files import PathLike
 from zoobot3d_tf.images.masks import MAX_VOLUNTEERS, N_VOLUNTEERS
 from zoobot3d_tf.schemas import Schema
 
@@ -18,8 +19,6 @@ _RANGES = {"ra": (0.0, 360.0), "dec": (-90.0, 90.0), "pixscale": (1e-6, 1e6)}
 _TEXT_COLUMNS = ("id_str", "file_loc", *_MASK_COLUMNS)
 # Counts are stored as float32, which holds whole numbers exactly up to here.
 _MAX_VOTES = 2**24
-
-PathLike = str | os.PathLike[str]
 
 
 def read_table(path: PathLike) -> pd.DataFrame:

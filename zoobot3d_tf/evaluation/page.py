@@ -185,8 +185,7 @@ def figure(image: np.ndarray | None, caption: str, remark: str = "") -> str:
 def question(text: str, remark: str, bars: Sequence[Bar]) -> str:
     """A question with a bar for each answer."""
     return (
-        f'<div class="question"><h4>{escape(text)} {_quiet(remark)}</h4>'
-        f"{''.join(_answer(bar) for bar in bars)}</div>"
+        f'<div class="question"><h4>{escape(text)} {_quiet(remark)}</h4>{"".join(_answer(bar) for bar in bars)}</div>'
     )
 
 

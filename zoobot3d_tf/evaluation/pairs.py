@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from zoobot3d_tf.catalogs.training_catalog import PathLike, read_table, read_training_catalog
+from zoobot3d_tf.catalogs.training_catalog import read_table, read_training_catalog
+from zoobot3d_tf.files import PathLike
 from zoobot3d_tf.images.masks import MASKS
 from zoobot3d_tf.images.read import read_image, read_marks, read_mask
 from zoobot3d_tf.schemas import Schema
@@ -91,9 +92,7 @@ class Pairs:
             for name, locations in self.predicted_masks.items()
             if locations[index]
         }
-        counts = {
-            name: read_mask(location, shape, n_volunteers) for name in MASKS if (location := row[f"{name}_loc"])
-        }
+        counts = {name: read_mask(location, shape, n_volunteers) for name in MASKS if (location := row[f"{name}_loc"])}
         if row["marks_loc"] and len(counts) < len(MASKS):
             counts = read_marks(row["marks_loc"], shape, n_volunteers) | counts
         true = {name: count / np.float32(n_volunteers) for name, count in counts.items()}

@@ -4,13 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
-from zoobot3d_tf.catalogs.training_catalog import PathLike
 from zoobot3d_tf.evaluation import page
 from zoobot3d_tf.evaluation.masks import MaskScores, mask_iou
 from zoobot3d_tf.evaluation.pairs import Pairs, read_pairs
 from zoobot3d_tf.evaluation.scores import Scores, score_pairs
 from zoobot3d_tf.evaluation.votes import VoteScores
-from zoobot3d_tf.files import write_atomically
+from zoobot3d_tf.files import PathLike, write_atomically
 from zoobot3d_tf.images.masks import MASKS
 from zoobot3d_tf.images.overlay import draw_masks, is_enclosed
 from zoobot3d_tf.images.read import ImageError

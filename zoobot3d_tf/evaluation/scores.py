@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from tqdm import tqdm
 
-from zoobot3d_tf.catalogs.training_catalog import PathLike
 from zoobot3d_tf.evaluation.masks import MaskScores, MaskSums, smoothed_brightness
 from zoobot3d_tf.evaluation.pairs import Pairs, read_pairs
 from zoobot3d_tf.evaluation.votes import VoteScores, score_votes
+from zoobot3d_tf.files import PathLike
 from zoobot3d_tf.images.read import ImageError
 from zoobot3d_tf.schemas import Schema
 

@@ -180,9 +180,7 @@ def _expected_deviation(k: np.ndarray, n: np.ndarray) -> np.ndarray:
     return (posterior * binomial_deviation(n, p)).sum(axis=1)[place.ravel()]
 
 
-def _beta_binomial(
-    k: np.ndarray, n: np.ndarray, alpha: np.ndarray, beta: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _beta_binomial(k: np.ndarray, n: np.ndarray, alpha: np.ndarray, beta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Probability of k, and of at most k, votes of n under mixtures of beta-binomials: (m,), (m,) and (m, samples)."""
     k, n = k[:, None], n[:, None]
     log_pmf = betaln(alpha, beta + n) - betaln(alpha, beta)

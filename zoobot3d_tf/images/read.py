@@ -5,7 +5,6 @@ transparent ones) is refused, and sizes are checked on the header, so that a dec
 """
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from zoobot3d_tf.files import PathLike
 from zoobot3d_tf.images.masks import MASKS, counts_from_marks
 from zoobot3d_tf.images.rgb import grz_to_rgb
 
@@ -23,8 +23,6 @@ _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _FITS_SIGNATURE = b"SIMPLE  ="
 # Modes that become RGB without a choice to make: bilevel, greyscale, palette, and each of them with transparency.
 _PLAIN_MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
-
-PathLike = str | os.PathLike[str]
 
 
 class ImageError(ValueError):

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from zoobot3d_tf import __version__
 from zoobot3d_tf.data.framing import Framing, central_affine, warp
+from zoobot3d_tf.files import PathLike
 from zoobot3d_tf.images.read import ImageError, read_image, resize_image
 from zoobot3d_tf.predictions.folder import find_images, fingerprint, id_str_of
 from zoobot3d_tf.predictions.mask_files import to_image, write_masks, write_overlay
@@ -31,7 +32,6 @@ from zoobot3d_tf.training.run_folder import WEIGHTS_NAME, TrainedRun, read_run
 if TYPE_CHECKING:
     from zoobot3d_tf.predictions.network import Network
 
-PathLike = str | os.PathLike[str]
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,6 @@ Nothing here imports TensorFlow, only the tasks do (see `task`), so that errors 
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Container
 from concurrent.futures import Executor
 from contextlib import closing, suppress
@@ -19,7 +18,7 @@ from tqdm import tqdm
 
 from zoobot3d_tf import __version__
 from zoobot3d_tf.catalogs.training_catalog import read_training_catalog
-from zoobot3d_tf.files import write_atomically
+from zoobot3d_tf.files import PathLike, write_atomically
 from zoobot3d_tf.images.read import MAX_SIDE, MIN_SIDE
 from zoobot3d_tf.schemas import Schema
 from zoobot3d_tf.shards.manifest import (
@@ -37,7 +36,6 @@ from zoobot3d_tf.shards.task import Outcome, ShardTask, run_tasks
 FAILED_NAME = "failed.csv"
 PLAN_NAME = "plan.json"
 
-PathLike = str | os.PathLike[str]
 
 log = logging.getLogger(__name__)
 

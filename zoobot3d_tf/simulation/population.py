@@ -56,9 +56,7 @@ def _armless_disc(rng: np.random.Generator, size: float) -> Galaxy:
     return replace(galaxy, ring=Ring(radius, h * rng.uniform(0.15, 0.3), rng.lognormal(np.log(0.8), 0.4)))
 
 
-def _disc_galaxy(
-    rng: np.random.Generator, size: float, kind: str, late: float, barred: bool
-) -> tuple[Galaxy, Disc]:
+def _disc_galaxy(rng: np.random.Generator, size: float, kind: str, late: float, barred: bool) -> tuple[Galaxy, Disc]:
     """A disc with its bulge and bar; `late` runs from the early types, 0, to the blue and bulgeless, 1."""
     # Half the light of an exponential disc lies within 1.68 scale lengths.
     h = size / 1.68
