@@ -39,7 +39,7 @@ $(DEMO)/shards/shards.json: $(DEMO)/galaxies/catalog.csv
 
 $(DEMO)/run/model.keras: $(DEMO)/shards/shards.json
 	$(BIN)/python train_model.py --experiment-dir $(@D) --train-dir $(<D)/train_shards --eval-dir $(<D)/eval_shards \
-	  --crop-size 96 --resize-size 96 --epochs 7 --batch-size 16 --mask-loss cross-entropy
+	  --crop-size 96 --resize-size 96 --epochs 6 --batch-size 16 --mask-loss cross-entropy
 
 $(DEMO)/predictions.csv: $(DEMO)/run/model.keras $(DEMO)/unseen/catalog.csv
 	$(BIN)/python make_predictions.py --checkpoint-dir $(<D) --folder $(DEMO)/unseen/images --save-loc $@ \
