@@ -19,11 +19,10 @@ from zoobot3d_tf.evaluation.scores import evaluate, summary
 from zoobot3d_tf.evaluation.votes import (
     binomial_deviation,
     noise_floor,
-    observed_fractions,
     predictive_coverage,
     score_votes,
 )
-from zoobot3d_tf.schemas import Schema
+from zoobot3d_tf.schemas import Schema, vote_fractions
 
 SCHEMA = Schema({"shape": ["_smooth", "_disc"], "bar": ["_yes", "_no"]}, {"shape": None, "bar": "shape_disc"}, "small")
 ONE_QUESTION = Schema({"bar": ["_yes", "_no"]}, {"bar": None}, "bars")
@@ -91,7 +90,7 @@ def test_brightness_is_the_smoothed_mean_of_the_bands():
 
 
 def test_fractions_of_questions_that_were_asked():
-    fractions = observed_fractions(np.array([[3, 1, 1, 0], [5, 0, 0, 0]]), SCHEMA)
+    fractions = vote_fractions(np.array([[3, 1, 1, 0], [5, 0, 0, 0]]), SCHEMA)
     np.testing.assert_array_equal(fractions, [[0.75, 0.25, 1, 0], [1, 0, np.nan, np.nan]])
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import betaln, gammaln, xlog1py, xlogy
 
-from zoobot3d_tf.schemas import Schema
+from zoobot3d_tf.schemas import Schema, vote_fractions
 
 INTERVAL = 0.9
 """Probability that the intervals of predictions are meant to hold."""
@@ -59,7 +59,7 @@ def score_votes(
     Returns:
         Scores of each question that any galaxy was asked, by its text; last, under 'all', of all answers together.
     """
-    observed = observed_fractions(votes, schema)
+    observed = vote_fractions(votes, schema)
     asked = ~np.isnan(observed)
     means = np.nansum(observed, axis=0) / np.maximum(asked.sum(axis=0), 1)
     by_answer = {
@@ -78,20 +78,6 @@ def score_votes(
         for name, part in parts.items()
         if asked[:, part].any()
     }
-
-
-def observed_fractions(votes: np.ndarray, schema: Schema) -> np.ndarray:
-    """Share of each question's volunteers who gave each answer.
-
-    Args:
-        votes: counts, shape (galaxies, answers).
-        schema: the decision tree.
-
-    Returns:
-        Fractions in 0..1, same shape; NaN where a question was not asked.
-    """
-    n_asked = schema.repeat_by_question(schema.sum_by_question(votes))
-    return np.where(n_asked > 0, votes / np.maximum(n_asked, 1), np.nan)
 
 
 def noise_floor(votes: np.ndarray, schema: Schema) -> np.ndarray:

@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from zoobot3d_tf.images.masks import MASK_THRESHOLD, MASKS
+from zoobot3d_tf.images.overlay import is_enclosed
 from zoobot3d_tf.models.heads import mask_fraction
 from zoobot3d_tf.schemas import Schema
 from zoobot3d_tf.training.losses import dirichlet_multinomial_nll
@@ -87,13 +88,12 @@ class MaskIoU(_Ratio):
 
     def __init__(self, name: str = "iou", threshold: float = MASK_THRESHOLD) -> None:
         super().__init__(name=name)
-        # A hair lower, so that the rounding of k/15 in the resampling cannot decide.
-        self.threshold = threshold - 1e-3
+        self.threshold = threshold
 
     def update_state(self, y_true, y_pred, sample_weight=None) -> None:
         """Adds fractions and mask outputs, (batch, H, W, channels)."""
-        true = y_true[..., 0] >= self.threshold
-        predicted = mask_fraction(y_pred)[..., 0] >= self.threshold
+        true = is_enclosed(y_true[..., 0], self.threshold)
+        predicted = is_enclosed(mask_fraction(y_pred)[..., 0], self.threshold)
         intersection = tf.reduce_sum(tf.cast(true & predicted, tf.float32), axis=(1, 2))
         union = tf.reduce_sum(tf.cast(true | predicted, tf.float32), axis=(1, 2))
         self.add(intersection, union, sample_weight)
