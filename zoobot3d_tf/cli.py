@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zoobot3d_tf import __version__
+from zoobot3d_tf.machine import available_cores
 
 # Answers in English to mistakes in what the user gave; anything else is a fault of ours and deserves its traceback.
 USER_ERRORS = (ValueError, OSError, FloatingPointError, ImportError)
@@ -72,7 +73,7 @@ def _simulate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--n", type=_whole(1), required=True, help="number of galaxies")
     parser.add_argument("--out", type=Path, required=True, help="folder to fill: images, masks, marks, catalog.csv")
     parser.add_argument("--seed", type=_whole(0), default=0, help="another seed gives other galaxies")
-    parser.add_argument("--workers", type=_whole(1), default=_cores(), help="processes")
+    parser.add_argument("--workers", type=_whole(1), default=available_cores(), help="processes")
 
 
 def _simulate(args: argparse.Namespace) -> None:
@@ -96,7 +97,7 @@ def _shards_arguments(parser: argparse.ArgumentParser) -> None:
     add("--shard-size", type=_whole(1), default=512, help="galaxies a file")
     add("--seed", type=_whole(0), default=0, help="of the order within the shards; the split does not depend on it")
     add("--max-failed", type=float, default=0.01, help="stop when more than this share of galaxies cannot be read")
-    add("--workers", type=_whole(1), default=_cores(), help="processes")
+    add("--workers", type=_whole(1), default=available_cores(), help="processes")
     add("--scheduler", metavar="tcp://HOST:PORT", help="run on this Dask cluster instead (extra [scale])")
     again = parser.add_mutually_exclusive_group()
     again.add_argument(
@@ -283,10 +284,6 @@ def _executor(scheduler: str | None):
     from dask.distributed import Client
 
     return Client(scheduler).get_executor()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _whole(lowest: int) -> Callable[[str], int]:

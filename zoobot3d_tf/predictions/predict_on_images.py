@@ -4,7 +4,6 @@ TensorFlow is imported only when every argument has been checked.
 """
 
 import logging
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,6 +21,7 @@ from zoobot3d_tf import __version__
 from zoobot3d_tf.data.framing import Framing, central_affine, warp
 from zoobot3d_tf.files import PathLike
 from zoobot3d_tf.images.read import ImageError, read_image, resize_image
+from zoobot3d_tf.machine import available_cores
 from zoobot3d_tf.predictions.folder import find_images, fingerprint, id_str_of
 from zoobot3d_tf.predictions.mask_files import to_image, write_masks, write_overlay
 from zoobot3d_tf.predictions.parts import PART_SIZE, TABLE_SUFFIXES, Failure, Parts, Prediction, failed_loc
@@ -177,7 +177,7 @@ def _check_masks_apart(masks_dir: Path | None, folder: Path, file_format: str, r
 
 def _map_on_threads(function: Callable, items: Iterable, ahead: int) -> Generator:
     """`map` on all cores, in order; at most `ahead` results wait."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = available_cores()
     pool = ThreadPoolExecutor(cores)
     running: deque[Future] = deque()
     try:
