@@ -51,30 +51,36 @@ def evaluation_batches(
 
 def _finish(batches, n_answers: int, framing: Framing, tasks: Sequence[str], augment: bool) -> tf.data.Dataset:
     masks = [name for name in MASKS if name in tasks]
-    height = width = framing.final_size
+    size = framing.final_size
 
-    def to_arrays(encoded, encoded_masks, n_volunteers, seed):
+    def to_bytes(encoded, encoded_masks, shades, seed):
         rng = np.random.default_rng(int(seed))
-        images = np.empty((len(encoded), height, width, 3), np.float32)
-        fractions = np.zeros((len(encoded), height, width, len(masks)), np.float32)
+        images = np.empty((len(encoded), size, size, 3), np.uint8)
+        shaded = [np.zeros((len(encoded), size, size, 1), np.uint8) for _ in masks]
         for i, jpeg in enumerate(encoded):
             affine = random_affine(framing, rng) if augment else central_affine(framing)
-            images[i] = warp(record.decode(jpeg), affine, framing.final_size)
-            for channel, png in enumerate(encoded_masks[i]):
+            images[i] = warp(record.decode(jpeg), affine, size)
+            for mask, png in zip(shaded, encoded_masks[i], strict=True):
                 if png:
-                    counts = record.decode(png).astype(np.float32)
-                    fractions[i, ..., channel] = warp(counts / n_volunteers[i], affine, framing.final_size)
-        return images, fractions
+                    mask[i, ..., 0] = warp(record.decode(png) * shades[i], affine, size)
+        return images, *shaded
 
     def to_batch(serialised, seed):
         fields = record.parse(serialised, n_answers)
         encoded_masks = tf.stack([fields[name] for name in masks], axis=1) if masks else fields["image"][:, None][:, :0]
-        images, fractions = tf.numpy_function(
-            to_arrays, [fields["image"], encoded_masks, fields["n_volunteers"], seed], [tf.float32, tf.float32]
+        # Bytes are quicker to move about than floats: one volunteer becomes so many shades of a byte.
+        shades = 255 // fields["n_volunteers"]
+        images, *shaded = tf.numpy_function(
+            to_bytes,
+            [fields["image"], encoded_masks, tf.cast(shades, tf.uint8), seed],
+            [tf.uint8] * (1 + len(masks)),
         )
-        images = tf.ensure_shape(images, (None, height, width, 3))
-        fractions = tf.ensure_shape(fractions, (None, height, width, len(masks)))
-        targets = {name: fractions[..., i : i + 1] for i, name in enumerate(masks)}
+        images = tf.cast(tf.ensure_shape(images, (None, size, size, 3)), tf.float32)
+        unit = tf.cast(1 / (shades * fields["n_volunteers"]), tf.float32)[:, None, None, None]
+        targets = {
+            name: tf.cast(tf.ensure_shape(mask, (None, size, size, 1)), tf.float32) * unit
+            for name, mask in zip(masks, shaded, strict=True)
+        }
         if "votes" in tasks:
             targets["votes"] = fields["votes"]
         weights = {name: tf.cast(fields[f"has_{name}"], tf.float32) for name in targets}
