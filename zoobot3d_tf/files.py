@@ -1,5 +1,6 @@
-"""Names of files, and files that are whole or absent, whenever the power fails."""
+"""Names and hashes of files, and files that are whole or absent, whenever the power fails."""
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -19,3 +20,9 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 def partial_path(path: Path) -> Path:
     """Where to write before renaming to `path`: hidden, beside it, with the same suffixes."""
     return path.with_name(f".partial-{path.name}")
+
+
+def sha256_of(path: PathLike) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -19,14 +19,13 @@ from tqdm import tqdm
 
 from zoobot3d_tf import __version__
 from zoobot3d_tf.data.framing import Framing, central_affine, warp
-from zoobot3d_tf.files import PathLike
+from zoobot3d_tf.files import PathLike, sha256_of
 from zoobot3d_tf.images.read import ImageError, read_image, resize_image
 from zoobot3d_tf.machine import available_cores
 from zoobot3d_tf.predictions.folder import find_images, fingerprint, id_str_of
 from zoobot3d_tf.predictions.mask_files import to_image, write_masks, write_overlay
 from zoobot3d_tf.predictions.parts import PART_SIZE, TABLE_SUFFIXES, Failure, Parts, Prediction, failed_loc
 from zoobot3d_tf.schemas import Schema
-from zoobot3d_tf.shards.manifest import sha256_of
 from zoobot3d_tf.training.run_folder import WEIGHTS_NAME, TrainedRun, read_run
 
 if TYPE_CHECKING:
@@ -197,7 +196,7 @@ def _predict_batch(
     """Reads and predicts one step of galaxies, and writes their masks."""
     # An image that cannot be read stays black in its place, so that the others come out as ever to the last bit.
     images = np.zeros((network.step, framing.final_size, framing.final_size, 3), np.uint8)
-    shapes: dict[int, tuple[int, int]] = {}
+    originals: dict[int, np.ndarray] = {}
     outcomes: dict[int, Prediction | Failure] = {}
     for i, name in enumerate(names):
         try:
@@ -205,17 +204,17 @@ def _predict_batch(
         except ImageError as error:
             outcomes[i] = Failure(id_str_of(name), str(folder / name), str(error))
             continue
-        shapes[i] = image.shape[:2]
+        originals[i] = image
         images[i] = warp(resize_image(image, framing.initial_size), central_affine(framing), framing.final_size)
 
     outputs = network(images, [id_str_of(name) for name in names])
     concentrations = outputs.pop("votes", None)
-    for i, shape in shapes.items():
+    for i, image in originals.items():
         id_str, file_loc = id_str_of(names[i]), str(folder / names[i])
-        masks = {name: to_image(fraction[i], framing, shape) for name, fraction in outputs.items()}
+        masks = {name: to_image(fraction[i], framing, image.shape[:2]) for name, fraction in outputs.items()}
         mask_locs = write_masks(masks_dir, id_str, masks) if masks_dir else []
         if masks_dir and overlays:
-            write_overlay(masks_dir, id_str, read_image(file_loc), masks)
+            write_overlay(masks_dir, id_str, image, masks)
         votes = None if concentrations is None else concentrations[i]
         outcomes[i] = Prediction(id_str, file_loc, votes, mask_locs)
     return [outcomes[i] for i in range(len(names))]

@@ -1,11 +1,11 @@
 """What stands beside the shards in `shards.json`: enough to use them without a word from whoever made them."""
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from zoobot3d_tf.files import sha256_of
 from zoobot3d_tf.schemas import Schema
 
 FORMAT_VERSION = 1
@@ -160,12 +160,6 @@ def galaxies_in(paths: Sequence[str | Path]) -> int:
     """How many galaxies these files of one shard folder hold, as its manifest says."""
     listed = _listed(read_manifest(Path(paths[0]).absolute().parent))
     return sum(listed[Path(path).absolute()].galaxies for path in paths)
-
-
-def sha256_of(path: str | Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _listed(manifest: Manifest) -> dict[Path, ShardFile]:

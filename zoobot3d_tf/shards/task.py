@@ -20,7 +20,7 @@ from uuid import uuid4
 import numpy as np
 import pandas as pd
 
-from zoobot3d_tf.files import write_atomically
+from zoobot3d_tf.files import sha256_of, write_atomically
 from zoobot3d_tf.images.masks import MASKS
 from zoobot3d_tf.images.read import (
     ImageError,
@@ -30,7 +30,7 @@ from zoobot3d_tf.images.read import (
     resize_counts,
     resize_image,
 )
-from zoobot3d_tf.shards.manifest import COUNTS, PROGRESS_NAME, ShardFile, sha256_of
+from zoobot3d_tf.shards.manifest import COUNTS, PROGRESS_NAME, ShardFile
 
 if TYPE_CHECKING:
     from zoobot3d_tf.shards.record import Record

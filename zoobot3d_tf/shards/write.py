@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from zoobot3d_tf import __version__
 from zoobot3d_tf.catalogs.training_catalog import read_training_catalog
-from zoobot3d_tf.files import PathLike, write_atomically
+from zoobot3d_tf.files import PathLike, sha256_of, write_atomically
 from zoobot3d_tf.images.read import MAX_SIDE, MIN_SIDE
 from zoobot3d_tf.schemas import Schema
 from zoobot3d_tf.shards.manifest import (
@@ -29,7 +29,6 @@ from zoobot3d_tf.shards.manifest import (
     SPLITS,
     Manifest,
     read_manifest,
-    sha256_of,
 )
 from zoobot3d_tf.shards.task import Outcome, ShardTask, run_tasks
 

@@ -1,0 +1,1 @@
+"""The commands of `zoobot3d`, by what they are for."""
