@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from zoobot3d_tf.catalogs.training_catalog import read_table, read_training_catalog
+from zoobot3d_tf.catalogs.tables import read_table
+from zoobot3d_tf.catalogs.training_catalog import read_training_catalog
 from zoobot3d_tf.files import PathLike
 from zoobot3d_tf.images.masks import MASKS
 from zoobot3d_tf.images.read import read_image, read_marks, read_mask

@@ -1,0 +1,364 @@
+"""Tables of galaxies in the formats that astronomers keep them in, and the checks that every reader of one needs.
+
+Errors name rows as a spreadsheet does: the header is row 1, the first galaxy row 2.
+"""
+
+import gzip
+import io
+import os
+import re
+import tarfile
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+import numpy as np
+import pandas as pd
+
+from zoobot3d_tf.files import PathLike, partial_path
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# Compressed files unpack in memory. No catalogue in use is larger; a file that claims to be is broken or a trap.
+MAX_INFLATED_BYTES = 4 * 1024**3
+
+# Names of galaxies, also those that a cross-match brought along, and of files.
+_TEXT_COLUMN = re.compile(r"id_str(_\w+)?|file_loc|spiral_mask_loc|bar_mask_loc|marks_loc")
+_LARGEST_EXACT_FLOAT = 2**53
+
+
+def read_table(path: PathLike) -> pd.DataFrame:
+    """Read a table of galaxies: CSV, Parquet, FITS, ECSV or VOTable, by its suffix.
+
+    Args:
+        path: file named `*.csv`, `*.parquet`, `*.fits`, `*.ecsv`, `*.vot`, `*.votable` or `*.xml`, or one of these with
+            `.gz` behind; or `*.tar.gz` or `*.tgz`, holding one FITS table.
+
+    Returns:
+        All columns with one value a row, in this machine's byte order; bytes become text and masked values missing.
+        `id_str`, `id_str_<other>` and the columns of file names are text ('0123' keeps its zero), empty where the table
+        has no value.
+        Other ids of 17 digits and more keep them all, as `Int64`, where other rows have none.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the suffix is another one, the file cannot be read, inflates to more than 4 GB, or `id_str` is
+            stored as a fraction.
+    """
+    path = Path(path)
+    name = path.name.lower()
+    suffix = ".tar" if name.endswith(".tgz") else PurePath(name.removesuffix(".gz")).suffix
+    if suffix not in _READERS:
+        raise ValueError(f"{path}: a catalogue's name must end in {', '.join(_READERS)}, with or without .gz")
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such catalogue")
+    try:
+        with _inflate(path) if name.endswith((".gz", ".tgz")) else path.open("rb") as file:
+            table = _READERS[suffix](file)
+    except Exception as error:  # parsers of many formats raise errors of every kind on damaged files
+        raise ValueError(f"{path}: cannot be read as a {suffix[1:].upper()} table: {error}") from error
+    return _with_text(path, table)
+
+
+def from_arrow(path: PathLike, table: "pa.Table") -> pd.DataFrame:
+    """Rows of a Parquet file that were read with Arrow, as `read_table` would return them.
+
+    Args:
+        path: where the rows are from, for the error.
+        table: the rows.
+
+    Returns:
+        See `read_table`.
+
+    Raises:
+        ValueError: `id_str` is stored as a fraction.
+    """
+    return _with_text(path, _from_arrow(table))
+
+
+def write_table(table: pd.DataFrame, path: PathLike) -> Path:
+    """Write a table as CSV, Parquet, FITS or ECSV, by the suffix; the file is whole or absent. The index is left out.
+
+    Args:
+        table: a row a galaxy.
+        path: file named `*.csv`, `*.parquet`, `*.fits` or `*.ecsv`; replaced if it is there. Its folder is made.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: the suffix is another one, or the format cannot hold a column.
+        OSError: the file cannot be written.
+    """
+    path = check_writable(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = partial_path(path)
+    try:
+        _WRITERS[path.suffix.lower()](table, partial)
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+    except OSError:
+        raise
+    except Exception as error:  # Arrow and Astropy raise errors of their own on columns that they cannot hold
+        raise ValueError(f"{path}: cannot be written as a {path.suffix[1:].upper()} table: {error}") from error
+    return partial.replace(path)
+
+
+def check_writable(path: PathLike) -> Path:
+    """Refuse a name that `write_table` would refuse, before long work rather than after it.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: the suffix is none of those that `write_table` knows.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in _WRITERS:
+        raise ValueError(f"{path}: the name of a table to write must end in {', '.join(_WRITERS)}")
+    return path
+
+
+def read_numbers(path: PathLike, table: pd.DataFrame, column: str) -> pd.Series:
+    """A column as float64, NaN where it is empty.
+
+    Args:
+        path: where the table is from, for the error.
+        table: as `read_table` returns it.
+        column: one of its columns.
+
+    Returns:
+        A number a row.
+
+    Raises:
+        ValueError: the column holds something else.
+    """
+    if pd.api.types.is_numeric_dtype(table[column]):
+        return table[column].astype(np.float64)
+    values = pd.to_numeric(table[column], errors="coerce").astype(np.float64)
+    is_text = values.isna() & table[column].notna() & (table[column].astype(str).str.strip() != "")
+    refuse(path, table, column, is_text, "it must be a number")
+    return values
+
+
+def read_positions(path: PathLike, table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Positions on the sky.
+
+    Args:
+        path: where the table is from, for the error.
+        table: as `read_table` returns it.
+        columns: names of its columns of right ascension and declination, degrees.
+
+    Returns:
+        `ra` and `dec`, float64 and finite, of the rows that have both, under the table's index. A right ascension is
+        left as it is: -10 and 370 are as good as 350 and 10.
+
+    Raises:
+        ValueError: a column is missing, or a value is not a number or impossible.
+    """
+    require_columns(path, table.columns, columns)
+    ra, dec = (read_numbers(path, table, column) for column in columns)
+    refuse(path, table, columns[0], np.isinf(ra), "a right ascension must be finite")
+    refuse(path, table, columns[1], dec.abs() > 90, "a declination must be from -90 to 90")
+    return pd.DataFrame({"ra": ra, "dec": dec}).dropna()
+
+
+def read_text(path: PathLike, table: pd.DataFrame, column: str) -> pd.Series:
+    """A column as text without spaces around it, '' where it is empty.
+
+    Args:
+        path: where the table is from, for the error.
+        table: as `read_table` returns it.
+        column: one of its columns.
+
+    Returns:
+        A `str` a row.
+
+    Raises:
+        ValueError: the column holds floating-point numbers, whose digits would be a guess.
+    """
+    values = table[column]
+    if pd.api.types.is_float_dtype(values) and values.notna().any():
+        raise ValueError(f"{path}: {column} is stored as floating-point numbers; store it as text")
+    return values.astype(object).where(values.notna(), "").astype(str).str.strip()
+
+
+def require_columns(path: PathLike, present: Iterable[Hashable], columns: Sequence[str], hint: str = "") -> None:
+    """Raise a ValueError that names the columns which a table lacks, if it lacks any.
+
+    Args:
+        path: where the table is from.
+        present: the columns that it has.
+        columns: those that it needs.
+        hint: what else to say.
+    """
+    present = set(present)
+    missing = [column for column in columns if column not in present]
+    if missing:
+        raise ValueError(f"{path}: lacks the column{'s'[: len(missing) - 1]} {shorten(missing)}{hint}")
+
+
+def shorten(names: Sequence[str]) -> str:
+    """The first names of a list that may be long: 'a, b, c, d, e and 7 more'."""
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def refuse(path: PathLike, table: pd.DataFrame, column: str, wrong: pd.Series, rule: str) -> None:
+    """Raise a ValueError about the first row that is wrong, if any is.
+
+    Args:
+        path: where the table is from.
+        table: as `read_table` returns it.
+        column: the column at fault.
+        wrong: which rows are.
+        rule: what would be right, as in "it must be a number".
+    """
+    if wrong.any():
+        value = table[column][wrong].iloc[0]
+        received = "empty" if pd.isna(value) else repr(value.item() if isinstance(value, np.generic) else value)
+        raise ValueError(f"{path}: {column} is {received} in {name_rows(table, wrong)}; {rule}")
+
+
+def name_rows(table: pd.DataFrame, wrong: pd.Series) -> str:
+    """Name the first wrong row by number and id, and say how many others there are: 'row 4 (J2) and 1 more'."""
+    first = table.index[wrong][0]
+    others = int(wrong.sum()) - 1
+    name = table["id_str"][first] if "id_str" in table else ""
+    return f"row {first + 2}" + (f" ({name})" if name else "") + (f" and {others} more" if others else "")
+
+
+def _is_text(name: object) -> bool:
+    return _TEXT_COLUMN.fullmatch(str(name)) is not None
+
+
+def _with_text(path: PathLike, table: pd.DataFrame) -> pd.DataFrame:
+    return table.assign(**{str(name): read_text(path, table, str(name)) for name in table if _is_text(name)})
+
+
+def _inflate(path: Path) -> BinaryIO:
+    with gzip.open(path) as file:
+        content = file.read(MAX_INFLATED_BYTES + 1)
+    if len(content) > MAX_INFLATED_BYTES:
+        raise ValueError(f"inflates to more than {MAX_INFLATED_BYTES} bytes")
+    return io.BytesIO(content)
+
+
+def _read_csv(file: BinaryIO) -> pd.DataFrame:
+    table = pd.read_csv(file, encoding="utf-8-sig", low_memory=False, dtype_backend="numpy_nullable")
+    if not isinstance(table.index, pd.RangeIndex):
+        raise ValueError("rows have more fields than the header has names")
+    table = table.astype({name: _plain_type(column) for name, column in table.items()})
+    # Read by itself, text is not taken for a number or for a missing value: "0123" and "NA" are names as good as any.
+    file.seek(0)
+    names = pd.read_csv(file, encoding="utf-8-sig", usecols=_is_text, dtype=str, na_filter=False)
+    table[names.columns] = names
+    return table
+
+
+def _plain_type(column: pd.Series) -> Any:
+    """The type that pandas gives a column by itself, except that long whole numbers keep their digits beside gaps."""
+    if pd.api.types.is_string_dtype(column):
+        return "str"
+    if not column.hasnans:
+        return cast(Any, column.dtype).numpy_dtype
+    if pd.api.types.is_bool_dtype(column):
+        return object
+    is_long = pd.api.types.is_integer_dtype(column) and (column.abs() > _LARGEST_EXACT_FLOAT).any()
+    return column.dtype if is_long else np.float64
+
+
+def _read_parquet(file: BinaryIO) -> pd.DataFrame:
+    import pyarrow.parquet as pq
+
+    return _from_arrow(pq.read_table(file))
+
+
+def _from_arrow(arrow: "pa.Table") -> pd.DataFrame:
+    import pyarrow as pa
+
+    table = arrow.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()}.get)
+    nullable = table.select_dtypes(["Int64", "UInt64"])
+    table = table.astype({name: _plain_type(column) for name, column in nullable.items()})
+    return table.reset_index(drop=table.index.name is None)
+
+
+def _read_fits(file: BinaryIO) -> pd.DataFrame:
+    # Left to itself astropy masks empty strings, which pandas would then show as missing values.
+    return _read_with_astropy(file, format="fits", mask_invalid=False)
+
+
+def _read_ecsv(file: BinaryIO) -> pd.DataFrame:
+    return _read_with_astropy(file, format="ascii.ecsv")
+
+
+def _read_votable(file: BinaryIO) -> pd.DataFrame:
+    return _read_with_astropy(file, format="votable")
+
+
+def _read_tar(file: BinaryIO) -> pd.DataFrame:
+    """The one FITS table of an archive. Members are read where they are: their names decide nothing on disk."""
+    with tarfile.open(fileobj=file, mode="r:") as archive:
+        # What macOS adds for its own use has the same names with "._" in front.
+        tables = [
+            member
+            for member in archive
+            if member.isfile()
+            and member.name.lower().endswith(".fits")
+            and not PurePath(member.name).name.startswith("._")
+        ]
+        if len(tables) != 1:
+            raise ValueError(f"holds {len(tables)} files *.fits; it must hold one FITS table")
+        # A sparse member is longer than the archive itself.
+        if tables[0].size > MAX_INFLATED_BYTES:
+            raise ValueError(f"{tables[0].name} in it inflates to more than {MAX_INFLATED_BYTES} bytes")
+        return _read_fits(io.BytesIO(cast(BinaryIO, archive.extractfile(tables[0])).read()))
+
+
+def _read_with_astropy(file: BinaryIO, **how: object) -> pd.DataFrame:
+    from astropy.table import Table
+
+    table = Table.read(file, **how)
+    table.convert_bytestring_to_unicode()
+    return table[[name for name in table.colnames if table[name].ndim == 1]].to_pandas()
+
+
+def _write_csv(table: pd.DataFrame, path: Path) -> None:
+    table.to_csv(path, index=False, lineterminator="\n")
+
+
+def _write_parquet(table: pd.DataFrame, path: Path) -> None:
+    table.to_parquet(path, index=False)
+
+
+def _write_fits(table: pd.DataFrame, path: Path) -> None:
+    from astropy.table import Table
+
+    for name, column in table.items():
+        if pd.api.types.is_bool_dtype(column) and column.hasnans:
+            raise ValueError(f"{name} has missing truth values, which FITS cannot hold")
+    Table.from_pandas(table).write(path, format="fits", overwrite=True)
+
+
+def _write_ecsv(table: pd.DataFrame, path: Path) -> None:
+    from astropy.table import Table
+
+    Table.from_pandas(table).write(path, format="ascii.ecsv", overwrite=True)
+
+
+_READERS: dict[str, Callable[[BinaryIO], pd.DataFrame]] = {
+    ".csv": _read_csv,
+    ".parquet": _read_parquet,
+    ".fits": _read_fits,
+    ".ecsv": _read_ecsv,
+    ".vot": _read_votable,
+    ".votable": _read_votable,
+    ".xml": _read_votable,
+    ".tar": _read_tar,
+}
+_WRITERS: dict[str, Callable[[pd.DataFrame, Path], None]] = {
+    ".csv": _write_csv,
+    ".parquet": _write_parquet,
+    ".fits": _write_fits,
+    ".ecsv": _write_ecsv,
+}
