@@ -5,8 +5,16 @@ import time
 
 import numpy as np
 import pytest
+from astropy.wcs import WCS
 
-from zoobot3d_tf.images.masks import align_counts, counts_from_marks, crosses_itself
+from zoobot3d_tf.images.masks import (
+    align_counts,
+    align_counts_wcs,
+    counts_from_marks,
+    crosses_itself,
+    flip_rows,
+    north_up_wcs,
+)
 
 SQUARE = [[100, 100], [200, 100], [200, 200], [100, 200]]
 GZ3D = ["gz3d_1-304336_127_14724446", "gz3d_1-379196_127_14728482"]
@@ -137,6 +145,20 @@ def test_more_volunteers_than_a_byte_holds_are_refused():
         counts_from_marks([[]] * 256)
 
 
+@pytest.mark.parametrize("chosen", [[4], range(5, 15), [14, 0], [2, 2, 2], []])
+def test_chosen_volunteers_are_counted(golden, chosen):
+    marks = load_marks(golden, GZ3D[0], "spiral")
+    each = [counts_from_marks([components]).astype(int) for components in marks]
+    expected = sum((each[volunteer] for volunteer in chosen), np.zeros((525, 525), int))
+    np.testing.assert_array_equal(counts_from_marks(marks, volunteers=chosen), expected)
+
+
+@pytest.mark.parametrize("absent", [3, -1])
+def test_absent_volunteer_cannot_be_chosen(absent):
+    with pytest.raises(ValueError, match=f"marks of 3 volunteers, counted from 0; received the choice {absent}"):
+        counts_from_marks([[SQUARE], [], []], volunteers=[0, absent])
+
+
 def test_aligning_keeps_centre_and_scale():
     counts = np.zeros((525, 525), dtype=np.uint8)
     counts[212:313, 182:343] = 10  # 101 by 161 pixels about the centre
@@ -170,3 +192,82 @@ def test_aligning_refuses_impossible_scales():
         align_counts(np.zeros((5, 5), np.uint8), 0.1, 0, 424)
     with pytest.raises(ValueError, match=r"shape \(H, W\); received shape \(5,\)"):
         align_counts(np.zeros(5, np.uint8), 0.1, 0.1, 424)
+
+
+def tangent_wcs(ra, dec, pixscale, size, angle=0.0):
+    """WCS as FITS cutouts have it, row 0 south, turned by an angle in degrees about its centre."""
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
+    wcs.wcs.crval = [ra, dec]
+    wcs.wcs.crpix = [(size + 1) / 2, (size + 1) / 2]
+    cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+    wcs.wcs.cd = np.array([[-cos, sin], [sin, cos]]) * pixscale / 3600
+    return wcs
+
+
+@pytest.mark.parametrize("pixscale", [0.04, 0.099, 0.2, 0.262, 0.9])
+def test_both_alignments_agree_where_centre_and_axes_do(golden, pixscale):
+    counts = counts_from_marks(load_marks(golden, GZ3D[0], "spiral"))
+    grids = [north_up_wcs(359.99, 60, scale, [(size + 1) / 2] * 2) for scale, size in ((0.099, 525), (pixscale, 424))]
+    difference = align_counts_wcs(counts, *grids, (424, 424)).astype(int) - align_counts(counts, 0.099, pixscale, 424)
+    assert np.abs(difference).max() <= 1
+    assert (difference == 0).mean() > 0.99
+
+
+@pytest.mark.parametrize("angle", [0, 30, 135, -90])
+@pytest.mark.parametrize("pixscale", [0.06, 0.099, 0.262, 0.5])
+@pytest.mark.parametrize(("ra", "dec"), [(150.0, 2.0), (0.0005, -80.0)])
+def test_a_blob_lands_on_its_place_in_the_sky(ra, dec, pixscale, angle):
+    east, north = 5.0, -3.0  # of the reference position, arcsec
+    y, x = np.mgrid[:525, :525]
+    width = 8 * max(1, pixscale / 0.099)
+    blob = 250 * np.exp(-0.5 * ((x - 261.5 + east / 0.099) ** 2 + (y - 261.5 + north / 0.099) ** 2) / width**2)
+    grid = north_up_wcs(ra, dec, 0.099, (262.5, 262.5))
+    # The other image has its centre 2 arcsec east and 1 arcsec south.
+    other = tangent_wcs(ra + 2 / 3600 / np.cos(np.radians(dec)), dec - 1 / 3600, pixscale, 300, angle)
+    aligned = align_counts_wcs(np.rint(blob).astype(np.uint8), grid, other, (300, 300)).astype(float)
+    column, row = (np.arange(300) @ aligned.sum(axis) / aligned.sum() for axis in (0, 1))
+    cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+    assert column == pytest.approx(149.5 + (-cos * (east - 2) + sin * (north + 1)) / pixscale, abs=0.1)
+    assert row == pytest.approx(149.5 + (sin * (east - 2) + cos * (north + 1)) / pixscale, abs=0.1)
+
+
+def test_shrinking_averages_what_it_cannot_resolve():
+    chequered = np.indices((400, 400)).sum(axis=0) % 2 * np.uint8(200)
+    other = tangent_wcs(10, 20, 0.4, 60, angle=10)
+    aligned = align_counts_wcs(chequered, tangent_wcs(10, 20, 0.1, 400), other, (60, 60))
+    assert (np.abs(aligned.astype(int) - 100) <= 1).all()
+
+
+@pytest.mark.parametrize(("ra", "dec"), [(10.1, 20), (190, -20), (190, 20), (100, 20)])
+def test_elsewhere_on_the_sky_nobody_drew(ra, dec):
+    grid = north_up_wcs(10, 20, 0.099, (263, 263))
+    aligned = align_counts_wcs(np.full((525, 525), 15, np.uint8), grid, tangent_wcs(ra, dec, 0.262, 40), (30, 40))
+    assert aligned.shape == (30, 40)
+    assert not aligned.any()
+
+
+def test_alignment_needs_a_place_on_the_sky():
+    counts, grid = np.zeros((5, 5), np.uint8), north_up_wcs(10, 20, 0.1, (3, 3))
+    with pytest.raises(ValueError, match="right ascension and declination"):
+        align_counts_wcs(counts, grid, WCS(naxis=2), (5, 5))
+    with pytest.raises(ValueError, match=r"must be positive; received \(0, 5\)"):
+        align_counts_wcs(counts, grid, grid, (0, 5))
+
+
+@pytest.mark.parametrize("angle", [0, 25])
+def test_flipped_rows_keep_their_place_on_the_sky(angle):
+    wcs = tangent_wcs(150, 2, 0.262, 424, angle)
+    cube = WCS({**dict(wcs.to_header()), "WCSAXES": 3, "CRPIX3": 1.0, "CTYPE3": "BAND"})
+    x, y = np.array([0, 100, 423]), np.array([0, 7, 423])
+    for unflipped in (wcs, cube):
+        flipped = flip_rows(unflipped, height=424)
+        sky = wcs.pixel_to_world_values(x, y)
+        np.testing.assert_allclose(flipped.pixel_to_world_values(x, 423 - y), sky, rtol=0, atol=1e-9)
+
+
+def test_north_is_the_first_row_and_east_the_first_column():
+    wcs = north_up_wcs(150, 2, 0.1, (213, 213))
+    ra, dec = wcs.pixel_to_world_values([212, 0], [0, 212])
+    assert dec[0] - 2 == pytest.approx(21.2 / 3600, rel=1e-6)
+    assert (ra[1] - 150) * np.cos(np.radians(2)) == pytest.approx(21.2 / 3600, rel=1e-6)

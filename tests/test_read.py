@@ -10,7 +10,7 @@ from astropy.io import fits
 from PIL import Image
 
 from zoobot3d_tf.images.read import ImageError, read_image, read_marks, read_mask, resize_counts, resize_image
-from zoobot3d_tf.images.rgb import grz_to_rgb
+from zoobot3d_tf.images.rgb import grz_to_rgb, to_rgb
 
 
 @pytest.fixture
@@ -60,6 +60,15 @@ def test_fits_cutout_is_coloured_and_turned_north_up(tmp_path):
     image = read_image(tmp_path / "cutout.fits")
     np.testing.assert_array_equal(image, grz_to_rgb(bands)[::-1])
     assert image[-1].min() > image[0].max()
+
+
+@pytest.mark.parametrize("bands", ["gri", "griz"])
+@pytest.mark.parametrize("stretch", ["galaxy-zoo", "lupton"])
+def test_fits_cutout_of_other_bands_is_coloured_by_its_header(tmp_path, bands, stretch):
+    fluxes = np.random.default_rng(0).normal(0.05, 0.05, (len(bands), 32, 20)).astype(np.float32)
+    fits.PrimaryHDU(fluxes, fits.Header({"BANDS": bands})).writeto(tmp_path / "cutout.fits")
+    image = read_image(tmp_path / "cutout.fits", stretch)
+    np.testing.assert_array_equal(image, to_rgb(fluxes, bands, stretch)[::-1])
 
 
 def test_real_fits_cutout_is_its_published_colour_image_upside_down(reference):
@@ -132,8 +141,12 @@ def write_fits_plane(path, pixels):
     fits.PrimaryHDU(np.zeros((32, 32), np.float32)).writeto(path)
 
 
-def write_fits_other_bands(path, pixels):
-    fits.PrimaryHDU(np.zeros((3, 32, 32), np.float32), fits.Header({"BANDS": "gri"})).writeto(path)
+def write_fits_too_few_bands(path, pixels):
+    fits.PrimaryHDU(np.zeros((3, 32, 32), np.float32), fits.Header({"BANDS": "griz"})).writeto(path)
+
+
+def write_fits_unknown_band(path, pixels):
+    fits.PrimaryHDU(np.zeros((3, 32, 32), np.float32), fits.Header({"BANDS": "ugr"})).writeto(path)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +167,8 @@ def write_fits_other_bands(path, pixels):
         (write_wide, "16 x 20000 pixels"),
         (write_bomb, "more pixels than an image of 8192 x 8192"),
         (write_fits_plane, r"holds an array \[32, 32\]"),
-        (write_fits_other_bands, "of bands 'gri'"),
+        (write_fits_too_few_bands, r"holds an array \[3, 32, 32\] of bands 'griz'"),
+        (write_fits_unknown_band, "bands must be three or more of g, r, i, z, each once; received 'ugr'"),
     ],
 )
 def test_bad_images_are_refused_by_name_and_reason(tmp_path, pixels, write, reason):

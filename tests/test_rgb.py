@@ -5,7 +5,7 @@ import pytest
 from astropy.io import fits
 from PIL import Image
 
-from zoobot3d_tf.images.rgb import grz_to_rgb, lupton_like_rgb
+from zoobot3d_tf.images.rgb import BAND_SCALES, grz_to_rgb, lupton_like_rgb, to_rgb
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_bands_keep_their_colour():
 def test_pixels_worked_out_by_hand():
     # Dark sky: arcsinh(0.5) / (arcsinh(0.5) + arcsinh(300)) of 255. Equal bands are grey, and stay so.
     sky = 255 * np.arcsinh(0.5) / (np.arcsinh(0.5) + np.arcsinh(300))
-    assert (lupton_like_rgb(np.zeros((3, 2, 2)), desaturate=False) * 255 == pytest.approx(sky, abs=1e-4))
+    assert lupton_like_rgb(np.zeros((3, 2, 2)), desaturate=False) * 255 == pytest.approx(sky, abs=1e-4)
     bright = np.array([0.008, 0.014, 0.019])[:, None, None] * np.array([[1e4, -1e4]])
     np.testing.assert_array_equal(grz_to_rgb(bright), [[[255] * 3, [0] * 3]])
 
@@ -69,3 +69,49 @@ def test_input_is_left_as_it_was():
 def test_wrong_shape_is_refused(shape):
     with pytest.raises(ValueError, match=r"bands must be of shape \(3, H, W\) in the order g, r, z; received shape"):
         grz_to_rgb(np.zeros(shape))
+
+
+def fluxes(**scaled) -> np.ndarray:
+    """One pixel in the bands named, in units of their scales: shape (bands, 1, 1)."""
+    return np.array([[[BAND_SCALES[name] * flux]] for name, flux in scaled.items()])
+
+
+def test_order_of_bands_does_not_matter():
+    bands = np.random.default_rng(0).normal(0.02, 0.02, (3, 4, 5))
+    np.testing.assert_array_equal(to_rgb(bands[::-1], "zrg"), grz_to_rgb(bands))
+
+
+@pytest.mark.parametrize(
+    ("given", "same_as"),
+    [
+        ({"g": 1, "r": 2, "i": 3}, {"g": 1, "r": 2, "z": 3}),
+        ({"r": 1, "i": 2, "z": 3}, {"g": 1, "r": 2, "z": 3}),
+        ({"g": 1, "r": 2, "i": 5, "z": 7}, {"g": 1, "r": 3.5, "z": 7}),
+    ],
+)
+@pytest.mark.parametrize("stretch", ["galaxy-zoo", "lupton"])
+def test_reddest_band_is_red_bluest_blue_and_the_mean_of_the_others_green(given, same_as, stretch):
+    rgb = to_rgb(fluxes(**given), "".join(given), stretch)
+    np.testing.assert_allclose(rgb, to_rgb(fluxes(**same_as), "grz", stretch), atol=1)  # bytes are truncated
+
+
+def test_lupton_stretch_keeps_colour_where_galaxy_zoo_saturates_to_white():
+    # Lupton et al. 2004 with stretch 5 and softening 8: each band times f(I) / I with I their mean, and
+    # f = 25.5 arcsinh(8 I / 5) / arcsinh(0.8). A pixel that exceeds 255 is scaled down as a whole.
+    intensity = 35 / 3
+    factor = 25.5 * np.arcsinh(8 * intensity / 5) / np.arcsinh(0.8) / intensity
+    faint, bright = (to_rgb(fluxes(g=5 * k, r=10 * k, z=20 * k), stretch="lupton") for k in (1, 1000))
+    np.testing.assert_allclose(faint[0, 0], factor * np.array([20, 10, 5]), atol=1)
+    np.testing.assert_allclose(bright[0, 0], [255, 127.5, 63.75], atol=1)
+    assert (grz_to_rgb(fluxes(g=5000, r=10000, z=20000)) == 255).all()
+
+
+@pytest.mark.parametrize("names", ["gr", "grw", "grr", ""])
+def test_unknown_bands_are_refused(names):
+    with pytest.raises(ValueError, match=f"three or more of g, r, i, z, each once; received '{names}'"):
+        to_rgb(np.zeros((len(names), 4, 5)), names)
+
+
+def test_unknown_stretch_is_refused():
+    with pytest.raises(ValueError, match="one of galaxy-zoo, lupton; received 'log'"):
+        to_rgb(np.zeros((3, 4, 5)), stretch="log")

@@ -4,9 +4,14 @@ A path is a list of [x, y] vertices in pixels: x to the right, y down, whole num
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 from PIL import Image
+
+if TYPE_CHECKING:
+    from astropy.wcs import WCS
 
 Component = Sequence[Sequence[float]]
 Marks = Sequence[Sequence[Component]]
@@ -22,7 +27,10 @@ MAX_VOLUNTEERS = np.iinfo(np.uint8).max
 
 
 def counts_from_marks(
-    marks: Marks, shape: tuple[int, int] = (525, 525), drop_self_crossing: bool = False
+    marks: Marks,
+    shape: tuple[int, int] = (525, 525),
+    drop_self_crossing: bool = False,
+    volunteers: Sequence[int] | None = None,
 ) -> np.ndarray:
     """Count the volunteers who enclosed each pixel; overlapping paths of one volunteer count once.
 
@@ -33,18 +41,24 @@ def counts_from_marks(
         marks: [volunteer][component][vertex] -> [x, y], in pixels of the mask. Paths may leave the frame.
         shape: height and width of the mask.
         drop_self_crossing: leave out components whose open path crosses or touches itself, as the published masks do.
+        volunteers: count only these, by their place in `marks`; who is named twice counts twice, as in a bootstrap.
 
     Returns:
         Counts, uint8 (H, W), row 0 at the top.
 
     Raises:
-        ValueError: there are more than 255 volunteers, or a component is not a list of finite [x, y].
+        ValueError: there are more than 255 volunteers, one is chosen who is not there, or a component is not a list of
+            finite [x, y].
     """
-    if len(marks) > MAX_VOLUNTEERS:
-        raise ValueError(f"a mask holds at most {MAX_VOLUNTEERS} volunteers; received marks of {len(marks)}")
+    chosen = range(len(marks)) if volunteers is None else volunteers
+    if len(chosen) > MAX_VOLUNTEERS:
+        raise ValueError(f"a mask holds at most {MAX_VOLUNTEERS} volunteers; received marks of {len(chosen)}")
+    absent = [volunteer for volunteer in chosen if not 0 <= volunteer < len(marks)]
+    if absent:
+        raise ValueError(f"there are marks of {len(marks)} volunteers, counted from 0; received the choice {absent[0]}")
     counts = np.zeros(shape, dtype=np.uint8)
-    for volunteer, components in enumerate(marks):
-        paths = [_checked_path(path, volunteer, k) for k, path in enumerate(components)]
+    for volunteer in chosen:
+        paths = _checked_paths(marks[volunteer], volunteer)
         if drop_self_crossing:
             paths = [path for path in paths if not crosses_itself(path)]
         regions = [region for path in paths if (region := _enclosed(path, shape)) is not None]
@@ -57,6 +71,16 @@ def counts_from_marks(
                 union[window] |= inside
             counts += union
     return counts
+
+
+def check_marks(marks: Marks) -> None:
+    """Raise a ValueError unless marks have the form that `counts_from_marks` takes.
+
+    Raises:
+        ValueError: a volunteer's marks are no list, or a component is not a list of finite [x, y].
+    """
+    for volunteer, components in enumerate(marks):
+        _checked_paths(components, volunteer)
 
 
 def crosses_itself(path: np.ndarray) -> bool:
@@ -109,27 +133,119 @@ def align_counts(counts: np.ndarray, pixscale_in: float, pixscale_out: float, si
     Raises:
         ValueError: a scale or the size is not positive, or `counts` is not two-dimensional.
     """
-    counts = np.asarray(counts)
-    if counts.ndim != 2:
-        raise ValueError(f"counts must be of shape (H, W); received shape {counts.shape}")
+    counts = _checked_counts(counts)
     if not (pixscale_in > 0 and pixscale_out > 0 and size_out > 0):
         raise ValueError(
             "pixel scales and size must be positive; "
             f"received pixscale_in {pixscale_in}, pixscale_out {pixscale_out}, size_out {size_out}"
         )
-    step = pixscale_out / pixscale_in
+    return _to_counts(_resample(counts, pixscale_out / pixscale_in, size_out), counts)
+
+
+def align_counts_wcs(counts: np.ndarray, wcs_in: "WCS", wcs_out: "WCS", shape_out: tuple[int, int]) -> np.ndarray:
+    """Resample a mask of counts to any other grid on the sky, with antialiasing.
+
+    Both grids are those of the arrays in memory: pixel (0, 0) is the first of row 0. The WCS of a FITS image whose rows
+    were turned over for its PNG must be turned over too, see `flip_rows`.
+
+    Args:
+        counts: volunteers per pixel, uint8 (H, W).
+        wcs_in: the sky under `counts`.
+        wcs_out: the sky under the mask wanted.
+        shape_out: its height and width, in pixels. Beyond the frame of `counts` nobody drew: zero.
+
+    Returns:
+        uint8 of that shape.
+
+    Raises:
+        ValueError: a WCS has no celestial axes, `counts` is not two-dimensional, or a side is not positive.
+    """
+    from astropy.wcs.utils import pixel_to_pixel, proj_plane_pixel_area
+
+    counts = _checked_counts(counts)
+    if not (wcs_in.has_celestial and wcs_out.has_celestial):
+        raise ValueError("both grids need a WCS with right ascension and declination, or other celestial axes")
+    if min(shape_out) < 1:
+        raise ValueError(f"the sides of a mask must be positive; received {shape_out}")
+    wcs_in, wcs_out = wcs_in.celestial, wcs_out.celestial
+    # Where pixels become larger, the mask is first brought to their scale about its own centre, and then moved.
+    step = max(1.0, float(np.sqrt(proj_plane_pixel_area(wcs_out) / proj_plane_pixel_area(wcs_in))))
+    scaled = _resample(counts, step, int(np.ceil(max(counts.shape) / step)))
+    x, y = pixel_to_pixel(wcs_out, wcs_in, *np.meshgrid(np.arange(shape_out[1]), np.arange(shape_out[0])))
+    x = (x - (counts.shape[1] - 1) / 2) / step + (scaled.shape[1] - 1) / 2
+    y = (y - (counts.shape[0] - 1) / 2) / step + (scaled.shape[0] - 1) / 2
+    # What lies on the far side of the sky has no place on a tangent plane: NaN.
+    x, y = (np.nan_to_num(place, nan=-1e6).astype(np.float32) for place in (x, y))
+    return _to_counts(cv2.remap(scaled, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT), counts)
+
+
+def north_up_wcs(ra: float, dec: float, pixscale: float, crpix: tuple[float, float]) -> "WCS":
+    """The sky under an array with north up and east left: row 0 north, column 0 east, in tangent projection.
+
+    Args:
+        ra: right ascension of the reference pixel, degrees, ICRS.
+        dec: its declination, degrees.
+        pixscale: arcsec per pixel.
+        crpix: (x, y) of the reference pixel as FITS counts, from 1; the centre of n pixels is (n + 1) / 2.
+    """
+    from astropy.wcs import WCS
+
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
+    wcs.wcs.crval = [ra, dec]
+    wcs.wcs.crpix = crpix
+    wcs.wcs.cdelt = [-pixscale / 3600, -pixscale / 3600]
+    wcs.wcs.radesys = "ICRS"
+    return wcs
+
+
+def flip_rows(wcs: "WCS", height: int) -> "WCS":
+    """The celestial WCS of an image turned upside down, as PNGs of FITS images are.
+
+    Args:
+        wcs: of the image before.
+        height: its rows.
+    """
+    from astropy.wcs import WCS
+
+    header = wcs.celestial.to_header()
+    header["CRPIX2"] = height + 1 - header.get("CRPIX2", 0.0)
+    header["PC1_2"] = -header.get("PC1_2", 0.0)
+    header["PC2_2"] = -header.get("PC2_2", 1.0)
+    return WCS(header)
+
+
+def _checked_counts(counts: np.ndarray) -> np.ndarray:
+    counts = np.asarray(counts)
+    if counts.ndim != 2:
+        raise ValueError(f"counts must be of shape (H, W); received shape {counts.shape}")
+    return counts
+
+
+def _resample(counts: np.ndarray, step: float, size: int) -> np.ndarray:
+    """Bring counts to pixels `step` times larger, float32 (size, size) about the same centre."""
     # Only the pixels that the mask can reach are resampled: a mask far smaller than the cutout would otherwise have to
     # be padded to the cutout's size at its own, finer scale. The bicubic kernel reaches two pixels.
-    margin = (size_out - min(size_out, int(np.ceil(max(counts.shape) / step)) + 4)) // 2
-    size = size_out - 2 * margin
+    margin = (size - min(size, int(np.ceil(max(counts.shape) / step)) + 4)) // 2
+    size -= 2 * margin
     half = size * step / 2
     pad = int(np.ceil(max(0.0, half - min(counts.shape) / 2)))
     padded = Image.fromarray(np.pad(counts, pad).astype(np.float32))
     x, y = padded.width / 2, padded.height / 2
     resized = padded.resize((size, size), Image.Resampling.BICUBIC, box=(x - half, y - half, x + half, y + half))
-    # Bicubic kernels overshoot: no pixel may hold a count below zero or above the largest there was.
-    aligned = np.clip(np.rint(np.asarray(resized)), 0, counts.max(initial=0)).astype(np.uint8)
-    return np.pad(aligned, margin)
+    return np.pad(np.asarray(resized), margin)
+
+
+def _to_counts(resampled: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Whole counts; bicubic kernels overshoot, but none may be below zero or above the largest there was."""
+    return np.clip(np.rint(resampled), 0, counts.max(initial=0)).astype(np.uint8)
+
+
+def _checked_paths(components: Sequence[Component], volunteer: int) -> list[np.ndarray]:
+    """Paths of a volunteer, each as float (n, 2)."""
+    if not isinstance(components, Sequence) or isinstance(components, str):
+        raise ValueError(f"volunteer {volunteer} must have a list of components; received {str(components)[:80]}")
+    return [_checked_path(path, volunteer, k) for k, path in enumerate(components)]
 
 
 def _checked_path(path: Component, volunteer: int, component: int) -> np.ndarray:

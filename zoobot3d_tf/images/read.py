@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from zoobot3d_tf.files import PathLike
 from zoobot3d_tf.images.masks import MASKS, counts_from_marks
-from zoobot3d_tf.images.rgb import grz_to_rgb
+from zoobot3d_tf.images.rgb import to_rgb
 
 MIN_SIDE = 16
 MAX_SIDE = 8192
@@ -29,14 +29,16 @@ class ImageError(ValueError):
     """A file cannot serve as an image or a mask; the message names the file and the reason."""
 
 
-def read_image(path: PathLike) -> np.ndarray:
-    """Read a galaxy image from a PNG or JPEG, or from a FITS cutout in the bands g, r, z.
+def read_image(path: PathLike, stretch: str = "galaxy-zoo") -> np.ndarray:
+    """Read a galaxy image from a PNG or JPEG, or from a FITS cutout in three or four of the bands g, r, i, z.
 
-    Greyscale and palette images become RGB. A FITS cutout takes the colours that Galaxy Zoo DECaLS volunteers saw, and
-    is turned upside down, since its first row is the bottom one.
+    Greyscale and palette images become RGB. A FITS cutout is coloured (by default as Galaxy Zoo DECaLS volunteers saw
+    it) and turned upside down, since its first row is the bottom one. Its header says in BANDS which bands it holds; if
+    it does not, they are g, r, z.
 
     Args:
         path: the file; its suffix does not matter.
+        stretch: of a FITS cutout's fluxes; see `to_rgb`.
 
     Returns:
         uint8 (H, W, 3), row 0 at the top.
@@ -48,7 +50,7 @@ def read_image(path: PathLike) -> np.ndarray:
     with _naming_file(path):
         header = _read_header(path)
         if header.startswith(_FITS_SIGNATURE):
-            return _read_fits_cutout(path)
+            return _read_fits_cutout(path, stretch)
         if _png_depth_and_colour(header)[0] == 16:
             raise ImageError(f"{path}: 16 bits a channel, and the right stretch to 8 bits is unknown; save it as 8-bit")
         with Image.open(path, formats=("PNG", "JPEG")) as image:
@@ -188,17 +190,19 @@ def _check_sides(path: PathLike, height: int, width: int) -> None:
         )
 
 
-def _read_fits_cutout(path: PathLike) -> np.ndarray:
+def _read_fits_cutout(path: PathLike, stretch: str) -> np.ndarray:
     from astropy.io import fits
 
     with fits.open(path) as hdus:
         header = hdus[0].header
         axes = [header[f"NAXIS{axis}"] for axis in range(header["NAXIS"], 0, -1)]
         bands = str(header.get("BANDS", "grz")).strip()
-        if len(axes) != 3 or axes[0] != 3 or bands != "grz":
-            raise ImageError(f"{path}: holds an array {axes} of bands {bands!r}; a FITS cutout is [3, H, W] in g, r, z")
+        if len(axes) != 3 or axes[0] != len(bands):
+            raise ImageError(
+                f"{path}: holds an array {axes} of bands {bands!r}; a FITS cutout is [bands, H, W], such as grz"
+            )
         _check_sides(path, *axes[1:])
-        return np.ascontiguousarray(grz_to_rgb(hdus[0].data)[::-1])
+        return np.ascontiguousarray(to_rgb(hdus[0].data, bands, stretch)[::-1])
 
 
 def _resize_central_square(image: Image.Image, size: int) -> Image.Image:
