@@ -1,0 +1,357 @@
+"""Images of galaxies from the cutout service of the Legacy Surveys (Dey et al. 2019): FITS files, and colour from them.
+
+What comes back is compared with what was asked for, since the service gives another size, other bands or empty sky
+without a word.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import numpy as np
+import pandas as pd
+from astropy.io import fits
+from astropy.wcs import WCS
+from PIL import Image
+from tqdm import tqdm
+
+from zoobot3d_tf.catalogs.attempts import FAILED_NAME
+from zoobot3d_tf.catalogs.download import Download, download
+from zoobot3d_tf.catalogs.tables import read_numbers, read_table, refuse, require_columns, write_table
+from zoobot3d_tf.files import PathLike, partial_path, write_atomically
+from zoobot3d_tf.images.read import MIN_SIDE, read_image
+from zoobot3d_tf.images.rgb import check_bands, check_stretch
+
+BASE_URL = "https://www.legacysurvey.org/viewer/fits-cutout"
+MAX_SIZE = 512
+"""Pixels; the service makes larger images smaller without a word."""
+MIN_PIXSCALE = 0.1
+"""Arcsec per pixel; the least that zoobot-3d asks for, however small the galaxy."""
+SETTINGS_NAME = "cutouts.json"
+
+_POSITIONS: dict[str | None, tuple[tuple[str, str], ...]] = {
+    None: (("ra", "dec"),),
+    "manga": (("wcs_ra", "wcs_dec"), ("ra_manga", "dec_manga")),
+    "desi": (("ra_desi", "dec_desi"),),
+}
+_IMAGE_FORMATS: dict[str, dict[str, Any]] = {
+    "png": {"format": "PNG"},
+    "jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
+}
+# The largest cutout, 512 pixels in four bands, has 4 MB.
+_MAX_BYTES = 64 * 1024**2
+
+log = logging.getLogger(__name__)
+
+
+def download_cutouts(
+    catalog_loc: PathLike,
+    out: PathLike,
+    survey: str = "ls-dr10",
+    size: int = 424,
+    pixscale: float = 0.262,
+    pixscale_col: str | None = None,
+    bands: str = "grz",
+    center_on: str | None = None,
+    stretch: str = "galaxy-zoo",
+    image_format: str = "png",
+    workers: int = 4,
+    limit: int | None = None,
+    base_url: str = BASE_URL,
+) -> Path:
+    """Fetch a cutout of each galaxy, and make a colour image of it.
+
+    Writes `fits/<id_str>.fits`, `images/<id_str>.png` or `.jpg`, `cutouts.json` with the settings, `catalog.csv` and,
+    where galaxies fail, `failed.csv` with the reasons. In the images row 0 is north and column 0 east; the FITS files
+    count rows from the south. Run again, it makes what is missing.
+
+    Args:
+        catalog_loc: table of galaxies, see `read_table`, with `id_str` and positions in degrees.
+        out: folder to fill: a new one, or one made with the same settings.
+        survey: the service's name of the layer.
+        size: height and width, in pixels.
+        pixscale: arcsec per pixel.
+        pixscale_col: column with a pixel scale for each galaxy instead, such as zoobot-3d's `est_dr5_pixscale`; it is
+            never taken below 0.1.
+        bands: to fetch, three or more, such as "grz" or "griz"; see `to_rgb`.
+        center_on: which position is the centre: None for `ra`, `dec`; "manga" for `wcs_ra`, `wcs_dec` (or `ra_manga`,
+            `dec_manga`), where the masks of Galaxy Zoo: 3D have theirs; "desi" for `ra_desi`, `dec_desi`.
+        stretch: of the colour images, see `to_rgb`.
+        image_format: "png" or "jpg".
+        workers: cutouts to fetch at once.
+        limit: take only so many galaxies, the first ones.
+        base_url: address of the service.
+
+    Returns:
+        Path of `catalog.csv`: the rows of the galaxies that have a cutout, with `file_loc` (of the image, from `out`),
+        `pixscale`, `cutout_ra` and `cutout_dec` (of its centre, degrees), these three from the cutout's own WCS. Other
+        columns named `*_loc` become absolute paths.
+
+    Raises:
+        FileNotFoundError: there is no such catalogue.
+        FileExistsError: there is something else in `out`.
+        ValueError: a setting is impossible or not that of `out`; the catalogue cannot be read, lacks a column, holds
+            text among numbers or an `id_str` that is no file name or not unique; or no galaxy has a cutout.
+        OSError: a file cannot be written; what is finished is kept.
+    """
+    settings = _Settings(survey, size, pixscale, pixscale_col, bands, center_on, stretch, image_format)
+    out = Path(out).absolute()
+    table = _read_catalog(catalog_loc).iloc[:limit]
+    cutouts, reasons = _plan(catalog_loc, table, settings, base_url)
+    _claim_folder(out, settings)
+
+    grids, failed = _fetch(cutouts, out, settings, workers)
+    reasons |= failed
+    made: dict[str, dict[str, str | float]] = {}
+    for cutout in tqdm([cutout for cutout in cutouts if cutout.id_str in grids], unit="image", disable=None):
+        try:
+            made[cutout.id_str] = {"file_loc": _make_image(cutout, out, settings), **grids[cutout.id_str]}
+        except ValueError as error:
+            (out / cutout.fits_name).unlink()
+            reasons[cutout.id_str] = str(error)
+
+    _write_failed(out / FAILED_NAME, table["id_str"], cutouts, reasons)
+    if not made:
+        reason = next(iter(reasons.values()))
+        raise ValueError(
+            f"{out}: none of {len(table)} galaxies has a cutout, see {FAILED_NAME} in it; the first: {reason}"
+        )
+    log.info("%s: %d cutouts; row 0 of an image is north, column 0 is east", out, len(made))
+    if reasons:
+        log.info("%d galaxies left out, see %s", len(reasons), out / FAILED_NAME)
+    columns = pd.DataFrame.from_dict(made, orient="index")
+    rows = table.drop(columns=list(columns), errors="ignore").join(columns, on="id_str", how="inner")
+    return write_table(_with_absolute_paths(rows, Path(catalog_loc).absolute().parent), out / "catalog.csv")
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """What all cutouts of a folder share; for the attributes see `download_cutouts`."""
+
+    survey: str
+    size: int
+    pixscale: float
+    pixscale_col: str | None
+    bands: str
+    center_on: str | None
+    stretch: str
+    image_format: str
+
+    def __post_init__(self) -> None:
+        if not MIN_SIDE <= self.size <= MAX_SIZE:
+            raise ValueError(
+                f"--size must be from {MIN_SIDE} to {MAX_SIZE}, the most that the service sends; received {self.size}"
+            )
+        if not 0 < self.pixscale < np.inf:
+            raise ValueError(f"--pixscale must be above 0 arcsec per pixel; received {self.pixscale}")
+        if self.center_on not in _POSITIONS:
+            raise ValueError(f"--center-on must be manga or desi, or left out; received {self.center_on!r}")
+        if self.image_format not in _IMAGE_FORMATS:
+            raise ValueError(f"--image-format must be png or jpg; received {self.image_format!r}")
+        check_bands(self.bands)
+        check_stretch(self.stretch)
+
+
+@dataclass(frozen=True)
+class _Cutout:
+    """A cutout to fetch: its centre in degrees and its scale in arcsec per pixel."""
+
+    id_str: str
+    ra: float
+    dec: float
+    pixscale: float
+    url: str
+
+    @property
+    def fits_name(self) -> str:
+        return f"fits/{self.id_str}.fits"
+
+
+def _read_catalog(path: PathLike) -> pd.DataFrame:
+    """The table, every row of which has a name of its own that is fit for its files."""
+    table = read_table(path)
+    if table.empty:
+        raise ValueError(f"{path}: the catalogue has no rows")
+    require_columns(path, table.columns, ["id_str"])
+    names = table["id_str"]
+    is_fit = [bool(name) and name.isprintable() and name[0] != "." and not set(name) & set("/\\:") for name in names]
+    rule = "it names the galaxy's files: not empty, without / \\ : and control characters, and no dot in front"
+    refuse(path, table, "id_str", ~pd.Series(is_fit, index=table.index), rule)
+    refuse(path, table, "id_str", names.duplicated(), "it must be unique")
+    return table
+
+
+def _plan(
+    path: PathLike, table: pd.DataFrame, settings: _Settings, base_url: str
+) -> tuple[list[_Cutout], dict[str, str]]:
+    """The cutouts to ask for, and by id the reasons why others cannot be asked for."""
+    ra, dec = _position_columns(path, table, settings.center_on)
+    ranges = {ra: (0.0, 360.0), dec: (-90.0, 90.0)}
+    if settings.pixscale_col is not None:
+        require_columns(path, table.columns, [settings.pixscale_col], hint=", named by --pixscale-col")
+        ranges[settings.pixscale_col] = (1e-6, 1e6)
+    numbers = pd.DataFrame({column: read_numbers(path, table, column) for column in ranges})
+    cutouts, reasons = [], {}
+    for id_str, row in zip(table["id_str"], numbers.to_dict("records"), strict=True):
+        wrong = [column for column, (low, high) in ranges.items() if not low <= row[column] <= high]
+        if wrong:
+            value, (low, high) = row[wrong[0]], ranges[wrong[0]]
+            received = "empty" if np.isnan(value) else f"{value:g}"
+            reasons[id_str] = f"{wrong[0]} is {received}; it must be from {low:g} to {high:g}"
+            continue
+        pixscale = max(row[settings.pixscale_col], MIN_PIXSCALE) if settings.pixscale_col else settings.pixscale
+        query = {
+            "ra": row[ra],
+            "dec": row[dec],
+            "layer": settings.survey,
+            "pixscale": pixscale,
+            "size": settings.size,
+            "bands": settings.bands,
+        }
+        cutouts.append(_Cutout(id_str, row[ra], row[dec], pixscale, f"{base_url}?{urlencode(query)}"))
+    return cutouts, reasons
+
+
+def _position_columns(path: PathLike, table: pd.DataFrame, center_on: str | None) -> tuple[str, str]:
+    for ra, dec in _POSITIONS[center_on]:
+        if ra in table and dec in table:
+            return ra, dec
+    needed = " or ".join(", ".join(pair) for pair in _POSITIONS[center_on])
+    raise ValueError(f"{path}: lacks the columns of the cutouts' centres, {needed}; --center-on chooses others")
+
+
+def _claim_folder(out: Path, settings: _Settings) -> None:
+    """Make the folder, or see that it was made with the same settings."""
+    path = out / SETTINGS_NAME
+    if path.exists():
+        earlier = json.loads(path.read_text(encoding="utf-8"))
+        differing = [
+            f"{name} is {value!r}, was {earlier.get(name)!r}"
+            for name, value in asdict(settings).items()
+            if value != earlier.get(name)
+        ]
+        if differing:
+            raise ValueError(
+                f"{out}: holds cutouts made with other settings ({'; '.join(differing)}); use another folder"
+            )
+    elif out.exists() and any(not path.name.startswith(".") for path in out.iterdir()):
+        raise FileExistsError(f"{out}: not empty, yet holds no {SETTINGS_NAME} of earlier cutouts; use another folder")
+    else:
+        out.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(asdict(settings), indent=1))
+
+
+def _fetch(
+    cutouts: Sequence[_Cutout], out: Path, settings: _Settings, workers: int
+) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
+    """Fetch the FITS files that are not there yet; by id the grids of all, and the reasons why some cannot be had."""
+    asked = {cutout.fits_name: cutout for cutout in cutouts}
+    by_path = {path: cutout for name, cutout in asked.items() for path in (out / name, partial_path(out / name))}
+    grids = {}
+
+    def check(path: Path) -> None:
+        header = _read_header(path, settings)
+        grids[by_path[path].id_str] = _read_grid(header, by_path[path], settings.size)
+
+    downloads = [Download(cutout.url, name) for name, cutout in asked.items()]
+    summary = download(downloads, out, workers, check, max_bytes=_MAX_BYTES)
+    return grids, {asked[name].id_str: reason for name, _, reason in summary.failures}
+
+
+def _read_header(path: Path, settings: _Settings) -> fits.Header:
+    """The header of a cutout that is whole and has the size and the bands asked for.
+
+    Raises:
+        ValueError: it is or has not; the message gives the reason alone.
+    """
+    with path.open("rb") as file:
+        start = file.read(40)
+    if not start.startswith(b"SIMPLE  ="):
+        raise ValueError(f"not a FITS file: it begins with {start!r}")
+    try:
+        with fits.open(path, memmap=False) as hdus:
+            header, fluxes = hdus[0].header, hdus[0].data
+    except Exception as error:  # damaged files make astropy raise errors of many kinds
+        raise ValueError(f"cannot be read as FITS: {error}") from error
+    shape = (len(settings.bands), settings.size, settings.size)
+    if fluxes is None or fluxes.shape != shape:
+        received = None if fluxes is None else fluxes.shape
+        raise ValueError(f"the cutout's shape (bands, height, width) is {received}, not {shape}")
+    if header.get("BANDS") != settings.bands:
+        raise ValueError(f"the cutout's bands are {header.get('BANDS')!r}, not {settings.bands!r}")
+    return header
+
+
+def _read_grid(header: fits.Header, asked: _Cutout, size: int) -> dict[str, float]:
+    """Centre and scale, from its WCS, of a cutout that lies on the sky as it was asked for.
+
+    Raises:
+        ValueError: it does not; the message gives the reason alone.
+    """
+    try:
+        wcs = WCS(header, naxis=2)
+    except Exception as error:  # here too
+        raise ValueError(f"the cutout's WCS cannot be read: {error}") from error
+    if not wcs.has_celestial:
+        raise ValueError("the cutout has no WCS that says where on the sky it lies")
+    matrix = wcs.pixel_scale_matrix * 3600
+    pixscale = float(np.sqrt(np.abs(np.linalg.det(matrix))))
+    if not abs(pixscale / asked.pixscale - 1) < 0.01:
+        raise ValueError(f"the cutout's scale is {pixscale:.4g} arcsec per pixel, not {asked.pixscale:.4g}")
+    if not np.allclose(matrix / pixscale, [[-1, 0], [0, 1]], atol=0.01):
+        raise ValueError("the cutout does not have north up and east left")
+    middle = (size - 1) / 2
+    x, y = wcs.wcs_world2pix(asked.ra, asked.dec, 0)
+    offset = float(np.hypot(x - middle, y - middle))
+    if not offset <= 1:
+        raise ValueError(f"the cutout's centre is {offset:.1f} pixels from the galaxy")
+    ra, dec = wcs.wcs_pix2world(middle, middle, 0)
+    return {"pixscale": round(pixscale, 9), "cutout_ra": round(float(ra), 9), "cutout_dec": round(float(dec), 9)}
+
+
+def _make_image(cutout: _Cutout, out: Path, settings: _Settings) -> str:
+    """Make the colour image, unless it is there and not older than the cutout; its path from `out`.
+
+    Raises:
+        ValueError: the cutout is blank; the message gives the reason alone.
+    """
+    cutout_path, file_loc = out / cutout.fits_name, f"images/{cutout.id_str}.{settings.image_format}"
+    path = out / file_loc
+    if path.exists() and path.stat().st_mtime >= cutout_path.stat().st_mtime:
+        return file_loc
+    fluxes = fits.getdata(cutout_path)
+    is_seen = (np.isfinite(fluxes) & (fluxes != 0)).any(axis=(1, 2))
+    if not is_seen.any():
+        raise ValueError("the cutout is blank: outside the survey's footprint")
+    if not is_seen.all():
+        blank = ", ".join(band for band, seen in zip(settings.bands, is_seen, strict=True) if not seen)
+        raise ValueError(f"the cutout is blank in {blank}: the survey has no such images there")
+    content = BytesIO()
+    Image.fromarray(read_image(cutout_path, settings.stretch)).save(content, **_IMAGE_FORMATS[settings.image_format])
+    path.parent.mkdir(exist_ok=True)
+    write_atomically(path, content.getvalue())
+    return file_loc
+
+
+def _write_failed(path: Path, names: pd.Series, cutouts: Sequence[_Cutout], reasons: dict[str, str]) -> None:
+    urls = {cutout.id_str: cutout.url for cutout in cutouts}
+    failed = [(name, urls.get(name, ""), reasons[name]) for name in names if name in reasons]
+    if failed:
+        write_table(pd.DataFrame(failed, columns=["id_str", "url", "reason"]), path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _with_absolute_paths(table: pd.DataFrame, root: Path) -> pd.DataFrame:
+    """The table, with the paths in it made fit to be stored elsewhere than in `root`."""
+    for name in table.columns:
+        if name.endswith("_loc") and name != "file_loc":
+            paths = [os.path.join(root, loc) if isinstance(loc, str) and loc else loc for loc in table[name]]
+            table = table.assign(**{name: paths})
+    return table
