@@ -1,0 +1,225 @@
+"""Volunteers' marks of Galaxy Zoo: 3D in, masks on the grid of each galaxy's cutout out."""
+
+import json
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from astropy.io import fits
+from astropy.wcs import WCS
+from PIL import Image
+
+from zoobot3d_tf.catalogs.attempts import attempt_all, list_failed
+from zoobot3d_tf.catalogs.gz3d import SHAPE, mask_wcs
+from zoobot3d_tf.catalogs.tables import read_numbers, read_table, read_text, refuse, require_columns, write_table
+from zoobot3d_tf.files import PathLike, write_atomically
+from zoobot3d_tf.images.masks import MASKS, Marks, align_counts_wcs, counts_from_marks, flip_rows, north_up_wcs
+from zoobot3d_tf.images.read import read_image
+
+CATALOG_NAME = "catalog.csv"
+
+log = logging.getLogger(__name__)
+
+
+def draw_masks(
+    catalog_loc: PathLike,
+    marks_dir: PathLike,
+    out: PathLike,
+    volunteers: Sequence[int] | None = None,
+    drop_self_crossing: bool = False,
+    workers: int = 1,
+) -> Path:
+    """Draw the masks of a catalogue's galaxies, each on the grid of the galaxy's image.
+
+    Writes `<id_str>_spiral_mask.png` and `<id_str>_bar_mask.png`, 8-bit counts of volunteers, and `catalog.csv`. A mask
+    that volunteers were asked for is written even if none drew, all zero; one that nobody was asked for is not.
+    Galaxies that cannot be drawn are left out, and listed in `failed.csv`.
+
+    Args:
+        catalog_loc: table of galaxies, see `read_table`, with `id_str`, `file_loc` (the image of a cutout, row 0 north)
+            and the `wcs_ra`, `wcs_dec` of `gz3d_catalog`. Where a cutout lies on the sky is read from its FITS file:
+            `fits_loc`, or else `fits/<id_str>.fits` beside the table. Without one, north is up and east left, the scale
+            is `pixscale` (arcsec) and the centre `cutout_ra`, `cutout_dec`, or else `wcs_ra`, `wcs_dec`.
+        marks_dir: folder that `gz3d_marks` filled. Where it has no file of a galaxy, nobody was asked.
+        out: folder to fill.
+        volunteers: draw only these, by their place in the marks.
+        drop_self_crossing: see `counts_from_marks`.
+        workers: processes.
+
+    Returns:
+        Path of `catalog.csv`: the rows, with `spiral_mask_loc`, `bar_mask_loc` (from `out`) and `n_volunteers`, empty
+        where nobody was asked. Both masks of a galaxy share `n_volunteers`: where more were asked for one of them, it
+        is drawn from the first so many as were asked for the other.
+
+    Raises:
+        FileNotFoundError: there is no such catalogue or folder of marks.
+        ValueError: the catalogue cannot be read, lacks a column, holds text among numbers or an `id_str` that is no
+            file name or not unique, or would be overwritten; no volunteer is chosen; or no galaxy can be drawn.
+        OSError: a file cannot be written, or a worker died.
+    """
+    marks_dir, out = Path(marks_dir), Path(out)
+    if not marks_dir.is_dir():
+        raise FileNotFoundError(f"{marks_dir}: no such folder of marks")
+    if volunteers is not None and not volunteers:
+        raise ValueError("--volunteers must name one or more; received none")
+    table = _read_catalog(catalog_loc)
+    if (out / CATALOG_NAME).resolve() == Path(catalog_loc).resolve():
+        raise ValueError(f"{catalog_loc}: would be overwritten; draw the masks into another folder")
+    root = Path(catalog_loc).absolute().parent
+    galaxies = _find_galaxies(catalog_loc, table, root, marks_dir)
+    out.mkdir(parents=True, exist_ok=True)
+    drawn, failed = attempt_all(partial(_draw, out, volunteers, drop_self_crossing), galaxies, workers, unit="galaxy")
+    list_failed(out, [(galaxy.id_str, str(galaxy.image), reason) for galaxy, reason in failed], n_tried=len(galaxies))
+    columns = pd.DataFrame([masks for _, masks in drawn], index=[galaxy.id_str for galaxy, _ in drawn])
+    columns = columns.astype({"n_volunteers": "Int64"})
+    n_spiral, n_bar = ((columns[f"{name}_loc"] != "").sum() for name in MASKS)
+    log.info("%s: %d spiral masks and %d bar masks of %d galaxies", out, n_spiral, n_bar, len(columns))
+    rows = table.drop(columns=list(columns), errors="ignore")
+    rows = _with_paths_from(out, root, rows).join(columns, on="id_str", how="inner")
+    return write_table(rows, out / CATALOG_NAME)
+
+
+@dataclass(frozen=True)
+class _Galaxy:
+    """What it takes to draw a galaxy's masks.
+
+    Attributes:
+        id_str: its name.
+        image: whose grid the masks get.
+        fits: what the image was made from, with its WCS, if there is one.
+        marks: of the volunteers, if they were asked.
+        pixscale: of the image, arcsec.
+        centre: right ascension and declination of the image's, degrees.
+        masks_centre: `wcs_ra` and `wcs_dec`, degrees.
+    """
+
+    id_str: str
+    image: Path
+    fits: Path | None
+    marks: Path | None
+    pixscale: float
+    centre: tuple[float, float]
+    masks_centre: tuple[float, float]
+
+
+def _read_catalog(path: PathLike) -> pd.DataFrame:
+    """The table, every row of which has a name of its own that is fit for its files."""
+    table = read_table(path)
+    if table.empty:
+        raise ValueError(f"{path}: the catalogue has no rows")
+    require_columns(path, table.columns, ["id_str", "file_loc", "wcs_ra", "wcs_dec"])
+    names = table["id_str"]
+    is_fit = [bool(name) and name.isprintable() and name[0] != "." and not set(name) & set("/\\:") for name in names]
+    rule = "it names the galaxy's files: not empty, without / \\ : and control characters, and no dot in front"
+    refuse(path, table, "id_str", ~pd.Series(is_fit, index=table.index), rule)
+    refuse(path, table, "id_str", names.duplicated(), "it must be unique")
+    refuse(path, table, "file_loc", table["file_loc"] == "", "it must name the galaxy's image")
+    return table
+
+
+def _find_galaxies(path: PathLike, table: pd.DataFrame, root: Path, marks_dir: Path) -> list[_Galaxy]:
+    def numbers(column: str) -> pd.Series:
+        return read_numbers(path, table, column) if column in table else pd.Series(np.nan, index=table.index)
+
+    columns = table[["id_str", "file_loc"]].assign(
+        fits_loc=read_text(path, table, "fits_loc") if "fits_loc" in table else "",
+        pixscale=numbers("pixscale"),
+        wcs_ra=numbers("wcs_ra"),
+        wcs_dec=numbers("wcs_dec"),
+        ra=numbers("cutout_ra").fillna(numbers("wcs_ra")),
+        dec=numbers("cutout_dec").fillna(numbers("wcs_dec")),
+    )
+    rows: Iterator[Any] = columns.itertuples()
+    return [
+        _Galaxy(
+            id_str=row.id_str,
+            image=root / row.file_loc,
+            fits=root / row.fits_loc if row.fits_loc else _existing(root / "fits" / f"{row.id_str}.fits"),
+            marks=_existing(marks_dir / f"{row.id_str}.json"),
+            pixscale=row.pixscale,
+            centre=(row.ra, row.dec),
+            masks_centre=(row.wcs_ra, row.wcs_dec),
+        )
+        for row in rows
+    ]
+
+
+def _existing(path: Path) -> Path | None:
+    return path if path.exists() else None
+
+
+def _draw(out: Path, volunteers: Sequence[int] | None, drop_self_crossing: bool, galaxy: _Galaxy) -> dict[str, object]:
+    """Write the masks of a galaxy; what the catalogue says of them."""
+    columns: dict[str, object] = {"spiral_mask_loc": "", "bar_mask_loc": "", "n_volunteers": None}
+    marks = _read_marks(galaxy.marks) if galaxy.marks is not None else {}
+    if not marks:
+        return columns
+    if not np.isfinite(galaxy.masks_centre).all():
+        raise ValueError(f"{galaxy.marks}: there are marks, but wcs_ra or wcs_dec is empty in the catalogue")
+    chosen = range(min(map(len, marks.values()))) if volunteers is None else volunteers
+    shape = read_image(galaxy.image).shape[:2]
+    grid = _image_wcs(galaxy, shape)
+    for name, paths in marks.items():
+        try:
+            counts = counts_from_marks(paths, SHAPE, drop_self_crossing, chosen)
+        except ValueError as error:
+            raise ValueError(f"{galaxy.marks}: {name}: {error}") from None
+        mask = align_counts_wcs(counts, mask_wcs(*galaxy.masks_centre), grid, shape)
+        loc = f"{galaxy.id_str}_{name}.png"
+        content = BytesIO()
+        Image.fromarray(mask).save(content, format="PNG")
+        write_atomically(out / loc, content.getvalue())
+        columns[f"{name}_loc"] = loc
+    return columns | {"n_volunteers": len(chosen)}
+
+
+def _read_marks(path: Path) -> dict[str, Marks]:
+    """Marks for each mask that volunteers were asked for."""
+    try:
+        marks = json.loads(path.read_bytes())
+        if not isinstance(marks, dict) or not all(isinstance(marks.get(name, []), list) for name in MASKS):
+            raise ValueError("they must be a JSON object of lists: spiral_mask, bar_mask or both")
+    except Exception as error:  # damaged files raise errors of several kinds
+        raise ValueError(f"{path}: cannot be read as marks: {error}") from error
+    return {name: marks[name] for name in MASKS if marks.get(name)}
+
+
+def _image_wcs(galaxy: _Galaxy, shape: tuple[int, int]) -> WCS:
+    """The sky under the image, for pixels counted from 0, row 0 on top."""
+    height, width = shape
+    if galaxy.fits is None:
+        if not (galaxy.pixscale > 0 and np.isfinite(galaxy.centre).all()):
+            raise ValueError(f"{galaxy.image}: has neither a FITS file nor a pixscale and a centre in the catalogue")
+        return north_up_wcs(*galaxy.centre, galaxy.pixscale, crpix=((width + 1) / 2, (height + 1) / 2))
+    try:
+        header = fits.getheader(galaxy.fits)
+        wcs = WCS(header)
+    except Exception as error:  # damaged files make astropy raise errors of many kinds
+        raise ValueError(f"{galaxy.fits}: cannot be read as FITS: {error}") from error
+    size = header.get("NAXIS2"), header.get("NAXIS1")
+    if size != (height, width) or not wcs.has_celestial:
+        raise ValueError(
+            f"{galaxy.fits}: not the cutout of {galaxy.image}: {size[0]} x {size[1]} pixels in place of "
+            f"{height} x {width}, or no place on the sky"
+        )
+    return flip_rows(wcs, height)
+
+
+def _with_paths_from(folder: Path, root: Path, table: pd.DataFrame) -> pd.DataFrame:
+    """The table, with paths that start from `root` rewritten to start from `folder`."""
+    for column in [name for name in table.columns if name.endswith("_loc")]:
+        paths = [
+            os.path.relpath(root.resolve() / loc, folder.resolve())
+            if isinstance(loc, str) and loc and not os.path.isabs(loc)
+            else loc
+            for loc in table[column]
+        ]
+        table = table.assign(**{column: paths})
+    return table

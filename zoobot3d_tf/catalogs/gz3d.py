@@ -1,0 +1,298 @@
+"""Galaxy Zoo: 3D (Masters et al. 2021, arXiv 2108.02065): one FITS file a galaxy in, a catalogue and marks out.
+
+A file holds the image that volunteers saw, four arrays of counts and, behind them, tables: the galaxy's metadata, and
+the volunteers' marks as JSON text. Only the tables are kept; the arrays are inflated in passing.
+"""
+
+import json
+import logging
+import re
+from dataclasses import dataclass
+from functools import partial
+from io import SEEK_CUR
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pandas as pd
+from astropy.io import fits
+from astropy.wcs import WCS
+from isal import igzip
+
+from zoobot3d_tf.catalogs.attempts import attempt_all, list_failed
+from zoobot3d_tf.catalogs.tables import check_writable, write_table
+from zoobot3d_tf.files import PathLike, write_atomically
+from zoobot3d_tf.images.masks import check_marks, north_up_wcs
+
+SHAPE = (525, 525)
+"""Height and width of the image that volunteers drew on, and of its masks, in pixels."""
+PIXSCALE = 0.099
+"""Its scale, arcsec per pixel."""
+MAX_INFLATED_BYTES = 64 * 1024**2
+"""Real files inflate to about 10 MB; one that goes on and on is broken or a trap."""
+
+_N_HDUS = 11
+_SPIRAL_COUNTS = 3
+_METADATA = 5
+_MARKS = {"spiral_mask": (9, "spiral_paths"), "bar_mask": (10, "bar_paths")}
+_VOTES = ("GZ_total_classifications", "GZ_spiral_votes", "GZ_bar_votes")
+# FITS counts pixels from 1: half a pixel above and left of the array's centre.
+_CRPIX = 262.5
+_BLOCK_BYTES = 2880
+_END = b"END".ljust(80)
+_MAX_HEADER_BLOCKS = 100
+_NUMBER_TYPES = {"I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Gz3d:
+    """What one file says.
+
+    Attributes:
+        id_str: MaNGA id, IFU size and subject, as in the file's name: `1-304336_127_14724446`.
+        mangaid: the galaxy in MaNGA.
+        ifu_size: fibres of its bundle.
+        subject_id: the image on Zooniverse.
+        ra: of the galaxy, degrees; rounded to float32 in the file, by up to 0.06 arcsec.
+        dec: of the galaxy, degrees; rounded likewise.
+        wcs_ra: right ascension of the reference pixel of the masks' grid, degrees; see `mask_wcs`.
+        wcs_dec: its declination, degrees.
+        votes: `GZ_total_classifications`, `GZ_spiral_votes`, `GZ_bar_votes`: from the Galaxy Zoo before, not how many
+            were asked to draw.
+        marks: `spiral_mask` and `bar_mask`, see `images.masks.Marks`; a name is absent where nobody was asked.
+    """
+
+    id_str: str
+    mangaid: str
+    ifu_size: float
+    subject_id: int
+    ra: float
+    dec: float
+    wcs_ra: float
+    wcs_dec: float
+    votes: dict[str, int]
+    marks: dict[str, list]
+
+
+def read_gz3d(path: PathLike) -> Gz3d:
+    """Read one file of Galaxy Zoo: 3D.
+
+    Args:
+        path: `gz3d_<MaNGA id>_<IFU size>_<subject>.fits.gz`, or without `.gz`.
+
+    Raises:
+        ValueError: the file is missing, damaged, of another kind or name, or inflates to more than 64 MB.
+    """
+    path = Path(path)
+    try:
+        name = re.fullmatch(r"gz3d_(\d+-\d+_\d+_(\d+))\.fits(\.gz)?", path.name)
+        if name is None:
+            raise ValueError("it must be named gz3d_<MaNGA id>_<IFU size>_<subject>.fits.gz")
+        with igzip.open(path) if name[3] else path.open("rb") as stream:
+            hdus = [_read_hdu(stream) for _ in range(_N_HDUS)]
+            # A gzip stream proves only at its end that it is whole.
+            if stream.read(1):
+                raise ValueError(f"more than {_N_HDUS} HDUs")
+        rows = _to_table(*hdus[_METADATA])
+        if len(rows) != 1:
+            raise ValueError(f"{len(rows)} rows of metadata instead of 1")
+        tables = {mask: _to_table(*hdus[number])[column] for mask, (number, column) in _MARKS.items()}
+        ra, dec = float(rows["ra"][0]), float(rows["dec"][0])
+        wcs_ra, wcs_dec = _grid_position(hdus[_SPIRAL_COUNTS][0])
+        if not np.isfinite([ra, dec, wcs_ra, wcs_dec]).all():
+            raise ValueError(f"its position is ra {ra}, dec {dec}; that of its masks ra {wcs_ra}, dec {wcs_dec}")
+        return Gz3d(
+            id_str=name[1],
+            mangaid=rows["MANGAID"][0].decode().strip(),
+            ifu_size=float(rows["IFUDESIGNSIZE"][0]),
+            subject_id=int(name[2]),
+            ra=ra,
+            dec=dec,
+            wcs_ra=wcs_ra,
+            wcs_dec=wcs_dec,
+            votes={vote: int(rows[vote][0]) for vote in _VOTES},
+            # A table without rows has columns of numbers, also where it should have text.
+            marks={mask: _parse_marks(texts, mask) for mask, texts in tables.items() if len(texts)},
+        )
+    except Exception as error:  # damaged files raise errors of nearly every kind
+        raise ValueError(f"{path}: cannot be read as a Galaxy Zoo: 3D file: {error}") from error
+
+
+def mask_wcs(wcs_ra: float, wcs_dec: float) -> WCS:
+    """The sky under the masks, as arrays with row 0 on top: row 0 is north, column 0 east.
+
+    What volunteers enclosed at x = i is column i of a mask, and FITS pixel i + 1. The clicks in the files' tables are
+    placed otherwise, with x = i as FITS pixel i, so that they lie one pixel (0.099 arcsec) off the masks.
+
+    Args:
+        wcs_ra: see `Gz3d`.
+        wcs_dec: see `Gz3d`.
+    """
+    return north_up_wcs(wcs_ra, wcs_dec, PIXSCALE, crpix=(_CRPIX, _CRPIX))
+
+
+def gz3d_catalog(folder: PathLike, out: PathLike, workers: int = 1) -> Path:
+    """Write a table with a row for each file, in the order of their names.
+
+    Its columns are `id_str`, `mangaid`, `ra`, `dec`, `ifu_size`, `subject_id`, the votes, `n_volunteers_spiral` and
+    `n_volunteers_bar` (how many were asked to draw), `wcs_ra`, `wcs_dec`, `pixscale` (of the masks, arcsec) and
+    `gz3d_loc` (the file, from the table's folder if it lies below); see `Gz3d`. Files that cannot be read are listed in
+    `failed.csv` beside it.
+
+    Args:
+        folder: where the files are, in it or in folders below.
+        out: table to write, see `catalogs.tables.write_table`.
+        workers: processes.
+
+    Returns:
+        Path of the table.
+
+    Raises:
+        ValueError: there are no files, two of one galaxy, or none that can be read; or the table's suffix is unknown.
+        OSError: the table cannot be written, or a worker died.
+    """
+    out = check_writable(out)
+    files = _find_files(folder)
+    rows, failed = attempt_all(partial(_catalog_row, out.parent.absolute()), files, workers, unit="file")
+    list_failed(out.parent, [(_id_str(path), str(path), reason) for path, reason in failed], n_tried=len(files))
+    return write_table(pd.DataFrame([row for _, row in rows]), out)
+
+
+def gz3d_marks(folder: PathLike, out: PathLike, workers: int = 1) -> Path:
+    """Write the volunteers' marks of each file as `<id_str>.json`.
+
+    It holds `{"spiral_mask": [volunteer][component][vertex] -> [x, y], "bar_mask": ...}` in pixels of the image that
+    they saw, 525 x 525, row 0 on top; a name is absent where nobody was asked. Files that are there stay as they are.
+    Those that cannot be read are listed in `failed.csv`.
+
+    Args:
+        folder: where the FITS files are, in it or in folders below.
+        out: folder to fill.
+        workers: processes.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: there are no files, two of one galaxy, or none that can be read.
+        OSError: a file cannot be written, or a worker died; what is finished is kept.
+    """
+    out = Path(out)
+    locs = {path: out / f"{_id_str(path)}.json" for path in _find_files(folder)}
+    out.mkdir(parents=True, exist_ok=True)
+    missing = [(path, loc) for path, loc in locs.items() if not loc.exists()]
+    _, failed = attempt_all(_write_marks, missing, workers, unit="file")
+    list_failed(out, [(_id_str(path), str(path), reason) for (path, _), reason in failed], n_tried=len(locs))
+    return out
+
+
+def _find_files(folder: PathLike) -> list[Path]:
+    """All files of galaxies, one a galaxy, by name."""
+    by_id: dict[str, Path] = {}
+    for path in sorted(Path(folder).rglob("gz3d_*")):
+        if not path.name.endswith((".fits", ".fits.gz")) or path.name == "gz3d_metadata.fits":
+            continue
+        other = by_id.setdefault(_id_str(path), path)
+        if other != path:
+            raise ValueError(f"{folder}: {other} and {path} are of one galaxy; keep one of them")
+    if not by_id:
+        raise ValueError(f"{folder}: no files gz3d_*.fits.gz in it")
+    return [by_id[id_str] for id_str in sorted(by_id)]
+
+
+def _id_str(path: Path) -> str:
+    return path.name.removeprefix("gz3d_").removesuffix(".gz").removesuffix(".fits")
+
+
+def _catalog_row(folder: Path, path: Path) -> dict[str, Any]:
+    galaxy = read_gz3d(path)
+    loc = path.absolute()
+    return {
+        "id_str": galaxy.id_str,
+        "mangaid": galaxy.mangaid,
+        "ra": galaxy.ra,
+        "dec": galaxy.dec,
+        "ifu_size": galaxy.ifu_size,
+        "subject_id": galaxy.subject_id,
+        **galaxy.votes,
+        "n_volunteers_spiral": len(galaxy.marks.get("spiral_mask", [])),
+        "n_volunteers_bar": len(galaxy.marks.get("bar_mask", [])),
+        "wcs_ra": galaxy.wcs_ra,
+        "wcs_dec": galaxy.wcs_dec,
+        "pixscale": PIXSCALE,
+        "gz3d_loc": str(loc.relative_to(folder) if loc.is_relative_to(folder) else loc),
+    }
+
+
+def _write_marks(path_and_loc: tuple[Path, Path]) -> None:
+    path, loc = path_and_loc
+    write_atomically(loc, json.dumps(read_gz3d(path).marks))
+
+
+def _read_hdu(stream: IO[bytes]) -> tuple[fits.Header, bytes]:
+    """Header and data of the next HDU; the data of arrays are passed over."""
+    header = _read_header(stream)
+    size = header.data_size_padded
+    if not 0 <= size <= MAX_INFLATED_BYTES - stream.tell():
+        raise ValueError(f"longer than {MAX_INFLATED_BYTES} bytes")
+    if header.get("XTENSION") != "BINTABLE":
+        stream.seek(size, SEEK_CUR)
+        return header, b""
+    return header, _read(stream, size)
+
+
+def _read_header(stream: IO[bytes]) -> fits.Header:
+    text = b""
+    for _ in range(_MAX_HEADER_BLOCKS):
+        block = _read(stream, _BLOCK_BYTES)
+        text += block
+        if any(block[start : start + len(_END)] == _END for start in range(0, _BLOCK_BYTES, len(_END))):
+            return fits.Header.fromstring(text)
+    raise ValueError("a header without an end, or not FITS")
+
+
+def _read(stream: IO[bytes], size: int) -> bytes:
+    content = stream.read(size)
+    if len(content) < size:
+        raise ValueError("it ends early, or is not FITS")
+    return content
+
+
+def _to_table(header: fits.Header, content: bytes) -> np.ndarray:
+    """Rows of a binary table of numbers and text. Astropy's own tables would take longer than inflating the file."""
+    columns = []
+    for number in range(1, header["TFIELDS"] + 1):
+        form = header[f"TFORM{number}"].strip()
+        text = f"S{form.removesuffix('A') or 1}"
+        columns.append((header[f"TTYPE{number}"], _NUMBER_TYPES.get(form.removeprefix("1"), text)))
+    rows = np.ndarray(header["NAXIS2"], columns, content)
+    if rows.itemsize != header["NAXIS1"]:
+        raise ValueError(f"columns of {rows.itemsize} bytes in rows of {header['NAXIS1']}")
+    return rows
+
+
+def _parse_marks(texts: np.ndarray, mask: str) -> list:
+    """Marks of each volunteer, checked."""
+    marks = [json.loads(text) for text in texts]
+    try:
+        check_marks(marks)
+    except ValueError as error:
+        raise ValueError(f"{mask}: {error}") from None
+    return marks
+
+
+def _grid_position(header: fits.Header) -> tuple[float, float]:
+    """Right ascension and declination of the reference pixel, on the grid that all files have."""
+    wcs = WCS(header, fix=False)
+    is_gz3d = (
+        (header["NAXIS2"], header["NAXIS1"]) == SHAPE
+        and list(wcs.wcs.ctype) == ["RA---TAN", "DEC--TAN"]
+        and np.allclose(wcs.wcs.crpix, _CRPIX)
+        and np.allclose(wcs.pixel_scale_matrix * 3600, -PIXSCALE * np.eye(2), atol=1e-6)
+    )
+    if not is_gz3d:
+        raise ValueError(f"its masks are not {SHAPE[0]} x {SHAPE[1]} pixels of {PIXSCALE} arcsec, north on row 0")
+    ra, dec = wcs.wcs.crval
+    return float(ra), float(dec)
