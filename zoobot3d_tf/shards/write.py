@@ -3,7 +3,6 @@
 Nothing here imports TensorFlow, only the tasks do (see `task`), so that errors in a catalogue come at once.
 """
 
-import hashlib
 import json
 import logging
 from collections.abc import Container
@@ -17,6 +16,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from zoobot3d_tf import __version__
+from zoobot3d_tf.catalogs.selection import hash_share
 from zoobot3d_tf.catalogs.training_catalog import read_training_catalog
 from zoobot3d_tf.files import PathLike, sha256_of, write_atomically
 from zoobot3d_tf.images.read import MAX_SIDE, MIN_SIDE
@@ -176,7 +176,7 @@ def split_by_hash(labelled: pd.DataFrame, eval_size: float) -> dict[str, pd.Data
         ValueError: one of them would be empty.
     """
     share = eval_size if eval_size < 1 else float(f"{eval_size / len(labelled):.2g}")
-    is_eval = np.array([_hash64(id_str) / 2**64 < share for id_str in labelled["id_str"]], dtype=bool)
+    is_eval = np.array([hash_share(id_str) < share for id_str in labelled["id_str"]], dtype=bool)
     splits = {"train": labelled[~is_eval], "eval": labelled[is_eval]}
     for split, change in (("train", "lower"), ("eval", "raise")):
         if splits[split].empty:
@@ -208,12 +208,8 @@ def _read_splits(
 
 def _in_order(catalog: pd.DataFrame, seed: int, limit: int | None) -> pd.DataFrame:
     """Rows in an order that depends on ids and seed alone, cut off after `limit`."""
-    keys = np.array([_hash64(f"{seed}:{id_str}") for id_str in catalog["id_str"]], dtype=np.uint64)
+    keys = np.array([hash_share(f"{seed}:{id_str}") for id_str in catalog["id_str"]])
     return catalog.iloc[np.argsort(keys)[:limit]]
-
-
-def _hash64(text: str) -> int:
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
 def _made_by(labelled: PathLike, unlabelled: PathLike | None, options: ShardOptions) -> dict:

@@ -1,0 +1,191 @@
+"""Images, votes and masks of the same galaxies, from several surveys, joined into one training catalogue."""
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from zoobot3d_tf.catalogs.crossmatch import match, read_positions
+from zoobot3d_tf.catalogs.selection import passes_cuts, split_of
+from zoobot3d_tf.catalogs.sources import read_galaxies, read_votes
+from zoobot3d_tf.catalogs.tables import check_writable, read_table, write_table
+from zoobot3d_tf.catalogs.training_catalog import read_training_catalog
+from zoobot3d_tf.files import PathLike
+from zoobot3d_tf.images.masks import MASKS
+from zoobot3d_tf.schemas import Schema
+
+log = logging.getLogger(__name__)
+
+_MASK_COLUMNS = [*(f"{name}_loc" for name in MASKS), "marks_loc"]
+_PATH_COLUMNS = ["file_loc", *_MASK_COLUMNS]
+_POSITION = ["ra", "dec"]
+
+
+def build_catalog(
+    images_loc: PathLike,
+    out: PathLike,
+    schema: Schema,
+    votes: Sequence[tuple[str, PathLike]] = (),
+    tasks_loc: PathLike | None = None,
+    masks_loc: PathLike | None = None,
+    match_radius_arcsec: float | None = None,
+    predicted_loc: PathLike | None = None,
+    min_featured: float | None = None,
+    min_face_on: float | None = None,
+    split: bool = False,
+) -> Path:
+    """Build a training catalogue of all galaxies that have an image and a vote or a mask.
+
+    Tables are joined by `id_str`. With a radius, tables that hold positions are joined by position instead, whatever
+    the names: a galaxy with the nearest one within the radius, and none twice.
+
+    Args:
+        images_loc: table of images: `id_str`, `file_loc`, and `ra`, `dec` and `pixscale` if known. Masks in it count;
+            votes in it do not, unless the table is named among `votes` too.
+        out: table to write, `.csv`, `.parquet`, `.fits` or `.ecsv`; paths in it are relative to its folder.
+        schema: the decision tree.
+        votes: (form, path) of each source; see `sources.read_votes`. No two may have votes on one question of one
+            galaxy.
+        tasks_loc: file of tasks for Zooniverse exports among them; see `zooniverse`.
+        masks_loc: table of images with masks, in the form of `images_loc`. A galaxy in both tables takes image, pixel
+            scale and masks from here, since masks fit no other image; one that is here only is added.
+        match_radius_arcsec: join by position within this radius.
+        predicted_loc: table of predicted vote fractions, which the cuts are made on; see `selection.passes_cuts`. Its
+            galaxies are named `id_str`, `iauname` or `dr8_id`.
+        min_featured: smallest predicted fraction of volunteers who see features or a disk.
+        min_face_on: smallest predicted fraction who see no edge-on disk.
+        split: add the column `split`; see `selection.split_of`.
+
+    Returns:
+        Path of the table.
+
+    Raises:
+        FileNotFoundError: a table does not exist.
+        ValueError: a table is faulty, two sources disagree on who asked what, or no galaxy is left.
+    """
+    out = check_writable(out)
+    cuts = {"min_featured": min_featured, "min_face_on": min_face_on}
+    if (predicted_loc is None) != (cuts["min_featured"] is None and cuts["min_face_on"] is None):
+        raise ValueError("cuts need a table of predicted fractions, and such a table a cut: give both or neither")
+
+    galaxies = _read_images(images_loc, schema)
+    if masks_loc is not None:
+        galaxies = _add_masked(galaxies, masks_loc, _read_images(masks_loc, schema), match_radius_arcsec)
+    if predicted_loc is not None:
+        galaxies = _cut(galaxies, predicted_loc, cuts, match_radius_arcsec)
+    found_votes = _join_votes(galaxies, schema, votes, tasks_loc, match_radius_arcsec)
+    galaxies = pd.concat([galaxies, found_votes], axis=1)
+
+    labelled = (found_votes > 0).any(axis=1) | (galaxies[_MASK_COLUMNS] != "").any(axis=1)
+    if not labelled.any():
+        raise ValueError(f"{images_loc}: none of its {len(galaxies)} galaxies has a vote or a mask in the tables given")
+    log.info("%d galaxies without a vote or a mask are left out", (~labelled).sum())
+    catalog = galaxies[labelled]
+    if split:
+        catalog = catalog.assign(split=catalog["id_str"].map(split_of))
+    write_table(_with_relative_paths(catalog, out.parent), out)
+    log.info("%s", summarise(catalog, schema).to_string())
+    return out
+
+
+def summarise(catalog: pd.DataFrame, schema: Schema) -> pd.Series:
+    """How many galaxies have what.
+
+    Args:
+        catalog: as `read_training_catalog` returns it, with `split` or without.
+        schema: the decision tree.
+
+    Returns:
+        Counts of galaxies: all; with votes, each mask, marks; with votes and a mask or marks; in each split.
+    """
+    has_votes = (catalog[schema.label_cols] > 0).any(axis=1)
+    has = {column: catalog[column] != "" for column in _MASK_COLUMNS}
+    counts = {"galaxies": len(catalog), "with votes": has_votes.sum()}
+    counts |= {f"with {column.removesuffix('_loc').replace('_', ' ')}": has[column].sum() for column in _MASK_COLUMNS}
+    counts["with both masks"] = (has["spiral_mask_loc"] & has["bar_mask_loc"]).sum()
+    counts["with votes and a mask"] = (has_votes & pd.DataFrame(has).any(axis=1)).sum()
+    if "split" in catalog:
+        counts |= {f"in {name}": (catalog["split"] == name).sum() for name in ("train", "val", "test")}
+    return pd.Series(counts).astype(int)
+
+
+def _read_images(path: PathLike, schema: Schema) -> pd.DataFrame:
+    table = read_table(path)
+    has_masks = any((table[column] != "").any() for column in _MASK_COLUMNS if column in table)
+    images = read_training_catalog(path, schema, missing_questions_unasked=True, labelled=has_masks)
+    return images[["id_str", *_POSITION, "pixscale", *_PATH_COLUMNS, "n_volunteers"]]
+
+
+def _add_masked(galaxies: pd.DataFrame, path: PathLike, masked: pd.DataFrame, radius: float | None) -> pd.DataFrame:
+    partners = _find_partners(galaxies, path, masked, radius)
+    in_both = partners >= 0
+    for column in ("pixscale", *_PATH_COLUMNS, "n_volunteers"):
+        galaxies.loc[in_both, column] = masked[column].to_numpy()[partners[in_both]]
+    galaxies = pd.concat([galaxies, masked[~masked.index.isin(partners)]], ignore_index=True)
+    repeated = galaxies["id_str"][galaxies["id_str"].duplicated()]
+    if len(repeated):
+        raise ValueError(f"{path}: {repeated.iloc[0]} is another galaxy in the table of images, by its position")
+    return galaxies
+
+
+def _cut(galaxies: pd.DataFrame, path: PathLike, cuts: dict[str, float | None], radius: float | None) -> pd.DataFrame:
+    table = read_table(path)
+    predicted = read_galaxies(path, table, "id_str", "iauname", "dr8_id")
+    partners = _find_partners(galaxies, path, predicted, radius)
+    # Those without a partner, -1, take the last.
+    passes = np.append(passes_cuts(path, table, **cuts), False)[partners]
+    log.info("%s: %d of %d galaxies pass the cuts", path, passes.sum(), len(galaxies))
+    return galaxies[passes].reset_index(drop=True)
+
+
+def _join_votes(
+    galaxies: pd.DataFrame,
+    schema: Schema,
+    sources: Sequence[tuple[str, PathLike]],
+    tasks_loc: PathLike | None,
+    radius: float | None,
+) -> pd.DataFrame:
+    """The votes of all sources on each galaxy."""
+    votes = np.zeros((len(galaxies), len(schema.answers)), np.int64)
+    for form, path in sources:
+        source = read_votes(path, form, schema, tasks_loc)
+        partners = _find_partners(galaxies, path, source, radius)
+        found = partners >= 0
+        added = np.zeros_like(votes)
+        added[found] = source[schema.label_cols].to_numpy()[partners[found]]
+        asked_twice = (schema.sum_by_question(votes) > 0) & (schema.sum_by_question(added) > 0)
+        if asked_twice.any():
+            galaxy, question = np.argwhere(asked_twice)[0]
+            raise ValueError(
+                f"{path}: has votes on {schema.questions[question].text} of {galaxies['id_str'].iloc[galaxy]}, and so "
+                "has an earlier source; give each campaign columns of its own, as decals_all_campaigns_ortho does"
+            )
+        votes += added
+    return pd.DataFrame(votes, index=galaxies.index, columns=schema.label_cols)
+
+
+def _find_partners(galaxies: pd.DataFrame, path: PathLike, table: pd.DataFrame, radius: float | None) -> np.ndarray:
+    """For each galaxy its row in the table, -1 where it has none."""
+    left, right = galaxies[_POSITION].dropna(), read_positions(path, table, _POSITION)
+    if radius is None or left.empty or right.empty:
+        partners = pd.Index(table["id_str"]).get_indexer(galaxies["id_str"])
+        how = "by id_str"
+    else:
+        pairs = match(left.assign(galaxy=left.index), right.assign(partner=right.index), radius, one_to_one=True)
+        partners = np.full(len(galaxies), -1)
+        partners[pairs["galaxy"]] = pairs["partner"]
+        how = f"by position within {radius:g} arcsec"
+    log.info("%s: has %d of %d galaxies, %s", path, (partners >= 0).sum(), len(galaxies), how)
+    return partners
+
+
+def _with_relative_paths(catalog: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    folder = folder.absolute()
+    relative = {
+        column: [os.path.relpath(location, folder) if location else "" for location in catalog[column]]
+        for column in _PATH_COLUMNS
+    }
+    return catalog.assign(**relative)

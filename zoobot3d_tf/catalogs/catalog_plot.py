@@ -1,0 +1,104 @@
+"""A training catalogue at a glance: where its galaxies are, and how many volunteers voted on each."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from zoobot3d_tf.catalogs.training_catalog import read_training_catalog
+from zoobot3d_tf.files import PathLike, partial_path
+from zoobot3d_tf.schemas import Question, Schema
+
+try:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+except ImportError:
+    raise ImportError("plots need matplotlib: pip install 'zoobot3d_tf[plots]'") from None
+
+_BLUE, _RED = "#4c78a8", "#e45756"
+
+
+def plot_catalog(catalog_loc: PathLike, schema: Schema, out: PathLike) -> Path:
+    """Draw the sky, right ascension growing to the left, above how many volunteers voted on each galaxy.
+
+    Votes are counted on the questions that stand first in the tree, one line each: a campaign has one or two.
+
+    Args:
+        catalog_loc: training catalogue, see `read_training_catalog`.
+        schema: the decision tree.
+        out: PNG to write.
+
+    Returns:
+        Path of the PNG.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        ValueError: the catalogue cannot be read, or `out` is no PNG.
+    """
+    out = Path(out)
+    if out.suffix.lower() != ".png":
+        raise ValueError(f"{out}: a plot is a PNG; give a name that ends in .png")
+    catalog = read_training_catalog(catalog_loc, schema, missing_questions_unasked=True)
+    figure = Figure(figsize=(8, 7.5), dpi=150, layout=ConstrainedLayoutEngine(h_pad=0.1))
+    _plot_sky(figure.add_subplot(2, 1, 1, projection="mollweide"), catalog)
+    _plot_votes(figure.add_subplot(2, 1, 2), catalog, schema)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(partial_path(out))
+    return partial_path(out).replace(out)
+
+
+def _plot_sky(axes: Axes, catalog: pd.DataFrame) -> None:
+    placed = catalog[catalog[["ra", "dec"]].notna().all(axis=1)]
+    has_mask = (placed[["spiral_mask_loc", "bar_mask_loc", "marks_loc"]] != "").any(axis=1)
+    size = np.clip(2e4 / max(len(placed), 1), 0.5, 10)
+    for galaxies, label, colour, scale in (
+        (placed[~has_mask], "votes only", _BLUE, 1),
+        (placed[has_mask], "masks", _RED, 3),
+    ):
+        if len(galaxies):
+            axes.scatter(*_on_map(galaxies), scale * size, colour, linewidths=0)
+            axes.scatter([], [], 25, colour, linewidths=0, label=f"{label}: {len(galaxies):,}")
+            axes.legend(loc="lower right", bbox_to_anchor=(1.0, -0.1), frameon=False, fontsize=9)
+    _draw_grid(axes)
+    n_unplaced = len(catalog) - len(placed)
+    note = f", {n_unplaced:,} without a position" if n_unplaced else ""
+    axes.set_title(f"{len(catalog):,} galaxies{note}", fontsize=11, pad=10)
+
+
+def _on_map(positions: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
+    """Radians on axes that run from -180 to 180 degrees to the right, whereas the sky runs from 360 to 0."""
+    return np.radians(180 - positions["ra"]), np.radians(positions["dec"])
+
+
+def _draw_grid(axes: Axes) -> None:
+    meridians = pd.DataFrame({"ra": np.arange(60, 360, 60), "dec": -67})
+    axes.set_xticks(_on_map(meridians)[0], [""] * len(meridians))
+    axes.set_yticks(np.radians(np.arange(-60, 90, 30)))
+    axes.tick_params(labelsize=8, colors="0.4")
+    axes.grid(color="0.85", linewidth=0.6)
+    axes.set_axisbelow(True)
+    # On the equator, where Matplotlib would put them, galaxies hide the labels.
+    for ra, x, y in zip(meridians["ra"], *_on_map(meridians), strict=True):
+        axes.text(x, y, f"{ra}°", ha="center", va="center", size=8, color="0.4")
+
+
+def _plot_votes(axes: Axes, catalog: pd.DataFrame, schema: Schema) -> None:
+    first_questions = [question for question in schema.questions if not question.asked_after]
+    volunteers = {question.text: _count_volunteers(catalog, question) for question in first_questions}
+    most = max(counts.max() for counts in volunteers.values())
+    edges = np.arange(0.5, most + 2, max(1, most // 80)).tolist()
+    for question, counts in volunteers.items():
+        asked = counts[counts > 0]
+        if len(asked):
+            axes.hist(asked, edges, histtype="step", linewidth=1.4, label=f"{question}: {len(asked):,}")
+            axes.legend(frameon=False, fontsize=9)
+    axes.set_xlabel("volunteers who answered")
+    axes.set_ylabel("galaxies")
+    axes.yaxis.set_major_formatter("{x:,.0f}")
+    axes.set_xlim(0, edges[-1])
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _count_volunteers(catalog: pd.DataFrame, question: Question) -> pd.Series:
+    return catalog[[answer.text for answer in question.answers]].sum(axis=1)

@@ -1,0 +1,180 @@
+"""What volunteers answered, in the forms that projects publish, brought into one: whole votes by schema column."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from zoobot3d_tf.catalogs.tables import read_numbers, read_table, read_text, refuse
+from zoobot3d_tf.catalogs.training_catalog import MAX_VOTES
+from zoobot3d_tf.catalogs.zooniverse import read_classifications, read_reductions
+from zoobot3d_tf.files import PathLike
+from zoobot3d_tf.schemas import Schema
+
+# Galaxy Zoo 2: question -> its task in the tables of Willett+13 and Hart+16, and answer -> its name there. A column is
+# named after both, t03_bar_a06_bar_count.
+_GZ2_TASKS: dict[str, tuple[str, dict[str, str]]] = {
+    "smooth-or-featured": (
+        "t01_smooth_or_features",
+        {"smooth": "a01_smooth", "featured-or-disk": "a02_features_or_disk", "artifact": "a03_star_or_artifact"},
+    ),
+    "disk-edge-on": ("t02_edgeon", {"yes": "a04_yes", "no": "a05_no"}),
+    "has-spiral-arms": ("t04_spiral", {"yes": "a08_spiral", "no": "a09_no_spiral"}),
+    "bar": ("t03_bar", {"yes": "a06_bar", "no": "a07_no_bar"}),
+    "bulge-size": (
+        "t05_bulge_prominence",
+        {
+            "dominant": "a13_dominant",
+            "obvious": "a12_obvious",
+            "just-noticeable": "a11_just_noticeable",
+            "no": "a10_no_bulge",
+        },
+    ),
+    "something-odd": ("t06_odd", {"yes": "a14_yes", "no": "a15_no"}),
+    "how-rounded": (
+        "t07_rounded",
+        {"round": "a16_completely_round", "in-between": "a17_in_between", "cigar": "a18_cigar_shaped"},
+    ),
+    "bulge-shape": ("t09_bulge_shape", {"round": "a25_rounded", "boxy": "a26_boxy", "no-bulge": "a27_no_bulge"}),
+    "spiral-winding": ("t10_arms_winding", {"tight": "a28_tight", "medium": "a29_medium", "loose": "a30_loose"}),
+    "spiral-arm-count": (
+        "t11_arms_number",
+        {
+            "1": "a31_1",
+            "2": "a32_2",
+            "3": "a33_3",
+            "4": "a34_4",
+            "more-than-4": "a36_more_than_4",
+            "cant-tell": "a37_cant_tell",
+        },
+    ),
+}
+_GZ2_TASKS["spiral-count"] = _GZ2_TASKS["spiral-arm-count"]  # its name in Zoobot v0.0.2
+
+
+def read_votes(path: PathLike, form: str, schema: Schema, tasks_loc: PathLike | None = None) -> pd.DataFrame:
+    """Read the votes of a survey or of a Zooniverse project.
+
+    Forms:
+        columns: a table with the schema's own columns, such as KaDE's training CSV. Id: `id_str`.
+        gz2: Galaxy Zoo 2, the tables of Willett+13 (arXiv 1308.3496) and Hart+16 (arXiv 1607.01019). Id: `dr7objid`.
+        decals-dr12, decals-dr5, decals-dr8: the volunteers' catalogues of Galaxy Zoo DECaLS (Walmsley+22, arXiv
+            2102.08414), whose columns do not say the campaign. Id: `iauname`.
+        reductions: Zooniverse's counts by task and answer; see `zooniverse.read_reductions`.
+        classifications: Zooniverse's single classifications; see `zooniverse.read_classifications`.
+
+    A question goes to the column with the form's campaign where the schema has it (`bar-dr5_strong`), else to the plain
+    one. Questions that the schema does not ask are left out, and so are answers it does not offer.
+
+    Args:
+        path: the file.
+        form: one of `FORMS`.
+        schema: the decision tree.
+        tasks_loc: file of tasks, see `zooniverse`; needed for reductions and classifications.
+
+    Returns:
+        A row a galaxy: `id_str`, unique; `ra`, `dec` in degrees, NaN where unknown; votes, int64 in
+        `schema.label_cols`, 0 where nobody was asked.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the form is unknown; the file is not in that form, has none of the schema's votes, or votes that are
+            not whole numbers >= 0; or the file of tasks is missing or wrong.
+    """
+    if form not in FORMS:
+        raise ValueError(f"there is no form of votes '{form}'; the forms are {', '.join(FORMS)}")
+    return FORMS[form](Path(path), schema, tasks_loc)
+
+
+def read_galaxies(path: PathLike, table: pd.DataFrame, *id_columns: str) -> pd.DataFrame:
+    """Names and positions of galaxies.
+
+    Args:
+        path: where the table is from, for errors.
+        table: as `read_table` returns it.
+        *id_columns: such as `id_str`, `iauname`; the first that the table has is taken.
+
+    Returns:
+        `id_str`, unique, and `ra`, `dec` in degrees, NaN where unknown.
+
+    Raises:
+        ValueError: the table has none of the columns; a name is empty, repeated or stored as a fraction; or a
+            position is not a number.
+    """
+    present = [column for column in id_columns if column in table]
+    if not present:
+        raise ValueError(f"{path}: lacks the column {' or '.join(id_columns)}")
+    ids = read_text(path, table, present[0])
+    refuse(path, table, present[0], ids == "", "every galaxy needs a name")
+    refuse(path, table, present[0], ids.duplicated(), "it stands in an earlier row too, and must be unique")
+    unknown = pd.Series(np.nan, index=table.index)
+    ra, dec = (read_numbers(path, table, column) if column in table else unknown for column in ("ra", "dec"))
+    return pd.DataFrame({"id_str": ids, "ra": ra, "dec": dec})
+
+
+def _read_columns(path: Path, schema: Schema, _tasks_loc: PathLike | None) -> pd.DataFrame:
+    return _take_votes(path, read_table(path), "id_str", schema, lambda question, answer: f"{question}_{answer}")
+
+
+def _read_gz2(path: Path, schema: Schema, _tasks_loc: PathLike | None) -> pd.DataFrame:
+    def source(question: str, answer: str) -> str:
+        task, answers = _GZ2_TASKS.get(question.removesuffix("-gz2"), ("", {}))
+        return f"{task}_{answers.get(answer, '')}_count"
+
+    table = read_table(path)
+    return _take_votes(path, table.rename(columns=str.lower), "dr7objid", schema, source)
+
+
+def _read_decals(campaign: str) -> Callable[[Path, Schema, PathLike | None], pd.DataFrame]:
+    def read(path: Path, schema: Schema, _tasks_loc: PathLike | None) -> pd.DataFrame:
+        def source(question: str, answer: str) -> str:
+            return f"{question.removesuffix(campaign)}_{answer}"
+
+        return _take_votes(path, read_table(path), "iauname", schema, source)
+
+    return read
+
+
+def _take_votes(
+    path: Path, table: pd.DataFrame, id_column: str, schema: Schema, source: Callable[[str, str], str]
+) -> pd.DataFrame:
+    """Bring a table into the form that `read_votes` returns; `source` names its column of a question and an answer."""
+    galaxies = read_galaxies(path, table, "id_str", id_column)
+    votes = pd.DataFrame(0, index=table.index, columns=schema.label_cols)
+    n_asked = 0
+    for question in schema.questions:
+        sources = {answer.text: source(question.text, answer.label) for answer in question.answers}
+        missing = [column for column in sources.values() if column not in table]
+        if len(missing) == len(sources):
+            continue
+        if missing:
+            raise ValueError(
+                f"{path}: lacks {', '.join(missing)}, but has other answers to {question.text}; the schema "
+                f"'{schema.name}' must ask what was asked there"
+            )
+        n_asked += 1
+        for column, name in sources.items():
+            votes[column] = _read_counts(path, table, name)
+    if n_asked == 0:
+        raise ValueError(f"{path}: has no votes on any question of the schema '{schema.name}'; is it of another form?")
+    return pd.concat([galaxies, votes], axis=1)
+
+
+def _read_counts(path: Path, table: pd.DataFrame, column: str) -> pd.Series:
+    counts = read_numbers(path, table, column).fillna(0)
+    wrong = ~(counts.between(0, MAX_VOTES) & (counts % 1 == 0))
+    refuse(path, table, column, wrong, "votes must be whole numbers >= 0")
+    return counts.astype(np.int64)
+
+
+FORMS: dict[str, Callable[[Path, Schema, PathLike | None], pd.DataFrame]] = {
+    "columns": _read_columns,
+    "gz2": _read_gz2,
+    "decals-dr12": _read_decals("-dr12"),
+    "decals-dr5": _read_decals("-dr5"),
+    "decals-dr8": _read_decals("-dr8"),
+    "reductions": read_reductions,
+    "classifications": read_classifications,
+}
+"""Form of votes -> function (path, schema, file of tasks) that reads it; `read_votes` describes them."""
