@@ -26,7 +26,7 @@ def test_help_answers_at_once_with_an_example(script):
 def test_every_stage_has_help(capsys):
     for name in STAGES:
         with pytest.raises(SystemExit) as stop:
-            main([name, "--help"])
+            main([*name.split(), "--help"])
         assert stop.value.code == 0
         assert "example:" in capsys.readouterr().out
 

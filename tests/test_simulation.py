@@ -125,7 +125,7 @@ def test_bar_has_the_true_angle_in_image_and_mask():
     r_band = render(scene, np.random.default_rng(0))[1]
     half = int(scene.galaxy.bar.half_length / scene.pixscale)
     centre = r_band[212 - half : 212 + half, 212 - half : 212 + half]
-    y, x = np.mgrid[:centre.shape[0], :centre.shape[1]] - (half - 0.5)
+    y, x = np.mgrid[: centre.shape[0], : centre.shape[1]] - (half - 0.5)
     inside = np.hypot(x, y) < half
     assert between_axes(position_angle(np.where(inside, centre, 0)), truth) < 4
 

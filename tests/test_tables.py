@@ -6,6 +6,8 @@ import tarfile
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from astropy.table import MaskedColumn, Table
 
@@ -106,9 +108,14 @@ def test_numbers_of_fits_have_the_byte_order_of_this_machine(tmp_path, galaxies)
     assert all(dtype.isnative for dtype in (read["ra"].dtype, read["ring_yes"].dtype))
 
 
-def test_long_ids_of_a_csv_keep_their_digits_beside_gaps(tmp_path):
-    (tmp_path / "a.csv").write_text(f"objid,n,asked\n{LONG_ID},1,True\n,,\n")
-    read = read_table(tmp_path / "a.csv")
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_long_ids_keep_their_digits_beside_gaps(tmp_path, suffix):
+    if suffix == "csv":
+        (tmp_path / "a.csv").write_text(f"objid,n,asked\n{LONG_ID},1,True\n,,\n")
+    else:
+        columns = {"objid": [LONG_ID, None], "n": [1, None], "asked": [True, None]}
+        pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    read = read_table(tmp_path / f"a.{suffix}")
     assert read["objid"][0] == LONG_ID
     assert read["n"].dtype == np.float64
     assert list(read["asked"].isna()) == [False, True]

@@ -11,21 +11,35 @@ import sys
 from collections.abc import Sequence
 
 from zoobot3d_tf import __version__
-from zoobot3d_tf.commands import learning
+from zoobot3d_tf.commands import catalogs, learning
 
 # Answers in English to mistakes in what the user gave; anything else is a fault of ours and deserves its traceback.
 USER_ERRORS = (ValueError, OSError, FloatingPointError, ImportError)
 
-STAGES = learning.STAGES
+STAGES = catalogs.STAGES | learning.STAGES
+# Commands of two words, by the first.
+GROUPS = {
+    "gz3d": "Galaxy Zoo: 3D: download, catalog, marks.",
+    "cutouts": "Images from the Legacy Surveys: download.",
+    "masks": "Masks from volunteers' marks: draw.",
+    "catalog": "The training catalogue: build.",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """`zoobot3d`: runs one stage; returns the exit code."""
     parser = argparse.ArgumentParser(prog="zoobot3d", description="Votes and masks of galaxies, learned at once.")
     parser.add_argument("--version", action="version", version=f"zoobot3d_tf {__version__}")
-    subparsers = parser.add_subparsers(title="stages", metavar="STAGE", required=True)
+    stages = parser.add_subparsers(title="stages", metavar="STAGE", required=True)
+    groups = {"": stages}
     for name, stage in STAGES.items():
-        stage.complete(subparsers.add_parser(name, help=stage.summary, **stage.parser_settings()))
+        group, _, command = name.rpartition(" ")
+        if group not in groups:
+            words = GROUPS[group]
+            groups[group] = stages.add_parser(group, help=words, description=words).add_subparsers(
+                title="commands", metavar="COMMAND", required=True
+            )
+        stage.complete(groups[group].add_parser(command, help=stage.summary, **stage.parser_settings()))
     return _run(parser.parse_args(arguments))
 
 

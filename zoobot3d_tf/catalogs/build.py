@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from zoobot3d_tf.catalogs.crossmatch import match, read_positions
+from zoobot3d_tf.catalogs.crossmatch import match
 from zoobot3d_tf.catalogs.selection import passes_cuts, split_of
 from zoobot3d_tf.catalogs.sources import read_galaxies, read_votes
-from zoobot3d_tf.catalogs.tables import check_writable, read_table, write_table
+from zoobot3d_tf.catalogs.tables import check_writable, read_positions, read_table, write_table
 from zoobot3d_tf.catalogs.training_catalog import read_training_catalog
 from zoobot3d_tf.files import PathLike
 from zoobot3d_tf.images.masks import MASKS

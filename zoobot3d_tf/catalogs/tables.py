@@ -25,6 +25,7 @@ MAX_INFLATED_BYTES = 4 * 1024**3
 
 # Names of galaxies, also those that a cross-match brought along, and of files.
 _TEXT_COLUMN = re.compile(r"id_str(_\w+)?|file_loc|spiral_mask_loc|bar_mask_loc|marks_loc")
+_TEXT_TYPE = pd.Series([""]).dtype  # `str`, or `object` before pandas 3
 _LARGEST_EXACT_FLOAT = 2**53
 
 
@@ -38,8 +39,7 @@ def read_table(path: PathLike) -> pd.DataFrame:
     Returns:
         All columns with one value a row, in this machine's byte order; bytes become text and masked values missing.
         `id_str`, `id_str_<other>` and the columns of file names are text ('0123' keeps its zero), empty where the table
-        has no value.
-        Other ids of 17 digits and more keep them all, as `Int64`, where other rows have none.
+        has no value. Whole numbers too long for a float keep their digits, as `Int64`, beside missing ones.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -157,6 +157,8 @@ def read_positions(path: PathLike, table: pd.DataFrame, columns: Sequence[str]) 
     Raises:
         ValueError: a column is missing, or a value is not a number or impossible.
     """
+    if len(columns) != 2:
+        raise ValueError(f"a position is two columns, right ascension and declination; received {', '.join(columns)}")
     require_columns(path, table.columns, columns)
     ra, dec = (read_numbers(path, table, column) for column in columns)
     refuse(path, table, columns[0], np.isinf(ra), "a right ascension must be finite")
@@ -237,11 +239,14 @@ def _with_text(path: PathLike, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _inflate(path: Path) -> BinaryIO:
+    content = io.BytesIO()
     with gzip.open(path) as file:
-        content = file.read(MAX_INFLATED_BYTES + 1)
-    if len(content) > MAX_INFLATED_BYTES:
-        raise ValueError(f"inflates to more than {MAX_INFLATED_BYTES} bytes")
-    return io.BytesIO(content)
+        while chunk := file.read(2**20):
+            content.write(chunk)
+            if content.tell() > MAX_INFLATED_BYTES:
+                raise ValueError(f"inflates to more than {MAX_INFLATED_BYTES} bytes")
+    content.seek(0)
+    return content
 
 
 def _read_csv(file: BinaryIO) -> pd.DataFrame:
@@ -259,7 +264,7 @@ def _read_csv(file: BinaryIO) -> pd.DataFrame:
 def _plain_type(column: pd.Series) -> Any:
     """The type that pandas gives a column by itself, except that long whole numbers keep their digits beside gaps."""
     if pd.api.types.is_string_dtype(column):
-        return "str"
+        return _TEXT_TYPE
     if not column.hasnans:
         return cast(Any, column.dtype).numpy_dtype
     if pd.api.types.is_bool_dtype(column):

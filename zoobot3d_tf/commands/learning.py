@@ -7,7 +7,7 @@ import argparse
 import contextlib
 from pathlib import Path
 
-from zoobot3d_tf.commands.stage import Stage, at_least, names
+from zoobot3d_tf.commands.stage import Stage, at_least, given, names
 from zoobot3d_tf.machine import available_cores
 
 
@@ -105,15 +105,14 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
 def _train(args: argparse.Namespace) -> None:
     from zoobot3d_tf.training.training_config import config_from_folders
 
-    settings = {name: value for name, value in vars(args).items() if name not in ("run", "debug")}
-    config_from_folders(**settings).run_estimator()
+    config_from_folders(**given(args)).run_estimator()
     print(args.experiment_dir)
 
 
 def _predict_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--checkpoint-dir", type=Path, required=True, help="the run folder")
-    add("--folder", type=Path, required=True, help="folder of images")
+    add("--folder", dest="folder_to_predict", metavar="DIR", type=Path, required=True, help="folder of images")
     add("--file-format", default="png", choices=("png", "jpg", "fits"), help="which images to take from it")
     add("--recursive", action="store_true", help="look into sub-folders too")
     add("--save-loc", type=Path, required=True, help="table to write: .csv or .parquet")
@@ -127,8 +126,7 @@ def _predict_arguments(parser: argparse.ArgumentParser) -> None:
 def _predict(args: argparse.Namespace) -> None:
     from zoobot3d_tf.predictions.predict_on_images import predict
 
-    settings = {name: value for name, value in vars(args).items() if name not in ("folder", "run", "debug")}
-    predict(folder_to_predict=args.folder, **settings)
+    predict(**given(args))
     print(args.save_loc)
 
 

@@ -55,3 +55,8 @@ def at_least(lowest: int) -> Callable[[str], int]:
 def names(text: str) -> list[str]:
     """The kind of argument that is a list of names between commas."""
     return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def given(args: argparse.Namespace) -> dict:
+    """The arguments as keywords of the function that they are for; those without a value keep that function's."""
+    return {name: value for name, value in vars(args).items() if name not in ("run", "debug") and value is not None}

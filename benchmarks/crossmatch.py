@@ -1,0 +1,140 @@
+"""30,000 positions against millions: seconds and memory, beside a bare call of Astropy on the same positions.
+
+    python benchmarks/crossmatch.py
+    python benchmarks/crossmatch.py --huge
+
+The first matches tables in memory, as the second of them grows; the second, tables on disk up to 100 million rows (7 GB
+in the temporary folder), which are sorted by position first. Each figure comes from a process of its own; its memory
+includes the tables themselves and 0.25 GB of imports.
+"""
+
+import argparse
+import multiprocessing
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+from peers import ROUNDS
+
+from zoobot3d_tf.catalogs.crossmatch import match, match_files
+from zoobot3d_tf.catalogs.sky_cells import partition
+from zoobot3d_tf.catalogs.tables import write_table
+
+N_LEFT = 30_000
+SIZES = (1_000_000, 2_000_000, 4_000_000, 8_700_000)
+HUGE_SIZES = (25_000_000, 50_000_000, 100_000_000)
+FILE_ROWS = 2_500_000
+
+
+def sky(n: int, seed: int = 0) -> pd.DataFrame:
+    """Galaxies evenly over the sky."""
+    rng = np.random.default_rng(seed)
+    dec = np.degrees(np.arcsin(rng.uniform(-1, 1, n)))
+    return pd.DataFrame({"ra": rng.uniform(0, 360, n), "dec": dec, "objid": rng.integers(2**60, size=n)})
+
+
+def seen_again(galaxies: pd.DataFrame) -> pd.DataFrame:
+    """Some of them as another survey measures them, an arcsec off or so."""
+    galaxies = galaxies.sample(min(N_LEFT, len(galaxies)), random_state=0)
+    off = np.random.default_rng(1).normal(0, 1 / 3600, len(galaxies))
+    return pd.DataFrame({"ra": galaxies["ra"], "dec": np.clip(galaxies["dec"] + off, -90, 90)})
+
+
+def bare(n: int) -> tuple[int, float]:
+    """Matches and seconds of Astropy alone."""
+    from astropy.coordinates import SkyCoord
+
+    right = sky(n)
+    left = seen_again(right)
+    start = time.perf_counter()
+    left_sky, right_sky = (SkyCoord(table["ra"], table["dec"], unit="deg") for table in (left, right))
+    separation = left_sky.match_to_catalog_sky(right_sky)[1]
+    return int((separation.arcsec < 3).sum()), time.perf_counter() - start
+
+
+def in_memory(n: int) -> tuple[int, float]:
+    """Matches and seconds of two tables in memory."""
+    right = sky(n)
+    left = seen_again(right)
+    start = time.perf_counter()
+    return len(match(left, right)), time.perf_counter() - start
+
+
+def sort(table: Path, out: Path) -> tuple[int, float]:
+    """Files and seconds of sorting a table by position."""
+    start = time.perf_counter()
+    partition(table, out)
+    return len(list(out.rglob("*.parquet"))), time.perf_counter() - start
+
+
+def on_disk(left: Path, right: Path, out: Path) -> tuple[int, float]:
+    """Matches and seconds of two tables on disk."""
+    start = time.perf_counter()
+    match_files(left, right, out)
+    return pq.read_metadata(out).num_rows, time.perf_counter() - start
+
+
+def measure(function: Callable[..., tuple[int, float]], *arguments: object) -> tuple[int, float, float]:
+    """What the function returns from a process of its own, and the most memory that this took, in GB."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        count, seconds = process.submit(function, *arguments).result()
+        return count, seconds, process.submit(peak_memory).result()
+
+
+def peak_memory() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+
+
+def compare_in_memory() -> None:
+    for n in SIZES:
+        ratios = []
+        for number in range(ROUNDS):
+            (matches, seconds, memory), (theirs, their_seconds, their_memory) = measure(in_memory, n), measure(bare, n)
+            ratios.append(seconds / their_seconds)
+            print(
+                f"{n:,} rows, round {number + 1}: ours {seconds:.1f} s, {memory:.2f} GB, {matches:,} matches; "
+                f"Astropy {their_seconds:.1f} s, {their_memory:.2f} GB, {theirs:,} matches",
+                flush=True,
+            )
+        print(f"{n:,} rows: {statistics.median(ratios):.2f} times Astropy's seconds (aim 15 s and 2 GB)", flush=True)
+
+
+def grow_on_disk() -> None:
+    for n in HUGE_SIZES:
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            for number in range(n // FILE_ROWS):
+                write_table(sky(FILE_ROWS, number), folder / "table" / f"{number:03d}.parquet")
+            galaxies = sky(FILE_ROWS)
+            field = galaxies[(galaxies["ra"] < 10) & (galaxies["dec"].abs() < 5)]
+            everywhere = write_table(seen_again(galaxies), folder / "everywhere.parquet")
+            one_field = write_table(seen_again(field), folder / "field.parquet")
+            files, seconds, memory = measure(sort, folder / "table", folder / "cells")
+            print(f"{n:,} rows sorted into {files:,} files: {seconds:.0f} s, {memory:.2f} GB", flush=True)
+            for name, left, right in (
+                ("the whole sky, unsorted", everywhere, "table"),
+                ("the whole sky, sorted", everywhere, "cells"),
+                ("one field, sorted", one_field, "cells"),
+            ):
+                matches, seconds, memory = measure(on_disk, left, folder / right, folder / "joined.parquet")
+                print(f"{n:,} rows, {name}: {seconds:.1f} s, {memory:.2f} GB, {matches:,} matches", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--huge", action="store_true", help="tables on disk, up to 100 million rows")
+    if parser.parse_args().huge:
+        grow_on_disk()
+    else:
+        compare_in_memory()
+
+
+if __name__ == "__main__":
+    main()
