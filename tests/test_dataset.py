@@ -52,6 +52,27 @@ def test_weights_are_the_presence_of_labels_and_masks_are_fractions(shards):
             np.testing.assert_allclose(targets[name][i, ..., 0], expected, atol=1e-6)
 
 
+def test_counts_of_any_number_of_volunteers_become_their_fraction(tmp_path):
+    numbers = (1, 7, 15, 100, 128, 255)
+    Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / "galaxy.png")
+    rows = []
+    for n in numbers:
+        Image.fromarray(np.linspace(0, n, 32 * 32).astype(np.uint8).reshape(32, 32)).save(tmp_path / f"{n}.png")
+        rows.append({"id_str": f"g{n}", "file_loc": "galaxy.png", "bar_mask_loc": f"{n}.png", "n_volunteers": n})
+    pd.DataFrame(rows).assign(ring_yes=1, ring_no=0).to_csv(tmp_path / "catalog.csv", index=False)
+    options = ShardOptions(img_size=32, eval_size=0.5)
+    manifest = read_manifest(
+        create_shards(tmp_path / "catalog.csv", tmp_path / "shards", get_schema("rings"), options).parent
+    )
+    seen = 0
+    for split in ("train", "eval"):
+        [(_, targets, _)] = numpy_batches(evaluation_batches(manifest.paths(split), 2, Framing(32, 32, 32), 6))
+        for record, fraction in zip(iterate_records(manifest.paths(split)), targets["bar_mask"], strict=True):
+            np.testing.assert_allclose(fraction[..., 0], record["bar_mask"] / record["n_volunteers"], rtol=1e-6)
+            seen += 1
+    assert seen == len(numbers)
+
+
 def test_every_galaxy_comes_once_an_epoch_and_order_and_augmentation_follow_the_seed(shards):
     paths = read_manifest(shards).paths("train")
     dataset = training_batches(paths, 34, FRAMING, batch_size=4, seed=3)
