@@ -71,7 +71,7 @@ def main() -> None:
     n = parser.parse_args().n
     with tempfile.TemporaryDirectory() as name:
         folder = make_folder(Path(name) / "files", n)
-        compare("gz3d catalog", lambda: our_rate(folder), lambda: astropy_rate(folder), aim=2)
+        compare("gz3d catalog", lambda: our_rate(folder), lambda: astropy_rate(folder), aim=2, unit="files")
         for factor in (1, 4):
             larger = make_folder(Path(name) / f"times{factor}", factor * n)
             # A fresh process: peaks never go down again.

@@ -26,7 +26,7 @@ def main() -> None:
             counts_from_marks(marks)
         return REPEATS / (time.perf_counter() - start)
 
-    compare("masks", ours, lambda: peer("masks", str(MARKS), cores=core), aim=100)
+    compare("masks", ours, lambda: peer("masks", str(MARKS), cores=core), aim=100, unit="masks")
 
 
 if __name__ == "__main__":

@@ -24,11 +24,13 @@ def peer(*arguments: str, cores: str | None = None) -> float:
     return json.loads(run.stdout.splitlines()[-1])["images_per_s"]
 
 
-def compare(name: str, ours: Callable[[], float], theirs: Callable[[], float], aim: float) -> None:
-    """Runs both in turn, prints images per second and the ratio of each round, and their median."""
+def compare(
+    name: str, ours: Callable[[], float], theirs: Callable[[], float], aim: float, unit: str = "images"
+) -> None:
+    """Runs both in turn, prints the rates and the ratio of each round, and the median of the ratios."""
     ratios = []
     for number in range(ROUNDS):
         a, b = ours(), theirs()
         ratios.append(a / b)
-        print(f"{name}, round {number + 1}: ours {a:.1f} images/s, peer {b:.1f}, ratio {a / b:.2f}", flush=True)
+        print(f"{name}, round {number + 1}: ours {a:.1f} {unit}/s, peer {b:.1f}, ratio {a / b:.2f}", flush=True)
     print(f"{name}: ratio {statistics.median(ratios):.2f} (aim {aim})", flush=True)
