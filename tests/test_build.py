@@ -1,6 +1,7 @@
 """Images, votes and masks joined into a catalogue that the next stage takes."""
 
 import logging
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -65,6 +66,18 @@ def masks(write):
     )
 
 
+def test_votes_beside_the_images_do_not_count_whatever_they_are(write, tmp_path):
+    matched = {"smooth-or-featured-dr5_smooth": [None, 4], "smooth-or-featured-dr5_featured-or-disk": [3, "many"]}
+    images = write("cut/catalog.csv", id_str=["J1", "J2"], file_loc=["J1.png", "J2.png"], **matched)
+    dr8 = volunteers(write, "dr8.csv", ["J2"], [7])
+    catalog = read_training_catalog(
+        build_catalog(images, tmp_path / "train.csv", SCHEMA, votes=[("decals-dr8", dr8)]), SCHEMA
+    )
+    assert list(catalog["id_str"]) == ["J2"]
+    assert list(catalog["smooth-or-featured-dr5_smooth"]) == [0]
+    assert list(catalog["smooth-or-featured-dr8_smooth"]) == [7]
+
+
 def test_campaigns_are_joined_by_id_and_keep_their_columns(write, images, tmp_path):
     dr5 = volunteers(write, "dr5.csv", ["J2", "J9", "J1"], [20, 30, 10])
     dr8 = volunteers(write, "dr8.csv", ["J3", "J1"], [3, 1])
@@ -96,6 +109,18 @@ def test_masks_bring_their_images_by_position(write, images, masks, tmp_path, su
     assert list(catalog["n_volunteers"]) == [15, 12, 15]
     assert list(catalog["pixscale"]) == [0.262, 0.1, 0.1]
     np.testing.assert_array_equal(catalog["dec"], [10, 10, 0])
+
+
+def test_paths_are_right_through_symbolic_links(images, tmp_path):
+    (tmp_path / "disk/masks").mkdir(parents=True)
+    (tmp_path / "disk/J1.png").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "disk/masks")
+    table = pd.read_csv(images).assign(file_loc="../J1.png", bar_mask_loc="../J1.png")
+    table.to_csv(tmp_path / "link/images.csv", index=False)
+    plain = build_catalog(tmp_path / "link/images.csv", tmp_path / "plain.csv", SCHEMA)
+    linked = build_catalog(plain, tmp_path / "link/linked.csv", SCHEMA)
+    for catalog in (plain, linked):
+        assert Path(read_training_catalog(catalog, SCHEMA)["file_loc"][0]).exists()
 
 
 def test_without_a_radius_only_names_count(images, masks, tmp_path):

@@ -247,6 +247,15 @@ def test_only_the_columns_wanted_are_kept(tmp_path, catalogs, right):
         match_files(left, right, tmp_path / "joined.csv", right_columns=["z"])
 
 
+@pytest.mark.parametrize("right", ["right.csv", "right.parquet"])
+def test_paths_in_both_tables_still_lead_to_their_files(tmp_path, right):
+    left = write_table(table((1, 2), file_loc=["a.png"]), tmp_path / "left" / "left.csv")
+    right = write_table(table((1, 2), gz3d_loc=["../b.fits"]), tmp_path / "right" / right)
+    joined = read_table(match_files(left, right, tmp_path / "joined.csv"))
+    assert list(joined["file_loc"]) == ["left/a.png"]
+    assert list(joined["gz3d_loc"]) == ["b.fits"]
+
+
 def test_a_table_without_matches_still_has_the_columns(tmp_path, catalogs):
     left = write_table(table((np.nan, 10), id_str="a"), tmp_path / "left.csv")
     joined = match_files(left, catalogs / "cells", tmp_path / "joined.csv", keep_unmatched=True)

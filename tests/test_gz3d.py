@@ -115,7 +115,7 @@ def test_catalogue_has_a_row_for_each_file_by_name(golden, tmp_path, suffix):
     assert table["ra"].dtype == np.float64
     assert set(table["pixscale"]) == {0.099}
     assert table["gz3d_loc"][0] == str(golden / "gz3d_fits" / f"gz3d_{SPIRAL}.fits.gz")
-    assert not (tmp_path / "failed.csv").exists()
+    assert not (tmp_path / "catalog_failed.csv").exists()
 
 
 def test_a_damaged_file_costs_itself_alone(tmp_path):
@@ -124,18 +124,20 @@ def test_a_damaged_file_costs_itself_alone(tmp_path):
     (tmp_path / "gz3d_metadata.fits").touch()
     damaged = tmp_path / "gz3d_1-1_19_11.fits.gz"
     damaged.write_bytes(b"<!DOCTYPE html>")
+    (tmp_path / "failed.csv").write_text("what could not be downloaded")
     table = read_table(gz3d_catalog(tmp_path, tmp_path / "catalog.csv", workers=2))
     assert list(table["id_str"]) == ["1-2_37_22", "1-77_61_33"]
     assert list(table["gz3d_loc"]) == ["b/gz3d_1-2_37_22.fits", "a/gz3d_1-77_61_33.fits"]
     assert list(table["n_volunteers_spiral"]) == [3, 2]
     assert list(table["n_volunteers_bar"]) == [0, 1]
-    failed = pd.read_csv(tmp_path / "failed.csv")
+    failed = pd.read_csv(tmp_path / "catalog_failed.csv")
     assert list(failed["id_str"]) == ["1-1_19_11"]
     assert "Not a gzipped file" in failed["reason"][0]
 
     damaged.unlink()
     gz3d_catalog(tmp_path, tmp_path / "catalog.csv")
-    assert not (tmp_path / "failed.csv").exists()
+    assert not (tmp_path / "catalog_failed.csv").exists()
+    assert (tmp_path / "failed.csv").read_text() == "what could not be downloaded"
 
 
 def test_marks_go_on_where_they_were(tmp_path):

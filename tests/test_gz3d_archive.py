@@ -136,6 +136,13 @@ def test_an_archive_that_is_not_there_is_an_error_in_words(tmp_path):
             download_archive(tmp_path, base_url=server.url)
 
 
+def test_an_archive_of_which_nothing_can_be_had_is_an_error_in_words(tmp_path):
+    with archive_server(FILES, {name: ["404"] for name in FILES}) as server:
+        with pytest.raises(OSError, match="none of 3 files can be had; the first: HTTP status 404"):
+            download_archive(tmp_path, base_url=server.url)
+    assert (tmp_path / "failed.csv").exists()
+
+
 def test_an_index_of_thirty_thousand_files_is_read():
     names = [f"gz3d_1-{number}_127_{number}.fits.gz" for number in range(100_000, 130_000)]
     with archive_server(index=index_page(names)) as server:
@@ -169,8 +176,8 @@ WRONG = {
     "zipped nothing": ("a.fits.gz", gzip.compress(b""), "not whole: 0 bytes"),
     "cut short": ("a.fits.gz", ZIPPED[:-9], "damaged gzip file: Compressed file ended before"),
     "changed": ("a.fits.gz", ZIPPED[:9000] + b"!" + ZIPPED[9001:], "damaged gzip file: CRC check failed"),
-    "longer": ("a.fits.gz", ZIPPED + b"more", "damaged gzip file: Not a gzipped file"),
-    "broken inside": ("a.fits.gz", ZIPPED[:10] + b"\xff" * 100, "damaged gzip file: Error -3"),
+    "longer": ("a.fits.gz", ZIPPED + b"x" * 20, "damaged gzip file: Not a gzipped file"),
+    "broken inside": ("a.fits.gz", ZIPPED[:10] + b"\xff" * 100, "damaged gzip file: Error -1"),
     "not in blocks": ("a.fits.gz", gzip.compress(fits_bytes()[:-1]), "not whole: 406079 bytes"),
     "bomb": ("a.fits.gz", gzip.compress(b"SIMPLE  =" + bytes(2**21), 9), "inflates to more than 1048576 bytes"),
     "plain page": ("a.fits", PAGE, "not FITS: it begins as a web page"),
@@ -180,7 +187,7 @@ WRONG = {
 
 @pytest.mark.parametrize("kind", WRONG)
 def test_what_is_wrong_with_a_file_is_said(tmp_path, monkeypatch, kind):
-    monkeypatch.setattr(gz3d_archive, "MAX_BYTES", 2**20)
+    monkeypatch.setattr(gz3d_archive, "MAX_INFLATED_BYTES", 2**20)
     name, content, reason = WRONG[kind]
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError) as raised:  # noqa: PT011

@@ -9,10 +9,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from astropy.coordinates import SkyCoord
 from astropy.table import MaskedColumn, Table
+from astropy.time import Time
 
 from zoobot3d_tf.catalogs import tables
-from zoobot3d_tf.catalogs.tables import read_numbers, read_table, write_table
+from zoobot3d_tf.catalogs.tables import check_file_names, move_paths, read_numbers, read_table, write_table
 
 LONG_ID = 587722984435351615  # of SDSS: as a float it would end in 616
 
@@ -101,6 +103,13 @@ def test_masked_values_are_missing_and_bytes_are_text(tmp_path, suffix):
     assert list(read["objid"].isna()) == [True, False, False]
     assert read["objid"][1] == LONG_ID
     np.testing.assert_array_equal(read["RA_OBJ"], [1.5, np.nan, 3.5])
+
+
+def test_columns_of_more_than_plain_values_are_left_out(tmp_path):
+    sky, observed = SkyCoord([1, 2], [3, 4], unit="deg"), Time([2450000.5, 2460000.5], format="jd")
+    table = Table({"id_str": ["a", "b"], "sky": sky, "observed": observed, "z": [0.1, 0.2]})
+    table.write(tmp_path / "catalog.ecsv")
+    assert read_table(tmp_path / "catalog.ecsv").to_dict("list") == {"id_str": ["a", "b"], "z": [0.1, 0.2]}
 
 
 def test_numbers_of_fits_have_the_byte_order_of_this_machine(tmp_path, galaxies):
@@ -206,3 +215,25 @@ def test_numbers_are_refused_by_row_where_they_are_text(galaxies):
         read_numbers("a.csv", galaxies.assign(ra=["1", "10h", "11h"]), "ra")
     with pytest.raises(ValueError, match=r"a.csv: ra is '10h' in row 3; it must be a number"):
         read_numbers("a.csv", pd.DataFrame({"ra": ["1", "10h"]}), "ra")
+
+
+@pytest.mark.parametrize("name", ["../b", "a/b", "a\\b", "C:b", ".b", "", "a\tb", "é" * 76, "a"])
+def test_names_that_cannot_be_those_of_files_are_refused(name):
+    check_file_names("a.csv", pd.DataFrame({"id_str": ["a", "J1-2 é+(3)", "é" * 75]}))
+    with pytest.raises(ValueError, match=r"a.csv: id_str is .* in row 3"):
+        check_file_names("a.csv", pd.DataFrame({"id_str": ["a", name]}))
+
+
+def test_paths_lead_to_their_files_from_another_folder_too(tmp_path):
+    (tmp_path / "disk" / "deep").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "disk" / "deep")
+    (tmp_path / "cut").mkdir()
+    (tmp_path / "cut" / "a.png").touch()
+    table = pd.DataFrame({"file_loc": ["a.png", "", "/b.png"], "gz3d_loc": ["../c", None, None], "n_loc": np.nan})
+    moved = move_paths(table, tmp_path / "cut", tmp_path / "link")
+    assert (tmp_path / "link" / moved["file_loc"][0]).exists()
+    assert list(moved["file_loc"][1:]) == ["", "/b.png"]
+    assert moved["gz3d_loc"][0] == "../../c"
+    assert moved["gz3d_loc"][1:].isna().all()
+    assert moved["n_loc"].isna().all()
+    pd.testing.assert_frame_equal(move_paths(moved, tmp_path / "link", tmp_path / "cut"), table)

@@ -129,12 +129,12 @@ def test_questions_may_be_missing_only_whole_and_if_said_so(tmp_path):
 
 
 def test_an_unlabelled_catalogue_needs_no_labels_and_shows_none(write, tmp_path):
-    catalog = read_training_catalog(write(spiral_mask_loc="m.png"), RINGS, labelled=False)
+    catalog = read_training_catalog(write(spiral_mask_loc="m.png"), RINGS, labels=())
     assert not catalog["has_votes"].any()
     assert not catalog[["ring_yes", "ring_no"]].any(axis=None)
     assert (catalog["spiral_mask_loc"] == "").all()
     (tmp_path / "plain.csv").write_text("id_str,file_loc\na,b\n")
-    assert len(read_training_catalog(tmp_path / "plain.csv", RINGS, labelled=False)) == 1
+    assert len(read_training_catalog(tmp_path / "plain.csv", RINGS, labels=())) == 1
 
 
 def test_real_catalogues(reference):

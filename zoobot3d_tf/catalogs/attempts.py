@@ -13,8 +13,6 @@ from tqdm import tqdm
 
 from zoobot3d_tf.catalogs.tables import write_table
 
-FAILED_NAME = "failed.csv"
-
 _CHUNK_SIZE = 32
 
 _Item = TypeVar("_Item")
@@ -50,21 +48,21 @@ def attempt_all(
     return results, failed
 
 
-def list_failed(folder: Path, failed: list[tuple[str, str, str]], n_tried: int) -> None:
-    """Write which galaxies were left out to `failed.csv`; remove it if none was.
+def list_failed(path: Path, failed: list[tuple[str, str, str]], n_tried: int, where: str = "file_loc") -> None:
+    """Write which galaxies were left out to a table; remove it if none was.
 
     Args:
-        folder: where to.
-        failed: id_str, file_loc and reason of each.
+        path: the table.
+        failed: id_str, place and reason of each.
         n_tried: galaxies in all.
+        where: what the place is, for the table's header.
 
     Raises:
         ValueError: none is left.
     """
-    path = folder / FAILED_NAME
     path.unlink(missing_ok=True)
     if failed:
-        write_table(pd.DataFrame(failed, columns=["id_str", "file_loc", "reason"]), path)
+        write_table(pd.DataFrame(failed, columns=["id_str", where, "reason"]), path)
         log.warning("%d of %d galaxies left out, see %s", len(failed), n_tried, path)
         if len(failed) == n_tried:
             raise ValueError(f"{path}: all {n_tried} galaxies failed; the first: {failed[0][2]}")

@@ -113,9 +113,9 @@ def summarise(catalog: pd.DataFrame, schema: Schema) -> pd.Series:
 
 
 def _read_images(path: PathLike, schema: Schema) -> pd.DataFrame:
-    table = read_table(path)
-    has_masks = any((table[column] != "").any() for column in _MASK_COLUMNS if column in table)
-    images = read_training_catalog(path, schema, missing_questions_unasked=True, labelled=has_masks)
+    # Above a folder that is a symbolic link lies the parent of what it leads to.
+    root = Path(path).parent.resolve()
+    images = read_training_catalog(path, schema, root, labels=("masks",))
     return images[["id_str", *_POSITION, "pixscale", *_PATH_COLUMNS, "n_volunteers"]]
 
 
@@ -183,7 +183,7 @@ def _find_partners(galaxies: pd.DataFrame, path: PathLike, table: pd.DataFrame, 
 
 
 def _with_relative_paths(catalog: pd.DataFrame, folder: Path) -> pd.DataFrame:
-    folder = folder.absolute()
+    folder = folder.resolve()
     relative = {
         column: [os.path.relpath(location, folder) if location else "" for location in catalog[column]]
         for column in _PATH_COLUMNS

@@ -17,6 +17,7 @@ from zoobot3d_tf.catalogs.sky_cells import files_near
 from zoobot3d_tf.catalogs.tables import (
     check_writable,
     from_arrow,
+    move_paths,
     read_positions,
     read_table,
     require_columns,
@@ -125,7 +126,7 @@ def match_files(
         right_columns: columns of the second table to keep beside its position; all by default.
 
     Returns:
-        Path of the table written.
+        Path of the table written. Paths in columns `*_loc` start from its folder.
 
     Raises:
         FileNotFoundError: there is no such table.
@@ -134,7 +135,7 @@ def match_files(
         OSError: the table cannot be written.
     """
     _check_radius(radius_arcsec)
-    check_writable(out)
+    out = check_writable(out)
     columns = None if right_columns is None else list(dict.fromkeys([*right_position, *right_columns]))
     left = read_table(left_loc)
     left_positions = read_positions(left_loc, left, left_position)
@@ -146,6 +147,8 @@ def match_files(
         if columns is not None:
             require_columns(right_loc, right.columns, columns)
             right = right[columns]
+    left = move_paths(left, Path(left_loc).parent, out.parent)
+    right = move_paths(right, Path(right_loc) if Path(right_loc).is_dir() else Path(right_loc).parent, out.parent)
     matches = match(left, right, radius_arcsec, left_position, right_position, one_to_one, keep_unmatched)
     return write_table(matches, out)
 

@@ -6,7 +6,6 @@ without a word.
 
 import json
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from io import BytesIO
@@ -21,11 +20,18 @@ from astropy.wcs import WCS
 from PIL import Image
 from tqdm import tqdm
 
-from zoobot3d_tf.catalogs.attempts import FAILED_NAME
+from zoobot3d_tf.catalogs.attempts import list_failed
 from zoobot3d_tf.catalogs.download import Download, download
-from zoobot3d_tf.catalogs.tables import read_numbers, read_table, refuse, require_columns, write_table
-from zoobot3d_tf.files import PathLike, partial_path, write_atomically
-from zoobot3d_tf.images.read import MIN_SIDE, read_image
+from zoobot3d_tf.catalogs.tables import (
+    check_file_names,
+    move_paths,
+    read_numbers,
+    read_table,
+    require_columns,
+    write_table,
+)
+from zoobot3d_tf.files import FAILED_NAME, PathLike, partial_path, write_atomically
+from zoobot3d_tf.images.read import FITS_SIGNATURE, MIN_SIDE, read_image
 from zoobot3d_tf.images.rgb import check_bands, check_stretch
 
 BASE_URL = "https://www.legacysurvey.org/viewer/fits-cutout"
@@ -90,8 +96,8 @@ def download_cutouts(
 
     Returns:
         Path of `catalog.csv`: the rows of the galaxies that have a cutout, with `file_loc` (of the image, from `out`),
-        `pixscale`, `cutout_ra` and `cutout_dec` (of its centre, degrees), these three from the cutout's own WCS. Other
-        columns named `*_loc` become absolute paths.
+        `pixscale`, `cutout_ra` and `cutout_dec` (of its centre, degrees), these three from the cutout's own WCS. Paths
+        in other columns named `*_loc` start from `out` as well.
 
     Raises:
         FileNotFoundError: there is no such catalogue.
@@ -102,7 +108,9 @@ def download_cutouts(
     """
     settings = _Settings(survey, size, pixscale, pixscale_col, bands, center_on, stretch, image_format)
     out = Path(out).absolute()
-    table = _read_catalog(catalog_loc).iloc[:limit]
+    table = read_table(catalog_loc)
+    check_file_names(catalog_loc, table)
+    table = table[:limit]
     cutouts, reasons = _plan(catalog_loc, table, settings, base_url)
     _claim_folder(out, settings)
 
@@ -116,18 +124,14 @@ def download_cutouts(
             (out / cutout.fits_name).unlink()
             reasons[cutout.id_str] = str(error)
 
-    _write_failed(out / FAILED_NAME, table["id_str"], cutouts, reasons)
-    if not made:
-        reason = next(iter(reasons.values()))
-        raise ValueError(
-            f"{out}: none of {len(table)} galaxies has a cutout, see {FAILED_NAME} in it; the first: {reason}"
-        )
+    urls = {cutout.id_str: cutout.url for cutout in cutouts}
+    failures = [(name, urls.get(name, ""), reasons[name]) for name in table["id_str"] if name in reasons]
+    list_failed(out / FAILED_NAME, failures, n_tried=len(table), where="url")
     log.info("%s: %d cutouts; row 0 of an image is north, column 0 is east", out, len(made))
-    if reasons:
-        log.info("%d galaxies left out, see %s", len(reasons), out / FAILED_NAME)
     columns = pd.DataFrame.from_dict(made, orient="index")
-    rows = table.drop(columns=list(columns), errors="ignore").join(columns, on="id_str", how="inner")
-    return write_table(_with_absolute_paths(rows, Path(catalog_loc).absolute().parent), out / "catalog.csv")
+    rows = move_paths(table.drop(columns=list(columns), errors="ignore"), Path(catalog_loc).parent, out)
+    rows = rows.join(columns, on="id_str", how="inner")
+    return write_table(rows, out / "catalog.csv")
 
 
 @dataclass(frozen=True)
@@ -171,20 +175,6 @@ class _Cutout:
     @property
     def fits_name(self) -> str:
         return f"fits/{self.id_str}.fits"
-
-
-def _read_catalog(path: PathLike) -> pd.DataFrame:
-    """The table, every row of which has a name of its own that is fit for its files."""
-    table = read_table(path)
-    if table.empty:
-        raise ValueError(f"{path}: the catalogue has no rows")
-    require_columns(path, table.columns, ["id_str"])
-    names = table["id_str"]
-    is_fit = [bool(name) and name.isprintable() and name[0] != "." and not set(name) & set("/\\:") for name in names]
-    rule = "it names the galaxy's files: not empty, without / \\ : and control characters, and no dot in front"
-    refuse(path, table, "id_str", ~pd.Series(is_fit, index=table.index), rule)
-    refuse(path, table, "id_str", names.duplicated(), "it must be unique")
-    return table
 
 
 def _plan(
@@ -272,19 +262,20 @@ def _read_header(path: Path, settings: _Settings) -> fits.Header:
     """
     with path.open("rb") as file:
         start = file.read(40)
-    if not start.startswith(b"SIMPLE  ="):
+    if not start.startswith(FITS_SIGNATURE):
         raise ValueError(f"not a FITS file: it begins with {start!r}")
     try:
         with fits.open(path, memmap=False) as hdus:
             header, fluxes = hdus[0].header, hdus[0].data
+            bands = header.get("BANDS")
     except Exception as error:  # damaged files make astropy raise errors of many kinds
         raise ValueError(f"cannot be read as FITS: {error}") from error
     shape = (len(settings.bands), settings.size, settings.size)
     if fluxes is None or fluxes.shape != shape:
         received = None if fluxes is None else fluxes.shape
         raise ValueError(f"the cutout's shape (bands, height, width) is {received}, not {shape}")
-    if header.get("BANDS") != settings.bands:
-        raise ValueError(f"the cutout's bands are {header.get('BANDS')!r}, not {settings.bands!r}")
+    if bands != settings.bands:
+        raise ValueError(f"the cutout's bands are {bands!r}, not {settings.bands!r}")
     return header
 
 
@@ -337,21 +328,3 @@ def _make_image(cutout: _Cutout, out: Path, settings: _Settings) -> str:
     path.parent.mkdir(exist_ok=True)
     write_atomically(path, content.getvalue())
     return file_loc
-
-
-def _write_failed(path: Path, names: pd.Series, cutouts: Sequence[_Cutout], reasons: dict[str, str]) -> None:
-    urls = {cutout.id_str: cutout.url for cutout in cutouts}
-    failed = [(name, urls.get(name, ""), reasons[name]) for name in names if name in reasons]
-    if failed:
-        write_table(pd.DataFrame(failed, columns=["id_str", "url", "reason"]), path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def _with_absolute_paths(table: pd.DataFrame, root: Path) -> pd.DataFrame:
-    """The table, with the paths in it made fit to be stored elsewhere than in `root`."""
-    for name in table.columns:
-        if name.endswith("_loc") and name != "file_loc":
-            paths = [os.path.join(root, loc) if isinstance(loc, str) and loc else loc for loc in table[name]]
-            table = table.assign(**{name: paths})
-    return table

@@ -24,8 +24,7 @@ import urllib3
 from tqdm import tqdm
 
 from zoobot3d_tf import __version__
-from zoobot3d_tf.catalogs.attempts import FAILED_NAME
-from zoobot3d_tf.files import PathLike, partial_path, write_atomically
+from zoobot3d_tf.files import FAILED_NAME, PathLike, partial_path, write_atomically
 
 USER_AGENT = f"zoobot3d_tf/{__version__}"
 TRIES = 5

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,8 +17,17 @@ from PIL import Image
 
 from zoobot3d_tf.catalogs.attempts import attempt_all, list_failed
 from zoobot3d_tf.catalogs.gz3d import SHAPE, mask_wcs
-from zoobot3d_tf.catalogs.tables import read_numbers, read_table, read_text, refuse, require_columns, write_table
-from zoobot3d_tf.files import PathLike, write_atomically
+from zoobot3d_tf.catalogs.tables import (
+    check_file_names,
+    move_paths,
+    read_numbers,
+    read_table,
+    read_text,
+    refuse,
+    require_columns,
+    write_table,
+)
+from zoobot3d_tf.files import FAILED_NAME, PathLike, write_atomically
 from zoobot3d_tf.images.masks import MASKS, Marks, align_counts_wcs, counts_from_marks, flip_rows, north_up_wcs
 from zoobot3d_tf.images.read import read_image
 
@@ -76,13 +84,14 @@ def draw_masks(
     galaxies = _find_galaxies(catalog_loc, table, root, marks_dir)
     out.mkdir(parents=True, exist_ok=True)
     drawn, failed = attempt_all(partial(_draw, out, volunteers, drop_self_crossing), galaxies, workers, unit="galaxy")
-    list_failed(out, [(galaxy.id_str, str(galaxy.image), reason) for galaxy, reason in failed], n_tried=len(galaxies))
+    failures = [(galaxy.id_str, str(galaxy.image), reason) for galaxy, reason in failed]
+    list_failed(out / FAILED_NAME, failures, n_tried=len(galaxies))
     columns = pd.DataFrame([masks for _, masks in drawn], index=[galaxy.id_str for galaxy, _ in drawn])
     columns = columns.astype({"n_volunteers": "Int64"})
     n_spiral, n_bar = ((columns[f"{name}_loc"] != "").sum() for name in MASKS)
     log.info("%s: %d spiral masks and %d bar masks of %d galaxies", out, n_spiral, n_bar, len(columns))
-    rows = table.drop(columns=list(columns), errors="ignore")
-    rows = _with_paths_from(out, root, rows).join(columns, on="id_str", how="inner")
+    rows = move_paths(table.drop(columns=list(columns), errors="ignore"), root, out)
+    rows = rows.join(columns, on="id_str", how="inner")
     return write_table(rows, out / CATALOG_NAME)
 
 
@@ -110,16 +119,9 @@ class _Galaxy:
 
 
 def _read_catalog(path: PathLike) -> pd.DataFrame:
-    """The table, every row of which has a name of its own that is fit for its files."""
     table = read_table(path)
-    if table.empty:
-        raise ValueError(f"{path}: the catalogue has no rows")
-    require_columns(path, table.columns, ["id_str", "file_loc", "wcs_ra", "wcs_dec"])
-    names = table["id_str"]
-    is_fit = [bool(name) and name.isprintable() and name[0] != "." and not set(name) & set("/\\:") for name in names]
-    rule = "it names the galaxy's files: not empty, without / \\ : and control characters, and no dot in front"
-    refuse(path, table, "id_str", ~pd.Series(is_fit, index=table.index), rule)
-    refuse(path, table, "id_str", names.duplicated(), "it must be unique")
+    check_file_names(path, table)
+    require_columns(path, table.columns, ["file_loc", "wcs_ra", "wcs_dec"])
     refuse(path, table, "file_loc", table["file_loc"] == "", "it must name the galaxy's image")
     return table
 
@@ -200,7 +202,7 @@ def _image_wcs(galaxy: _Galaxy, shape: tuple[int, int]) -> WCS:
         return north_up_wcs(*galaxy.centre, galaxy.pixscale, crpix=((width + 1) / 2, (height + 1) / 2))
     try:
         header = fits.getheader(galaxy.fits)
-        wcs = WCS(header)
+        wcs = WCS(header, naxis=2)
     except Exception as error:  # damaged files make astropy raise errors of many kinds
         raise ValueError(f"{galaxy.fits}: cannot be read as FITS: {error}") from error
     size = header.get("NAXIS2"), header.get("NAXIS1")
@@ -210,16 +212,3 @@ def _image_wcs(galaxy: _Galaxy, shape: tuple[int, int]) -> WCS:
             f"{height} x {width}, or no place on the sky"
         )
     return flip_rows(wcs, height)
-
-
-def _with_paths_from(folder: Path, root: Path, table: pd.DataFrame) -> pd.DataFrame:
-    """The table, with paths that start from `root` rewritten to start from `folder`."""
-    for column in [name for name in table.columns if name.endswith("_loc")]:
-        paths = [
-            os.path.relpath(root.resolve() / loc, folder.resolve())
-            if isinstance(loc, str) and loc and not os.path.isabs(loc)
-            else loc
-            for loc in table[column]
-        ]
-        table = table.assign(**{column: paths})
-    return table

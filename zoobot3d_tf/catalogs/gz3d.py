@@ -21,7 +21,7 @@ from isal import igzip
 
 from zoobot3d_tf.catalogs.attempts import attempt_all, list_failed
 from zoobot3d_tf.catalogs.tables import check_writable, write_table
-from zoobot3d_tf.files import PathLike, write_atomically
+from zoobot3d_tf.files import FAILED_NAME, PathLike, failed_loc, write_atomically
 from zoobot3d_tf.images.masks import check_marks, north_up_wcs
 
 SHAPE = (525, 525)
@@ -30,6 +30,8 @@ PIXSCALE = 0.099
 """Its scale, arcsec per pixel."""
 MAX_INFLATED_BYTES = 64 * 1024**2
 """Real files inflate to about 10 MB; one that goes on and on is broken or a trap."""
+BLOCK_BYTES = 2880
+"""What FITS comes in."""
 
 _N_HDUS = 11
 _SPIRAL_COUNTS = 3
@@ -38,7 +40,6 @@ _MARKS = {"spiral_mask": (9, "spiral_paths"), "bar_mask": (10, "bar_paths")}
 _VOTES = ("GZ_total_classifications", "GZ_spiral_votes", "GZ_bar_votes")
 # FITS counts pixels from 1: half a pixel above and left of the array's centre.
 _CRPIX = 262.5
-_BLOCK_BYTES = 2880
 _END = b"END".ljust(80)
 _MAX_HEADER_BLOCKS = 100
 _NUMBER_TYPES = {"I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
@@ -139,7 +140,7 @@ def gz3d_catalog(folder: PathLike, out: PathLike, workers: int = 1) -> Path:
     Its columns are `id_str`, `mangaid`, `ra`, `dec`, `ifu_size`, `subject_id`, the votes, `n_volunteers_spiral` and
     `n_volunteers_bar` (how many were asked to draw), `wcs_ra`, `wcs_dec`, `pixscale` (of the masks, arcsec) and
     `gz3d_loc` (the file, from the table's folder if it lies below); see `Gz3d`. Files that cannot be read are listed in
-    `failed.csv` beside it.
+    `<table>_failed.csv` beside it.
 
     Args:
         folder: where the files are, in it or in folders below.
@@ -156,7 +157,7 @@ def gz3d_catalog(folder: PathLike, out: PathLike, workers: int = 1) -> Path:
     out = check_writable(out)
     files = _find_files(folder)
     rows, failed = attempt_all(partial(_catalog_row, out.parent.absolute()), files, workers, unit="file")
-    list_failed(out.parent, [(_id_str(path), str(path), reason) for path, reason in failed], n_tried=len(files))
+    list_failed(failed_loc(out), [(_id_str(path), str(path), reason) for path, reason in failed], n_tried=len(files))
     return write_table(pd.DataFrame([row for _, row in rows]), out)
 
 
@@ -184,7 +185,8 @@ def gz3d_marks(folder: PathLike, out: PathLike, workers: int = 1) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     missing = [(path, loc) for path, loc in locs.items() if not loc.exists()]
     _, failed = attempt_all(_write_marks, missing, workers, unit="file")
-    list_failed(out, [(_id_str(path), str(path), reason) for (path, _), reason in failed], n_tried=len(locs))
+    failures = [(_id_str(path), str(path), reason) for (path, _), reason in failed]
+    list_failed(out / FAILED_NAME, failures, n_tried=len(locs))
     return out
 
 
@@ -246,9 +248,9 @@ def _read_hdu(stream: IO[bytes]) -> tuple[fits.Header, bytes]:
 def _read_header(stream: IO[bytes]) -> fits.Header:
     text = b""
     for _ in range(_MAX_HEADER_BLOCKS):
-        block = _read(stream, _BLOCK_BYTES)
+        block = _read(stream, BLOCK_BYTES)
         text += block
-        if any(block[start : start + len(_END)] == _END for start in range(0, _BLOCK_BYTES, len(_END))):
+        if any(block[start : start + len(_END)] == _END for start in range(0, BLOCK_BYTES, len(_END))):
             return fits.Header.fromstring(text)
     raise ValueError("a header without an end, or not FITS")
 

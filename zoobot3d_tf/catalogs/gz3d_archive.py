@@ -3,24 +3,23 @@
 import gzip
 import logging
 import re
-import zlib
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 
+from isal import igzip, isal_zlib
+
 from zoobot3d_tf.catalogs.download import Download, Summary, download, fetch_page
+from zoobot3d_tf.catalogs.gz3d import BLOCK_BYTES, MAX_INFLATED_BYTES
 from zoobot3d_tf.files import PathLike
+from zoobot3d_tf.images.read import FITS_SIGNATURE
 
 BASE_URL = "https://data.sdss.org/sas/dr17/manga/morphology/galaxyzoo3d/v4_0_0/"
-"""Value-added catalogue of SDSS data release 17: about 29,800 files of about 350 KB, 10 MB inflated."""
-MAX_BYTES = 64 * 1024**2
-"""The longest file, as it comes and inflated, and the longest index that we accept."""
+"""Value-added catalogue of SDSS data release 17: about 29,800 files of about 350 KB."""
 
 _FILE_NAME = re.compile(r"gz3d_[\w.+-]+\.fits\.gz|gz3d_metadata\.fits", re.ASCII)
 _SHA1_LINE = re.compile(r"([0-9a-fA-F]{40})\s+\*?(?:.*/)?(.+)")
 _GZIP_SIGNATURE = b"\x1f\x8b"
-_FITS_SIGNATURE = b"SIMPLE  ="
-_FITS_BLOCK_BYTES = 2880
 
 log = logging.getLogger(__name__)
 
@@ -39,11 +38,15 @@ def download_archive(out: PathLike, limit: int | None = None, workers: int = 4, 
 
     Raises:
         ValueError: the page at `base_url` is no index, or names no files.
-        OSError: the index cannot be fetched, or a file cannot be written; what is finished is kept.
+        OSError: the index or all of the files cannot be fetched, or one cannot be written; what is finished is
+            kept.
     """
     files = list_archive(base_url)[:limit]
     # A file glued from two versions would not inflate to its end with the right checksum: it is safe to resume.
-    return download(files, out, workers, check=check_file, resume=True, max_bytes=MAX_BYTES)
+    summary = download(files, out, workers, check=check_file, resume=True, max_bytes=MAX_INFLATED_BYTES)
+    if len(summary.failures) == len(files):
+        raise OSError(f"{base_url}: none of {len(files)} files can be had; the first: {summary.failures[0][2]}")
+    return summary
 
 
 def list_archive(base_url: str = BASE_URL) -> list[Download]:
@@ -62,7 +65,7 @@ def list_archive(base_url: str = BASE_URL) -> list[Download]:
     """
     base_url = base_url.rstrip("/") + "/"
     links = _Links()
-    links.feed(fetch_page(base_url, MAX_BYTES).decode(errors="replace"))
+    links.feed(fetch_page(base_url, MAX_INFLATED_BYTES).decode(errors="replace"))
     if not links.hrefs:
         raise ValueError(f"{base_url}: not the index of an archive: it has no links")
     in_folder = {href: _name_in_folder(href, base_url) for href in links.hrefs}
@@ -92,17 +95,17 @@ def check_file(path: Path) -> None:
             _check_start(file.read(64), _GZIP_SIGNATURE, "gzip")
     n_bytes = 0
     try:
-        with gzip.open(path) if gzipped else path.open("rb") as file:
+        with igzip.open(path) if gzipped else path.open("rb") as file:
             while chunk := file.read(1024**2):
                 if n_bytes == 0:
-                    _check_start(chunk, _FITS_SIGNATURE, "FITS")
+                    _check_start(chunk, FITS_SIGNATURE, "FITS")
                 n_bytes += len(chunk)
-                if n_bytes > MAX_BYTES:
-                    raise ValueError(f"inflates to more than {MAX_BYTES} bytes")
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+                if n_bytes > MAX_INFLATED_BYTES:
+                    raise ValueError(f"inflates to more than {MAX_INFLATED_BYTES} bytes")
+    except (EOFError, isal_zlib.IsalError, gzip.BadGzipFile) as error:  # type: ignore[misc]  # a fault of its stubs
         raise ValueError(f"damaged gzip file: {error}") from error
-    if n_bytes == 0 or n_bytes % _FITS_BLOCK_BYTES:
-        raise ValueError(f"not whole: {n_bytes} bytes of FITS, which comes in blocks of {_FITS_BLOCK_BYTES}")
+    if n_bytes == 0 or n_bytes % BLOCK_BYTES:
+        raise ValueError(f"not whole: {n_bytes} bytes of FITS, which comes in blocks of {BLOCK_BYTES}")
 
 
 class _Links(HTMLParser):
@@ -132,7 +135,7 @@ def _name_in_folder(href: str, base_url: str) -> str:
 def _read_sha1s(url: str) -> dict[str, str]:
     """SHA-1 of each file that a list in the format of `sha1sum` names; none, with a warning, if it cannot be had."""
     try:
-        lines = fetch_page(url, MAX_BYTES).decode(errors="replace").splitlines()
+        lines = fetch_page(url, MAX_INFLATED_BYTES).decode(errors="replace").splitlines()
     except OSError as error:
         log.warning("%s; going on without these SHA-1 sums", error)
         return {}

@@ -1,7 +1,6 @@
 """Ring labels as in Walmsley+22b: galaxies that many volunteers called a ring, and those that hardly any did."""
 
 import logging
-import os
 import re
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pandas as pd
 
 from zoobot3d_tf.catalogs.selection import passes_cuts
 from zoobot3d_tf.catalogs.sources import read_galaxies
-from zoobot3d_tf.catalogs.tables import check_writable, read_numbers, read_table, refuse, write_table
+from zoobot3d_tf.catalogs.tables import check_writable, move_paths, read_numbers, read_table, refuse, write_table
 from zoobot3d_tf.files import PathLike
 
 log = logging.getLogger(__name__)
@@ -40,7 +39,7 @@ def ring_catalog(
             `rare-features_ring` with `rare-features_total-votes` (the question is one of several answers, so that the
             answers do not add up to the volunteers), both with a campaign or without (`rare-features-dr5`); or the tags
             of the basic form, `ring`: 1 where somebody tagged the galaxy, else 0.
-        out: table to write, `.csv`, `.parquet`, `.fits` or `.ecsv`; paths in it are relative to its folder.
+        out: table to write, `.csv`, `.parquet`, `.fits` or `.ecsv`; relative paths in it start from its folder.
         high: above this share of "ring" votes a galaxy is a ring.
         low: below this share it is none.
         min_featured: smallest fraction of volunteers who see features or a disk.
@@ -82,9 +81,7 @@ def ring_catalog(
     labels = is_ring.astype(np.int64)
     catalog = pd.DataFrame({"id_str": ids, "ring_yes": labels, "ring_no": 1 - labels, "ring": labels})
     if "file_loc" in table:
-        old, new = Path(from_loc).absolute().parent, out.absolute().parent
-        moved = [os.path.relpath(old / location, new) if location else "" for location in table["file_loc"]]
-        catalog.insert(1, "file_loc", moved)
+        catalog.insert(1, "file_loc", move_paths(table[["file_loc"]], Path(from_loc).parent, out.parent)["file_loc"])
     return write_table(catalog[is_ring | is_other], out)
 
 

@@ -29,7 +29,7 @@ def sami_catalog(targets_loc: PathLike, out: PathLike) -> Path:
     Raises:
         FileNotFoundError: there is no such table.
         ValueError: the table cannot be read, lacks one of these columns, or a CATID is empty or repeated, or a position
-            is missing or impossible.
+            is impossible.
     """
     check_writable(out)
     targets = read_table(targets_loc)

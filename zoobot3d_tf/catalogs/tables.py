@@ -27,6 +27,8 @@ MAX_INFLATED_BYTES = 4 * 1024**3
 _TEXT_COLUMN = re.compile(r"id_str(_\w+)?|file_loc|spiral_mask_loc|bar_mask_loc|marks_loc")
 _TEXT_TYPE = pd.Series([""]).dtype  # `str`, or `object` before pandas 3
 _LARGEST_EXACT_FLOAT = 2**53
+# File systems allow 255 bytes, of which words around a galaxy's name need some.
+_MAX_NAME_BYTES = 150
 
 
 def read_table(path: PathLike) -> pd.DataFrame:
@@ -186,6 +188,45 @@ def read_text(path: PathLike, table: pd.DataFrame, column: str) -> pd.Series:
     return values.astype(object).where(values.notna(), "").astype(str).str.strip()
 
 
+def check_file_names(path: PathLike, table: pd.DataFrame) -> None:
+    """Refuse a catalogue unless each galaxy has a name of its own that can be part of the names of its files.
+
+    Args:
+        path: where the table is from, for the error.
+        table: as `read_table` returns it.
+
+    Raises:
+        ValueError: there are no rows or no `id_str`, or one of these is not unique, or is empty, too long, begins with
+            a dot or holds `/`, `\\`, `:` or control characters.
+    """
+    if table.empty:
+        raise ValueError(f"{path}: the catalogue has no rows")
+    require_columns(path, table.columns, ["id_str"])
+    is_fit = table["id_str"].map(_is_fit_for_files).astype(bool)
+    rule = "it names the galaxy's files: without / \\ : and control characters, no dot in front, "
+    rule += f"1 to {_MAX_NAME_BYTES} bytes"
+    refuse(path, table, "id_str", ~is_fit, rule)
+    refuse(path, table, "id_str", table["id_str"].duplicated(), "it must be unique")
+
+
+def move_paths(table: pd.DataFrame, old: Path, new: Path) -> pd.DataFrame:
+    """The table with the relative paths in its columns `*_loc`, which start from one folder, starting from another.
+
+    Args:
+        table: as `read_table` returns it.
+        old: folder that paths start from.
+        new: folder that they shall start from. Absolute paths stay as they are.
+    """
+    # Above a folder that is a symbolic link lies the parent of what it leads to.
+    old, new = old.resolve(), new.resolve()
+
+    def move(loc: object) -> object:
+        is_relative = isinstance(loc, str) and loc and not os.path.isabs(loc)
+        return os.path.relpath(old / cast(str, loc), new) if is_relative else loc
+
+    return table.assign(**{name: table[name].map(move) for name in table.columns if str(name).endswith("_loc")})
+
+
 def require_columns(path: PathLike, present: Iterable[Hashable], columns: Sequence[str], hint: str = "") -> None:
     """Raise a ValueError that names the columns which a table lacks, if it lacks any.
 
@@ -228,6 +269,15 @@ def name_rows(table: pd.DataFrame, wrong: pd.Series) -> str:
     others = int(wrong.sum()) - 1
     name = table["id_str"][first] if "id_str" in table else ""
     return f"row {first + 2}" + (f" ({name})" if name else "") + (f" and {others} more" if others else "")
+
+
+def _is_fit_for_files(name: str) -> bool:
+    return (
+        0 < len(name.encode()) <= _MAX_NAME_BYTES
+        and name.isprintable()
+        and name[0] != "."
+        and not set(name) & set("/\\:")
+    )
 
 
 def _is_text(name: object) -> bool:
@@ -321,11 +371,13 @@ def _read_tar(file: BinaryIO) -> pd.DataFrame:
 
 
 def _read_with_astropy(file: BinaryIO, **how: object) -> pd.DataFrame:
-    from astropy.table import Table
+    from astropy.table import Column, Table
 
     table = Table.read(file, **how)
+    # ECSV may hold columns of times and of positions as well.
+    table = table[[name for name in table.colnames if isinstance(table[name], Column) and table[name].ndim == 1]]
     table.convert_bytestring_to_unicode()
-    return table[[name for name in table.colnames if table[name].ndim == 1]].to_pandas()
+    return table.to_pandas()
 
 
 def _write_csv(table: pd.DataFrame, path: Path) -> None:

@@ -4,6 +4,7 @@ A row is a galaxy.
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from zoobot3d_tf.catalogs.tables import name_rows, read_numbers, read_table, ref
 from zoobot3d_tf.files import PathLike
 from zoobot3d_tf.images.masks import MAX_VOLUNTEERS, N_VOLUNTEERS
 from zoobot3d_tf.schemas import Schema
+
+LABELS = ("votes", "masks")
 
 _MASK_COLUMNS = ("spiral_mask_loc", "bar_mask_loc", "marks_loc")
 _RANGES = {"ra": (0.0, 360.0), "dec": (-90.0, 90.0), "pixscale": (1e-6, 1e6)}
@@ -26,18 +29,18 @@ def read_training_catalog(
     schema: Schema,
     image_root: PathLike | None = None,
     missing_questions_unasked: bool = False,
-    labelled: bool = True,
+    labels: Sequence[str] = LABELS,
 ) -> pd.DataFrame:
     """Read a catalogue, check all of it, and bring it into the one form that later stages know.
 
     Args:
-        path: table of galaxies, see `read_table`. Needs `id_str`, `file_loc` and, if labelled, a column of votes for
+        path: table of galaxies, see `read_table`. Needs `id_str`, `file_loc` and, to read votes, a column of them for
             each answer of the schema; masks, `n_volunteers`, `ra`, `dec` and `pixscale` are optional. Other columns are
             ignored, and so are marks where there is a mask.
         schema: the decision tree.
         image_root: folder that relative file names start from; by default the catalogue's.
         missing_questions_unasked: take questions without any column as asked of nobody, rather than as an error.
-        labelled: read votes and masks. If not, no galaxy has any.
+        labels: any of `LABELS` to read; of others, no galaxy has any.
 
     Returns:
         A row a galaxy, in the table's order: `id_str`; `file_loc` (absolute); votes, int64 in `schema.label_cols`, 0
@@ -59,20 +62,20 @@ def read_training_catalog(
 
     root = Path(image_root if image_root is not None else Path(path).parent).absolute()
     catalog = pd.DataFrame({"id_str": table["id_str"], "file_loc": _absolute(table["file_loc"], root)})
-    if labelled:
+    if "votes" in labels:
         votes = _read_votes(path, table, schema, missing_questions_unasked)
     else:
         votes = pd.DataFrame(0, index=table.index, columns=schema.label_cols)
     catalog = pd.concat([catalog, votes], axis=1)
     catalog["has_votes"] = (votes > 0).any(axis=1)
     for column in _MASK_COLUMNS:
-        catalog[column] = _absolute(table[column], root) if labelled and column in table else ""
+        catalog[column] = _absolute(table[column], root) if "masks" in labels and column in table else ""
     catalog["n_volunteers"] = _read_n_volunteers(path, table)
     for column in _RANGES:
         catalog[column] = _read_in_range(path, table, column)
 
     has_mask = (catalog[list(_MASK_COLUMNS)] != "").any(axis=1)
-    if labelled and not (catalog["has_votes"] | has_mask).any():
+    if "votes" in labels and not (catalog["has_votes"] | has_mask).any():
         raise ValueError(f"{path}: no galaxy has a vote or a mask; a labelled catalogue needs some")
     return catalog
 

@@ -70,8 +70,8 @@ def _crossmatch_arguments(parser: argparse.ArgumentParser) -> None:
     add("right_loc", metavar="RIGHT", type=Path, help="likewise, or a folder of Parquet files")
     add("--out", type=Path, required=True, help=TABLE)
     add("--radius", dest="radius_arcsec", metavar="ARCSEC", type=float, default=3.0, help="match no further than this")
-    add("--left-position", type=names, default=["ra", "dec"], metavar="RA,DEC", help="columns of positions, degrees")
-    add("--right-position", type=names, default=["ra", "dec"], metavar="RA,DEC", help="likewise in RIGHT")
+    add("--left-position", type=names, default="ra,dec", metavar="RA,DEC", help="columns of positions, degrees")
+    add("--right-position", type=names, default="ra,dec", metavar="RA,DEC", help="likewise in RIGHT")
     add("--right-columns", type=names, help="columns of RIGHT to keep (default: all)")
     add("--one-to-one", action="store_true", help="of several galaxies with one nearest match, take only the closest")
     add("--keep-unmatched", action="store_true", help="keep galaxies without a match")
@@ -87,7 +87,7 @@ def _partition_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("table_loc", metavar="TABLE", type=Path, help="table, or a folder of Parquet files")
     parser.add_argument("--out", type=Path, required=True, help="folder to make, for RIGHT of `zoobot3d crossmatch`")
     parser.add_argument(
-        "--position", type=names, default=["ra", "dec"], metavar="RA,DEC", help="columns of positions, degrees"
+        "--position", type=names, default="ra,dec", metavar="RA,DEC", help="columns of positions, degrees"
     )
 
 
@@ -244,7 +244,7 @@ STAGES = {
     ),
     "gz3d catalog": Stage(
         "List Galaxy Zoo: 3D files in a catalogue, a row a galaxy.",
-        "Files that cannot be read are listed in failed.csv beside it.",
+        "Files that cannot be read are listed beside it, in <table>_failed.csv.",
         "zoobot3d gz3d catalog gz3d --out gz3d.parquet",
         _gz3d_catalog_arguments,
         _gz3d_catalog,

@@ -18,9 +18,9 @@ from zoobot3d_tf.images.rgb import to_rgb
 
 MIN_SIDE = 16
 MAX_SIDE = 8192
+FITS_SIGNATURE = b"SIMPLE  ="
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_FITS_SIGNATURE = b"SIMPLE  ="
 # Modes that become RGB without a choice to make: bilevel, greyscale, palette, and each of them with transparency.
 _PLAIN_MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
 
@@ -49,7 +49,7 @@ def read_image(path: PathLike, stretch: str = "galaxy-zoo") -> np.ndarray:
     """
     with _naming_file(path):
         header = _read_header(path)
-        if header.startswith(_FITS_SIGNATURE):
+        if header.startswith(FITS_SIGNATURE):
             return _read_fits_cutout(path, stretch)
         if _png_depth_and_colour(header)[0] == 16:
             raise ImageError(f"{path}: 16 bits a channel, and the right stretch to 8 bits is unknown; save it as 8-bit")

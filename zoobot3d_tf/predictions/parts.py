@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow.csv import CSVWriter
 
-from zoobot3d_tf.files import partial_path, write_atomically
+from zoobot3d_tf.files import failed_loc, partial_path, write_atomically
 from zoobot3d_tf.predictions.results import column_names, vote_values
 from zoobot3d_tf.schemas import Schema
 
@@ -145,11 +145,6 @@ class Parts:
 
     def _path(self, number: int) -> Path:
         return self.folder / f"part-{number:06d}.parquet"
-
-
-def failed_loc(save_loc: Path) -> Path:
-    """Where the images left out of a table are listed: `<table>_failed.csv`, with id_str, file_loc and reason."""
-    return save_loc.with_name(f"{save_loc.stem}_failed.csv")
 
 
 def _type_of(column: str) -> pa.DataType:

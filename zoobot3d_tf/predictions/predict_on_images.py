@@ -19,12 +19,12 @@ from tqdm import tqdm
 
 from zoobot3d_tf import __version__
 from zoobot3d_tf.data.framing import Framing, central_affine, warp
-from zoobot3d_tf.files import PathLike, sha256_of
+from zoobot3d_tf.files import PathLike, failed_loc, sha256_of
 from zoobot3d_tf.images.read import ImageError, read_image, resize_image
 from zoobot3d_tf.machine import available_cores
 from zoobot3d_tf.predictions.folder import find_images, fingerprint, id_str_of
 from zoobot3d_tf.predictions.mask_files import to_image, write_masks, write_overlay
-from zoobot3d_tf.predictions.parts import PART_SIZE, TABLE_SUFFIXES, Failure, Parts, Prediction, failed_loc
+from zoobot3d_tf.predictions.parts import PART_SIZE, TABLE_SUFFIXES, Failure, Parts, Prediction
 from zoobot3d_tf.schemas import Schema
 from zoobot3d_tf.training.run_folder import WEIGHTS_NAME, TrainedRun, read_run
 

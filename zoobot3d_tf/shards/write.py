@@ -18,7 +18,7 @@ from tqdm import tqdm
 from zoobot3d_tf import __version__
 from zoobot3d_tf.catalogs.selection import hash_share
 from zoobot3d_tf.catalogs.training_catalog import read_training_catalog
-from zoobot3d_tf.files import PathLike, sha256_of, write_atomically
+from zoobot3d_tf.files import FAILED_NAME, PathLike, sha256_of, write_atomically
 from zoobot3d_tf.images.read import MAX_SIDE, MIN_SIDE
 from zoobot3d_tf.schemas import Schema
 from zoobot3d_tf.shards.manifest import (
@@ -32,7 +32,6 @@ from zoobot3d_tf.shards.manifest import (
 )
 from zoobot3d_tf.shards.task import Outcome, ShardTask, run_tasks
 
-FAILED_NAME = "failed.csv"
 PLAN_NAME = "plan.json"
 
 
@@ -155,7 +154,8 @@ def create_shards(
     for split in splits:
         counts = ", ".join(f"{manifest.count(split, what)} {what.replace('_', ' ')}" for what in COUNTS)
         log.info("%s: %s", split, counts)
-    log.info("%d galaxies left out, see %s", len(failed), shard_dir / FAILED_NAME)
+    if failed:
+        log.warning("%d galaxies left out, see %s", len(failed), shard_dir / FAILED_NAME)
     return shard_dir / MANIFEST_NAME
 
 
@@ -190,12 +190,10 @@ def _read_splits(
     labelled_catalog: PathLike, unlabelled_catalog: PathLike | None, schema: Schema, options: ShardOptions
 ) -> dict[str, pd.DataFrame]:
     """Rows of `train`, `eval` and, if there is such a catalogue, `unlabelled`, each in its final order."""
-    labelled = read_training_catalog(
-        labelled_catalog, schema, options.image_root, options.missing_questions_unasked, labelled=True
-    )
+    labelled = read_training_catalog(labelled_catalog, schema, options.image_root, options.missing_questions_unasked)
     splits = split_by_hash(_in_order(labelled, options.seed, options.max_labelled), options.eval_size)
     if unlabelled_catalog is not None:
-        unlabelled = read_training_catalog(unlabelled_catalog, schema, options.image_root, labelled=False)
+        unlabelled = read_training_catalog(unlabelled_catalog, schema, options.image_root, labels=())
         in_both = unlabelled["id_str"][unlabelled["id_str"].isin(labelled["id_str"])]
         if len(in_both):
             raise ValueError(
