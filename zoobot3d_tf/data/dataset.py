@@ -13,11 +13,13 @@ import tensorflow as tf
 
 from zoobot3d_tf.data.framing import Framing, central_affine, random_affine, warp
 from zoobot3d_tf.images.masks import MASKS
+from zoobot3d_tf.machine import available_cores
 from zoobot3d_tf.models.config import TASKS
 from zoobot3d_tf.shards import record
 
 SHUFFLE_BUFFER = 2048  # encoded galaxies, some 30 kB each
 FILES_AT_ONCE = 4
+BATCHES_AHEAD = 2
 
 
 def training_batches(
@@ -30,7 +32,7 @@ def training_batches(
 ) -> tf.data.Dataset:
     """Shuffled, randomly augmented batches; another order and other augmentations in each epoch, all from the seed."""
     files = tf.data.Dataset.from_tensor_slices([str(path) for path in paths]).shuffle(len(paths), seed)
-    records = files.interleave(tf.data.TFRecordDataset, cycle_length=FILES_AT_ONCE, num_parallel_calls=tf.data.AUTOTUNE)
+    records = files.interleave(tf.data.TFRecordDataset, cycle_length=FILES_AT_ONCE)
     batches = records.shuffle(SHUFFLE_BUFFER, seed).batch(batch_size)
     seeds = tf.data.Dataset.random(seed, rerandomize_each_iteration=True)
     return _finish(tf.data.Dataset.zip(batches, seeds), n_answers, framing, tasks, augment=True)
@@ -86,4 +88,7 @@ def _finish(batches, n_answers: int, framing: Framing, tasks: Sequence[str], aug
         weights = {name: tf.cast(fields[f"has_{name}"], tf.float32) for name in targets}
         return images, targets, weights
 
-    return batches.map(to_batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    # Where TensorFlow tunes these numbers itself, the end of an iterator waits for the tuner to wake, up to a minute.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return batches.map(to_batch, num_parallel_calls=available_cores()).prefetch(BATCHES_AHEAD).with_options(options)
