@@ -39,7 +39,8 @@ $(DEMO)/shards/shards.json: $(DEMO)/galaxies/catalog.csv
 
 $(DEMO)/run/model.keras: $(DEMO)/shards/shards.json
 	$(BIN)/python train_model.py --experiment-dir $(@D) --train-dir $(<D)/train_shards --eval-dir $(<D)/eval_shards \
-	  --crop-size 96 --resize-size 96 --epochs 6 --batch-size 16 --mask-loss cross-entropy
+	  --crop-size 84 --resize-size 96 --epochs 9 --batch-size 16 --encoder EfficientNetV2B0 --color \
+	  --mask-loss cross-entropy
 
 $(DEMO)/predictions.csv: $(DEMO)/run/model.keras $(DEMO)/unseen/catalog.csv
 	$(BIN)/python make_predictions.py --checkpoint-dir $(<D) --folder $(DEMO)/unseen/images --save-loc $@ \
