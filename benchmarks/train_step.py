@@ -28,12 +28,14 @@ def main() -> None:
     masks = {name: tf.constant(rng.uniform(size=(BATCH, 224, 224, 1)), tf.float32) for name in config.model.masks}
     targets = {"votes": tf.constant(rng.integers(0, 9, (BATCH, 34)), tf.float32), **masks}
     weights = {name: tf.ones(BATCH) for name in targets}
-    dataset = tf.data.Dataset.from_tensors((images, targets, weights)).repeat(STEPS)
-    model.fit(dataset, verbose=0)  # warm
+    options = tf.data.Options()
+    options.autotune.enabled = False  # as in training, see data/dataset.py
+    dataset = tf.data.Dataset.from_tensors((images, targets, weights)).repeat(STEPS).with_options(options)
+    model.fit(dataset, shuffle=False, verbose=0)  # warm
 
     def ours() -> float:
         start = time.perf_counter()
-        model.fit(dataset, verbose=0)
+        model.fit(dataset, shuffle=False, verbose=0)
         return BATCH * STEPS / (time.perf_counter() - start)
 
     compare("training step", ours, lambda: peer("train", "--batch", str(BATCH), "--steps", str(STEPS)), aim=1.3)

@@ -9,6 +9,8 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+_JPEG_SIGNATURE = b"\xff\xd8"
+
 
 @dataclass(frozen=True)
 class Record:
@@ -105,10 +107,12 @@ def decode(encoded: bytes) -> np.ndarray:
     Raises:
         ValueError: these bytes are no image.
     """
-    image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_UNCHANGED)
+    # Left unchanged, JPEG would come as BGR and have to be turned round.
+    how = cv2.IMREAD_COLOR_RGB if encoded.startswith(_JPEG_SIGNATURE) else cv2.IMREAD_UNCHANGED
+    image = cv2.imdecode(np.frombuffer(encoded, np.uint8), how)
     if image is None:
         raise ValueError("a stored image cannot be decoded: the shards are damaged; make them again")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if image.ndim == 3 else image
+    return image
 
 
 def _to_feature(kind: Any, value: Any) -> tf.train.Feature:
