@@ -1,10 +1,9 @@
 """Many galaxies, of which a bad one costs itself alone: it is listed, and the others go on."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import BrokenExecutor
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -12,6 +11,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from zoobot3d_tf.catalogs.tables import write_table
+from zoobot3d_tf.machine import map_in_processes
 
 _CHUNK_SIZE = 32
 
@@ -39,12 +39,16 @@ def attempt_all(
         ChildProcessError: a worker died.
     """
     results, failed = [], []
-    attempts = _map_in_processes(partial(_attempt, function), items, workers)
-    for item, (result, reason) in zip(items, tqdm(attempts, total=len(items), unit=unit, disable=None), strict=True):
-        if reason is None:
-            results.append((item, cast(_Result, result)))
-        else:
-            failed.append((item, reason))
+    attempts = map_in_processes(partial(_attempt, function), items, workers, _CHUNK_SIZE)
+    bar = tqdm(attempts, total=len(items), unit=unit, disable=None)
+    try:
+        for item, (result, reason) in zip(items, bar, strict=True):
+            if reason is None:
+                results.append((item, cast(_Result, result)))
+            else:
+                failed.append((item, reason))
+    except BrokenExecutor:
+        raise ChildProcessError("a worker process died, perhaps for want of memory") from None
     return results, failed
 
 
@@ -74,15 +78,3 @@ def _attempt(function: Callable[[_Item], _Result], item: _Item) -> tuple[_Result
         return function(item), None
     except ValueError as error:
         return None, str(error)
-
-
-def _map_in_processes(function: Callable[[_Item], _Result], items: Sequence[_Item], workers: int) -> Iterator[_Result]:
-    if workers == 1:
-        yield from map(function, items)
-        return
-    try:
-        # A forked copy of a process that has loaded TensorFlow may hang.
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            yield from pool.map(function, items, chunksize=_CHUNK_SIZE)
-    except BrokenExecutor:
-        raise ChildProcessError("a worker process died, perhaps for want of memory") from None

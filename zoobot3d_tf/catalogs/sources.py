@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from zoobot3d_tf.catalogs.tables import read_numbers, read_table, read_text, refuse
-from zoobot3d_tf.catalogs.training_catalog import MAX_VOTES
+from zoobot3d_tf.catalogs.training_catalog import read_counts
 from zoobot3d_tf.catalogs.zooniverse import read_classifications, read_reductions
 from zoobot3d_tf.files import PathLike
 from zoobot3d_tf.schemas import Schema
@@ -155,17 +155,10 @@ def _take_votes(
             )
         n_asked += 1
         for column, name in sources.items():
-            votes[column] = _read_counts(path, table, name)
+            votes[column] = read_counts(path, table, name).fillna(0).astype(np.int64)
     if n_asked == 0:
         raise ValueError(f"{path}: has no votes on any question of the schema '{schema.name}'; is it of another form?")
     return pd.concat([galaxies, votes], axis=1)
-
-
-def _read_counts(path: Path, table: pd.DataFrame, column: str) -> pd.Series:
-    counts = read_numbers(path, table, column).fillna(0)
-    wrong = ~(counts.between(0, MAX_VOTES) & (counts % 1 == 0))
-    refuse(path, table, column, wrong, "votes must be whole numbers >= 0")
-    return counts.astype(np.int64)
 
 
 FORMS: dict[str, Callable[[Path, Schema, PathLike | None], pd.DataFrame]] = {

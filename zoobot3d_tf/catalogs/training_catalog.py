@@ -80,6 +80,23 @@ def read_training_catalog(
     return catalog
 
 
+def read_counts(path: PathLike, table: pd.DataFrame, column: str) -> pd.Series:
+    """A column of votes as float64, NaN where it is empty.
+
+    Args:
+        path: where the table is from, for the error.
+        table: as `read_table` returns it.
+        column: one of its columns.
+
+    Raises:
+        ValueError: the column holds something else than whole numbers >= 0.
+    """
+    counts = read_numbers(path, table, column)
+    wrong = ~(counts.isna() | counts.between(0, MAX_VOTES) & (counts % 1 == 0))
+    refuse(path, table, column, wrong, "votes must be whole numbers >= 0")
+    return counts
+
+
 def _check_filled(path: PathLike, table: pd.DataFrame, column: str) -> None:
     empty = table[column] == ""
     if empty.any():
@@ -107,10 +124,7 @@ def _read_votes(path: PathLike, table: pd.DataFrame, schema: Schema, missing_que
         table = table.reindex(columns=[*table.columns, *(answer.text for q in absent for answer in q.answers)])
     hint = f"; if nobody was asked {shorten([q.text for q in absent])}, say --missing-questions-unasked"
     require_columns(path, table.columns, schema.label_cols, hint if absent and not missing_questions_unasked else "")
-    votes = pd.DataFrame({column: read_numbers(path, table, column) for column in schema.label_cols})
-    for column in schema.label_cols:
-        wrong = ~(votes[column].isna() | votes[column].between(0, MAX_VOTES) & (votes[column] % 1 == 0))
-        refuse(path, table, column, wrong, "votes must be whole numbers >= 0")
+    votes = pd.DataFrame({column: read_counts(path, table, column) for column in schema.label_cols})
     for question in schema.questions:
         columns = [answer.text for answer in question.answers]
         asked = (votes[columns] > 0).any(axis=1)

@@ -3,10 +3,8 @@
 import json
 import zlib
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from tqdm import tqdm
 
 from zoobot3d_tf.images.masks import N_VOLUNTEERS, counts_from_marks
 from zoobot3d_tf.images.rgb import grz_to_rgb
+from zoobot3d_tf.machine import map_in_processes
 from zoobot3d_tf.schemas import get_schema
 from zoobot3d_tf.simulation.galaxies import IMAGE_SIZE, Scene
 from zoobot3d_tf.simulation.population import sample_scene
@@ -129,13 +128,7 @@ def simulate_survey(out_dir: str | Path, n: int, seed: int = 0, workers: int = 1
 
 def _write_galaxies(out_dir: Path, n: int, seed: int, workers: int) -> Iterator[tuple[dict, dict]]:
     """Catalogue and truth rows, in order."""
-    write = partial(_write_galaxy, out_dir, seed)
-    if workers == 1:
-        yield from map(write, range(n))
-    else:
-        # A forked copy of a process that has loaded TensorFlow may hang.
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            yield from pool.map(write, range(n), chunksize=8)
+    return map_in_processes(partial(_write_galaxy, out_dir, seed), range(n), workers, chunk_size=8)
 
 
 def _write_galaxy(out_dir: Path, seed: int, index: int) -> tuple[dict, dict]:
