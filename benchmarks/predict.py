@@ -1,30 +1,36 @@
-"""A folder of PNGs -> a table of votes, beside timm with a PyTorch DataLoader.
+"""A folder of PNGs -> a table of votes, and masks, beside what users of PyTorch have.
 
-    python benchmarks/predict.py
+    python benchmarks/predict.py [tf|openvino|auto]
 
 Both read the real galaxies at 424 px from disk, resize to 300, crop to 225, and run EfficientNet-B0 at 224 px with
-34 answers; weights are random, which costs the same. Imports and loading the model are left out for both.
+34 answers; weights are random, which costs the same. The peer of the votes is timm with a PyTorch DataLoader, in
+float32 and in bfloat16; that of the masks the forward pass alone of a U-Net with the same encoder, without any file.
+Imports and loading the model are left out for all.
 """
 
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 from peers import REFERENCE, compare, peer
 
+from zoobot3d_tf.data.framing import Framing
+
 FOLDER = REFERENCE / "data" / "decals" / "png"
-REPEATS = 8
+REPEATS = 16
 
 
-def make_run(folder: Path) -> None:
+def make_run(folder: Path, framing: Framing) -> None:
     """A run folder with random weights."""
-    from zoobot3d_tf.data.framing import Framing
     from zoobot3d_tf.models import ModelConfig, build_model
     from zoobot3d_tf.schemas import get_schema
     from zoobot3d_tf.training.run_folder import WEIGHTS_NAME, write_config
     from zoobot3d_tf.training.training_config import RunConfig
 
-    config = RunConfig(ModelConfig(get_schema("decals")), Framing(300, 225, 224), folder, ("none",), ("none",), 1, 1)
+    config = RunConfig(
+        ModelConfig(get_schema("decals"), framing.final_size), framing, folder, ("none",), ("none",), 1, 1
+    )
     write_config(folder, config.to_dict())
     build_model(config.model).save_weights(folder / WEIGHTS_NAME)
 
@@ -42,24 +48,31 @@ def link_images(folder: Path, repeats: int) -> int:
 def main() -> None:
     from zoobot3d_tf.predictions.predict_on_images import predict
 
+    engine = sys.argv[1] if len(sys.argv) > 1 else "auto"
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        make_run(folder / "run")
+        make_run(folder / "run", Framing(300, 225, 224))
         n_few, n_many = link_images(folder / "few", 1), link_images(folder / "many", REPEATS)
 
-        def seconds(images: str, n_samples: int) -> float:
+        def seconds(images: str, n_samples: int, masks_dir: Path | None) -> float:
             start = time.perf_counter()
-            predict(folder / images, folder / "run", folder / "table.csv", n_samples=n_samples, batch_size=16)
+            options = {"n_samples": n_samples, "masks_dir": masks_dir, "engine": engine}
+            predict(folder / images, folder / "run", folder / "table.csv", **options)
             return time.perf_counter() - start
 
-        def ours(n_samples: int) -> float:
+        def ours(n_samples: int, masks_dir: Path | None = None) -> float:
             # What both take alike, loading the model, falls out of the difference.
-            return (n_many - n_few) / (seconds("many", n_samples) - seconds("few", n_samples))
+            return (n_many - n_few) / (seconds("many", n_samples, masks_dir) - seconds("few", n_samples, masks_dir))
+
+        def theirs(*options: str) -> float:
+            return peer("predict", str(FOLDER), "--repeat", "4", *options)
 
         ours(1)  # warm
-        for n_samples, aim in ((1, 2), (5, 2)):
-            arguments = ("predict", str(FOLDER), "--repeat", "4", "--n-samples", str(n_samples))
-            compare(f"predict, n_samples {n_samples}", lambda n=n_samples: ours(n), lambda a=arguments: peer(*a), aim)
+        compare("votes, 1 sample, peer in float32", lambda: ours(1), theirs, aim=3)
+        compare("votes, 1 sample, peer in bfloat16", lambda: ours(1), lambda: theirs("--bf16"), aim=2)
+        compare("votes, 5 samples, peer in float32", lambda: ours(5), lambda: theirs("--n-samples", "5"), aim=12)
+        masks = folder / "masks"
+        compare("votes and masks, peer without files", lambda: ours(5, masks), lambda: peer("infer"), aim=2.5)
 
 
 if __name__ == "__main__":

@@ -31,3 +31,28 @@ def shards(survey, tmp_path_factory) -> Path:
 
     options = ShardOptions(img_size=100, eval_size=0.3, shard_size=8)
     return create_shards(survey, tmp_path_factory.mktemp("shards") / "shards", get_schema("decals"), options).parent
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory):
+    """A small network whose features, votes and masks differ from galaxy to galaxy; `run` is its run folder."""
+    import keras
+    import numpy as np
+    from prediction_runs import FINAL, make_run
+
+    from zoobot3d_tf.models import build_model
+    from zoobot3d_tf.training.run_folder import WEIGHTS_NAME, read_run
+
+    run = read_run(make_run(tmp_path_factory.mktemp("runs") / "real"))
+    keras.utils.set_random_seed(0)
+    model = build_model(run.model)
+    # Untrained, the signal dies in the depths: batch normalisation must have met some images once.
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+    model(np.random.default_rng(0).uniform(0, 255, (8, FINAL, FINAL, 3)).astype(np.float32), training=True)
+    kernel = model.get_layer("vote_head").get_layer("sigmoid").kernel
+    kernel.assign(kernel / 300)  # or every answer would be as sure as can be
+    model.save_weights(run.folder / WEIGHTS_NAME)
+    model.run = run
+    return model

@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from PIL import Image
 from scipy import stats
@@ -22,6 +23,7 @@ from zoobot3d_tf.evaluation.votes import (
     predictive_coverage,
     score_votes,
 )
+from zoobot3d_tf.predictions.prediction_tables import load_predictions, write_table
 from zoobot3d_tf.schemas import Schema, vote_fractions
 
 SCHEMA = Schema({"shape": ["_smooth", "_disc"], "bar": ["_yes", "_no"]}, {"shape": None, "bar": "shape_disc"}, "small")
@@ -252,6 +254,13 @@ def test_only_what_was_predicted_is_scored(tmp_path):
     assert (len(scores.votes), scores.masks) == (3, {})
 
 
+def test_predictions_in_hdf5_score_the_same(tmp_path):
+    predictions, catalog = survey(tmp_path)
+    in_hdf5 = predictions.with_suffix(".hdf5")
+    write_table(in_hdf5, [pa.Table.from_pandas(load_predictions(predictions).table)])
+    assert evaluate(in_hdf5, catalog, SCHEMA) == evaluate(predictions, catalog, SCHEMA)
+
+
 def test_marks_stand_in_for_masks(tmp_path):
     predictions, catalog = survey(tmp_path)
     square = [[10, 10], [19.5, 10], [19.5, 19.5], [10, 19.5]]
@@ -277,14 +286,15 @@ def test_one_unreadable_galaxy_costs_that_galaxy(tmp_path):
     [
         (lambda t: t.drop(columns="id_str"), r"table\.csv: lacks the column id_str"),
         (lambda t: t.iloc[:0], r"table\.csv: the table has no rows"),
-        (lambda t: t.assign(id_str="04"), r"table\.csv: id_str must be unique; '04' is repeated"),
+        (lambda t: t.assign(id_str="04"), r"table\.csv: id_str is '04' in row 3 .* it must be unique"),
         (lambda t: t.assign(id_str="x" + t["id_str"]), r"no galaxy in common: id_str is 'x01' in the one and '00' in"),
         (lambda t: t.drop(columns="bar_no_low"), r"table\.csv: lacks the column bar_no_low \(1 missing in all\)"),
         (lambda t: t.drop(columns="bar_no_concentration_1"), r"lacks the column bar_no_concentration_1"),
         (lambda t: t.filter(regex="^(?!.*concentration)"), r"lacks the column shape_smooth_concentration_0 \(4 m"),
         (lambda t: t.assign(bar_no_fraction=1.5), r"bar_no_fraction of 01 is 1\.5; it must be a number from 0 to 1"),
         (lambda t: t.assign(bar_asked_p=None), r"bar_asked_p of 01 is nan; it must be a number from 0 to 1"),
-        (lambda t: t[["id_str"]], r"has neither shape_smooth_fraction, .* there is nothing to score"),
+        (lambda t: t[["id_str"]], r"table\.csv: is no table of predictions"),
+        (lambda t: t[["id_str"]].assign(bar_mask_loc=""), r"has neither shape_smooth_fraction, .* nothing to score"),
         (lambda t: t.assign(bar_mask_loc="absent.png", spiral_mask_loc=None), r"none of the 4 galaxies .*absent\.png"),
         (lambda t: t.loc[t["id_str"] == "01", ["id_str", "bar_mask_loc"]], r"of the 1 galaxies .* none has a label"),
     ],

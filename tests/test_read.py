@@ -1,6 +1,8 @@
 """Reading images, masks and marks: what is taken, what is refused, and where pixels go."""
 
+import gzip
 import json
+import os
 import struct
 import zlib
 
@@ -9,6 +11,7 @@ import pytest
 from astropy.io import fits
 from PIL import Image
 
+from zoobot3d_tf.images import read
 from zoobot3d_tf.images.read import ImageError, read_image, read_marks, read_mask, resize_counts, resize_image
 from zoobot3d_tf.images.rgb import grz_to_rgb, to_rgb
 
@@ -34,10 +37,12 @@ def test_png_is_read_exactly_whatever_its_suffix(tmp_path, pixels):
 
 
 def test_jpeg_is_read(tmp_path):
-    Image.new("RGB", (20, 24), (200, 100, 50)).save(tmp_path / "galaxy.jpeg", quality=95)
+    pixels = np.full((24, 20, 3), (200, 100, 50), np.uint8)
+    pixels[8:] = 30
+    Image.fromarray(pixels).save(tmp_path / "galaxy.jpeg", quality=95, subsampling=0)
     image = read_image(str(tmp_path / "galaxy.jpeg"))
     assert image.shape == (24, 20, 3)
-    assert np.abs(image.astype(int) - (200, 100, 50)).max() <= 2
+    assert np.abs(image.astype(int) - pixels).max() <= 2
 
 
 def test_greyscale_palette_and_opaque_images_become_rgb(tmp_path, pixels):
@@ -62,13 +67,49 @@ def test_fits_cutout_is_coloured_and_turned_north_up(tmp_path):
     assert image[-1].min() > image[0].max()
 
 
-@pytest.mark.parametrize("bands", ["gri", "griz"])
+@pytest.mark.parametrize("bands", ["r", "gr", "gri", "griz"])
 @pytest.mark.parametrize("stretch", ["galaxy-zoo", "lupton"])
 def test_fits_cutout_of_other_bands_is_coloured_by_its_header(tmp_path, bands, stretch):
     fluxes = np.random.default_rng(0).normal(0.05, 0.05, (len(bands), 32, 20)).astype(np.float32)
     fits.PrimaryHDU(fluxes, fits.Header({"BANDS": bands})).writeto(tmp_path / "cutout.fits")
     image = read_image(tmp_path / "cutout.fits", stretch)
     np.testing.assert_array_equal(image, to_rgb(fluxes, bands, stretch)[::-1])
+
+
+@pytest.mark.parametrize("keyword", ["BANDS", "BAND", "FILTER"])
+def test_one_band_may_be_a_plane_and_makes_a_grey_image(tmp_path, keyword):
+    flux = np.random.default_rng(0).normal(0.05, 0.05, (32, 20)).astype(np.float32)
+    fits.PrimaryHDU(flux, fits.Header({keyword: "i"})).writeto(tmp_path / "plane.fits")
+    image = read_image(tmp_path / "plane.fits")
+    np.testing.assert_array_equal(image, to_rgb(flux[None], "i")[::-1])
+    assert (image == image[..., :1]).all()
+
+
+@pytest.mark.parametrize("form", ["gzip", "extension", "compressed extension", "whole numbers", "missing pixels"])
+def test_fits_cutouts_of_other_forms_hold_the_same_picture(tmp_path, form):
+    fluxes = np.random.default_rng(0).integers(-5, 300, (3, 32, 20)).astype(np.float32) / 1024
+    fluxes[0, 3, 5] = 0
+    header = fits.Header({"BANDS": "grz"})
+    path = tmp_path / "galaxy.png"
+    if form == "gzip":
+        fits.PrimaryHDU(fluxes, header).writeto(tmp_path / "galaxy.fits")
+        path.write_bytes(gzip.compress((tmp_path / "galaxy.fits").read_bytes()))
+    elif form == "extension":
+        table = fits.BinTableHDU.from_columns([fits.Column("a", "E", array=[1.0])])
+        other = fits.ImageHDU(fluxes[:, ::-1], header)
+        fits.HDUList([fits.PrimaryHDU(), table, fits.ImageHDU(fluxes, header), other]).writeto(path)
+    elif form == "compressed extension":
+        compressed = fits.CompImageHDU(fluxes, header, compression_type="GZIP_1", quantize_level=0)
+        fits.HDUList([fits.PrimaryHDU(), compressed]).writeto(path)
+    elif form == "whole numbers":
+        hdu = fits.PrimaryHDU((fluxes * 1024).astype(np.int16), header)
+        hdu.header["BSCALE"] = 1 / 1024
+        hdu.writeto(path)
+    else:
+        fluxes_with_gap = fluxes.copy()
+        fluxes_with_gap[0, 3, 5] = np.nan
+        fits.PrimaryHDU(fluxes_with_gap, header).writeto(path)
+    np.testing.assert_array_equal(read_image(path), to_rgb(fluxes)[::-1])
 
 
 def test_real_fits_cutout_is_its_published_colour_image_upside_down(reference):
@@ -89,6 +130,26 @@ def write_text(path, pixels):
 
 def write_empty(path, pixels):
     path.write_bytes(b"")
+
+
+def write_folder(path, pixels):
+    path.mkdir()
+
+
+def write_pipe(path, pixels):
+    os.mkfifo(path)
+
+
+def write_dangling_link(path, pixels):
+    path.symlink_to("nowhere.png")
+
+
+def write_black(path, pixels):
+    Image.new("RGB", (20, 24)).save(path, format="PNG")
+
+
+def write_one_colour(path, pixels):
+    Image.new("RGB", (20, 24), (7, 8, 9)).save(path, format="JPEG")
 
 
 def write_gif(path, pixels):
@@ -137,24 +198,91 @@ def write_bomb(path, pixels):
     path.write_bytes(png(20_000, 20_000, 8, 2, b""))
 
 
+def write_fits(path, fluxes, **header):
+    fits.PrimaryHDU(fluxes.astype(np.float32), fits.Header(header)).writeto(path)
+
+
 def write_fits_plane(path, pixels):
-    fits.PrimaryHDU(np.zeros((32, 32), np.float32)).writeto(path)
+    write_fits(path, pixels[..., 0])
+
+
+def write_fits_two_bands(path, pixels):
+    write_fits(path, np.zeros((2, 32, 32)))
 
 
 def write_fits_too_few_bands(path, pixels):
-    fits.PrimaryHDU(np.zeros((3, 32, 32), np.float32), fits.Header({"BANDS": "griz"})).writeto(path)
+    write_fits(path, np.zeros((3, 32, 32)), BANDS="griz")
 
 
 def write_fits_unknown_band(path, pixels):
-    fits.PrimaryHDU(np.zeros((3, 32, 32), np.float32), fits.Header({"BANDS": "ugr"})).writeto(path)
+    write_fits(path, np.zeros((3, 32, 32)), BANDS="ugr")
 
 
+def write_fits_other_filter(path, pixels):
+    write_fits(path, pixels[..., 0], FILTER="u")
+
+
+def write_fits_nan(path, pixels):
+    write_fits(path, np.full((3, 32, 32), np.nan))
+
+
+def write_fits_nan_band(path, pixels):
+    write_fits(path, np.where([[[True]], [[False]], [[True]]], np.moveaxis(pixels, 2, 0), np.inf))
+
+
+def write_fits_flat(path, pixels):
+    write_fits(path, np.full((3, 32, 32), 0.1))
+
+
+def write_fits_small(path, pixels):
+    write_fits(path, np.zeros((3, 15, 32)))
+
+
+def write_fits_empty(path, pixels):
+    fits.PrimaryHDU().writeto(path)
+
+
+def write_fits_table(path, pixels):
+    fits.BinTableHDU.from_columns([fits.Column("a", "E", array=[1.0])]).writeto(path)
+
+
+def write_fits_truncated(path, pixels):
+    write_fits(path, np.zeros((3, 64, 64)))
+    path.write_bytes(path.read_bytes()[: 2880 + 5000])
+
+
+def write_fits_cut_in_header(path, pixels):
+    write_fits(path, np.zeros((3, 64, 64)))
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def write_fits_bomb(path, pixels):
+    header = fits.PrimaryHDU(np.zeros((3, 32, 32), np.float32)).header
+    header["NAXIS1"] = header["NAXIS2"] = 10**6
+    path.write_bytes(header.tostring().encode())
+
+
+def write_gzip_of_text(path, pixels):
+    path.write_bytes(gzip.compress(b"no image at all"))
+
+
+def write_truncated_gzip(path, pixels):
+    write_fits(path, np.random.default_rng(0).normal(size=(3, 64, 64)))
+    path.write_bytes(gzip.compress(path.read_bytes())[:-400])
+
+
+@pytest.mark.filterwarnings("ignore::astropy.utils.exceptions.AstropyWarning")
 @pytest.mark.parametrize(
     ("write", "reason"),
     [
         (write_missing, "no such file"),
         (write_text, "not a PNG, JPEG or FITS file"),
-        (write_empty, "not a PNG, JPEG or FITS file"),
+        (write_empty, "not a PNG, JPEG or FITS file: it is empty"),
+        (write_folder, "a folder, a pipe or a device, not a file"),
+        (write_pipe, "a folder, a pipe or a device, not a file"),
+        (write_dangling_link, "no such file"),
+        (write_black, "holds nothing: every pixel is the same"),
+        (write_one_colour, "holds nothing: every pixel is the same"),
         (write_gif, "not a PNG, JPEG or FITS file"),
         (write_truncated_png, "cannot be read"),
         (write_truncated_jpeg, "cannot be read: image file is truncated"),
@@ -166,9 +294,22 @@ def write_fits_unknown_band(path, pixels):
         (write_transparent_palette, "has transparent pixels"),
         (write_wide, "16 x 20000 pixels"),
         (write_bomb, "more pixels than an image of 8192 x 8192"),
-        (write_fits_plane, r"holds an array \[32, 32\]"),
+        (write_fits_plane, r"holds an array \[24, 20\] of bands ''; a FITS cutout is .* BANDS in its header names"),
+        (write_fits_two_bands, r"holds an array \[2, 32, 32\] of bands ''"),
         (write_fits_too_few_bands, r"holds an array \[3, 32, 32\] of bands 'griz'"),
-        (write_fits_unknown_band, "bands must be three or more of g, r, i, z, each once; received 'ugr'"),
+        (write_fits_unknown_band, "bands must be one or more of g, r, i, z, each once; received 'ugr'"),
+        (write_fits_other_filter, "bands must be one or more of g, r, i, z, each once; received 'u'"),
+        (write_fits_nan, "no pixel in g, r, z is a finite number"),
+        (write_fits_nan_band, "no pixel in r is a finite number"),
+        (write_fits_flat, "holds nothing: every pixel is the same"),
+        (write_fits_small, r"15 x 32 pixels \(height x width\)"),
+        (write_fits_empty, "a FITS file without an image"),
+        (write_fits_table, "a FITS file without an image"),
+        (write_fits_truncated, "cannot be read"),
+        (write_fits_cut_in_header, "cannot be read"),
+        (write_fits_bomb, "1000000 x 1000000 pixels"),
+        (write_gzip_of_text, "not a PNG, JPEG or FITS file"),
+        (write_truncated_gzip, "cannot be read"),
     ],
 )
 def test_bad_images_are_refused_by_name_and_reason(tmp_path, pixels, write, reason):
@@ -176,6 +317,25 @@ def test_bad_images_are_refused_by_name_and_reason(tmp_path, pixels, write, reas
     write(path, pixels)
     with pytest.raises(ImageError, match=f"galaxy.png: .*{reason}"):
         read_image(path)
+
+
+def test_a_gzip_bomb_is_not_inflated_to_its_end(tmp_path, pixels, monkeypatch):
+    monkeypatch.setattr(read, "_MAX_INFLATED_BYTES", 10**6)
+    path = tmp_path / "galaxy.fits"
+    write_fits(path, np.zeros((3, 400, 400)), BANDS="grz")
+    path.write_bytes(gzip.compress(path.read_bytes()))
+    with pytest.raises(ImageError, match=r"galaxy.fits: inflates to more than 1000000 bytes, which no cutout needs"):
+        read_image(path)
+
+
+def test_an_image_that_may_not_be_read_is_refused(tmp_path, pixels, monkeypatch):
+    def refuse(path, mode):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    Image.fromarray(pixels).save(tmp_path / "galaxy.png")
+    monkeypatch.setattr("builtins.open", refuse)
+    with pytest.raises(ImageError, match=r"galaxy.png: no permission to read it"):
+        read_image(tmp_path / "galaxy.png")
 
 
 def test_mask_is_read_exactly(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 from astropy.io import fits
 from PIL import Image
 
-from zoobot3d_tf.images.rgb import BAND_SCALES, grz_to_rgb, lupton_like_rgb, to_rgb
+from zoobot3d_tf.images.rgb import BAND_SCALES, check_bands, grz_to_rgb, lupton_like_rgb, to_rgb
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +87,8 @@ def test_order_of_bands_does_not_matter():
         ({"g": 1, "r": 2, "i": 3}, {"g": 1, "r": 2, "z": 3}),
         ({"r": 1, "i": 2, "z": 3}, {"g": 1, "r": 2, "z": 3}),
         ({"g": 1, "r": 2, "i": 5, "z": 7}, {"g": 1, "r": 3.5, "z": 7}),
+        ({"r": 1, "z": 5}, {"g": 1, "r": 3, "z": 5}),
+        ({"i": 2}, {"g": 2, "r": 2, "z": 2}),
     ],
 )
 @pytest.mark.parametrize("stretch", ["galaxy-zoo", "lupton"])
@@ -106,10 +108,25 @@ def test_lupton_stretch_keeps_colour_where_galaxy_zoo_saturates_to_white():
     assert (grz_to_rgb(fluxes(g=5000, r=10000, z=20000)) == 255).all()
 
 
-@pytest.mark.parametrize("names", ["gr", "grw", "grr", ""])
+@pytest.mark.parametrize("names", ["grw", "grr", "u", ""])
 def test_unknown_bands_are_refused(names):
-    with pytest.raises(ValueError, match=f"three or more of g, r, i, z, each once; received '{names}'"):
+    with pytest.raises(ValueError, match=f"one or more of g, r, i, z, each once; received '{names}'"):
         to_rgb(np.zeros((len(names), 4, 5)), names)
+
+
+def test_colours_take_three_bands():
+    check_bands("gri")
+    with pytest.raises(ValueError, match="three or more of g, r, i, z, each once; received 'gr'"):
+        check_bands("gr")
+
+
+@pytest.mark.parametrize("stretch", ["galaxy-zoo", "lupton"])
+def test_fluxes_that_stand_for_missing_ones_do_not_overflow(stretch):
+    bands = np.zeros((3, 1, 4))
+    bands[:, 0] = [-1e30, 1e30, -np.inf, np.inf]
+    with np.errstate(all="raise"):
+        rgb = to_rgb(bands, stretch=stretch)[0]
+    np.testing.assert_array_equal(rgb.max(axis=1), [0, 255, 0, 255])
 
 
 def test_unknown_stretch_is_refused():

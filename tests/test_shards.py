@@ -15,9 +15,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from astropy.io import fits
 from PIL import Image
 
 from zoobot3d_tf.images.read import read_image, resize_image
+from zoobot3d_tf.images.rgb import STRETCHES
 from zoobot3d_tf.schemas import get_schema
 from zoobot3d_tf.shards.manifest import Manifest, check_shards, read_manifest
 from zoobot3d_tf.shards.read import iterate_records, read_records
@@ -97,6 +99,46 @@ def test_what_goes_in_comes_out(shards, catalog):
         original = resize_image(read_image(catalog.parent / f"{i}.png"), 32)
         assert galaxy["image"].shape == (32, 32, 3)
         assert np.abs(galaxy["image"].astype(float) - original).mean() < 4
+
+
+def test_the_pixel_scale_is_that_of_the_stored_image(catalog, tmp_path):
+    table = pd.read_csv(catalog, dtype={"id_str": str})[["id_str", "file_loc", "ring_yes", "ring_no"]]
+    path = tmp_path / "scaled.csv"
+    table.assign(pixscale=[0.3] * (N_GALAXIES - 1) + [None]).to_csv(path, index=False)
+    folder = create_shards(path, tmp_path / "shards", RINGS, options(img_size=64, image_root=catalog.parent)).parent
+    galaxies = all_records(read_manifest(folder))
+    # The images are 32 x 33: half a pixel of their central square is one of the stored image.
+    assert galaxies["0003"]["pixscale"] == pytest.approx(0.15)
+    assert np.isnan(galaxies["0039"]["pixscale"])
+
+
+def test_cutouts_are_stored_with_the_stretch_that_the_manifest_names(tmp_path):
+    fluxes = np.random.default_rng(0).normal(0.1, 0.3, (3, 32, 32)).astype(np.float32)
+    fits.PrimaryHDU(fluxes, fits.Header({"BANDS": "grz"})).writeto(tmp_path / "a.fits")
+    fits.PrimaryHDU(fluxes[:, ::-1], fits.Header({"BANDS": "grz"})).writeto(tmp_path / "b.fits")
+    rows = {"id_str": ["J0", "J3"], "file_loc": ["a.fits", "b.fits"], "ring_yes": 1, "ring_no": 1}
+    pd.DataFrame(rows).to_csv(tmp_path / "catalog.csv", index=False)
+    for stretch in STRETCHES:
+        one_each = options(stretch=stretch, eval_size=0.5)
+        manifest = read_manifest(create_shards(tmp_path / "catalog.csv", tmp_path / stretch, RINGS, one_each).parent)
+        assert manifest.stretch == stretch
+        expected = read_image(tmp_path / "a.fits", stretch).astype(float)
+        assert np.abs(all_records(manifest)["J0"]["image"] - expected).mean() < 4
+    with pytest.raises(ValueError, match="since then stretch changed"):
+        create_shards(tmp_path / "catalog.csv", tmp_path / "lupton", RINGS, options(eval_size=0.5, resume=True))
+
+
+def test_shards_of_the_first_version_are_still_read_but_not_gone_on_with(copied, catalog):
+    path = copied / "shards.json"
+    content = json.loads(path.read_text())
+    del content["made_by"]["stretch"]
+    path.write_text(json.dumps(content | {"format_version": 1}))
+    manifest = read_manifest(copied)
+    assert (manifest.format_version, manifest.stretch) == (1, "galaxy-zoo")
+    assert json.loads(manifest.to_json())["format_version"] == 1
+    assert len(all_records(manifest)) == N_GALAXIES
+    with pytest.raises(ValueError, match="since then format_version, stretch changed"):
+        create_shards(catalog, copied, RINGS, options(resume=True))
 
 
 def test_an_empty_mask_is_not_a_missing_one(shards):
@@ -301,6 +343,7 @@ def test_an_empty_split_says_what_to_change(catalog, tmp_path):
     ("changes", "message"),
     [
         ({"img_size": 8}, "--img-size must be from 16 to 8192; received 8"),
+        ({"stretch": "log"}, "the stretch must be one of galaxy-zoo, lupton; received 'log'"),
         ({"eval_size": 0}, "--eval-size must be a share below 1 or a whole number; received 0"),
         ({"eval_size": 1.5}, "--eval-size must be a share below 1 or a whole number; received 1.5"),
         ({"max_failed": 2}, "--max-failed is a share, from 0 to 1; received 2"),
@@ -442,7 +485,7 @@ def test_manifests_that_cannot_be_used_are_refused(copied, shards):
     with pytest.raises(ValueError, match="from one shard folder"):
         check_shards([*read_manifest(copied).paths("train"), *read_manifest(shards).paths("train")])
     path.write_text(json.dumps(content | {"format_version": 99}))
-    with pytest.raises(ValueError, match="format version 99; this version reads 1"):
+    with pytest.raises(ValueError, match="format version 99; this version reads 1 and 2: make the shards again"):
         read_manifest(copied)
     path.write_text(path.read_text()[:100])
     with pytest.raises(ValueError, match=r"shards.json: damaged"):

@@ -1,6 +1,7 @@
 """Training runs: what they leave behind, how they go on after a kill, and what they refuse."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,8 +15,9 @@ import pytest
 
 from zoobot3d_tf.schemas import get_schema
 from zoobot3d_tf.shards.manifest import read_manifest
+from zoobot3d_tf.training import trainer
 from zoobot3d_tf.training.checkpoints import Checkpoints, StopOnNaN
-from zoobot3d_tf.training.run_folder import read_run
+from zoobot3d_tf.training.run_folder import read_run, write_config
 from zoobot3d_tf.training.training_config import config_from_folders, get_run_config
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -46,6 +48,7 @@ def test_run_folder_holds_what_later_stages_need(finished):
     run = read_run(folder)
     assert run.model.schema == get_schema("decals")
     assert (run.framing.initial_size, run.framing.crop_size, run.framing.final_size) == (100, 75, 32)
+    assert run.stretch == "galaxy-zoo"
     images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3))
     for other in (run.load_model(), keras.saving.load_model(folder / "model.keras")):
         for name, expected in model.predict(images, verbose=0).items():
@@ -94,6 +97,51 @@ def test_finished_run_is_only_loaded_and_more_epochs_continue_it(shards, finishe
     np.testing.assert_array_equal(again.get_weights()[-1], model.get_weights()[-1])
     run_config(shards, folder, epochs=3).run_estimator()
     assert list(pd.read_csv(folder / "history.csv")["epoch"]) == [1, 2, 3]
+
+
+def test_the_stretch_of_the_shards_stands_in_the_run_folder(shards, tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer, "train", lambda config: None)
+    lupton = with_stretch(shards, tmp_path / "lupton", "lupton")
+    run_config(lupton, tmp_path / "run").run_estimator()
+    assert read_run(tmp_path / "run").stretch == "lupton"
+    with pytest.raises(ValueError, match=r"stretch was lupton, now galaxy-zoo"):
+        run_config(shards, tmp_path / "run").run_estimator()
+    config = tmp_path / "run" / "config.json"
+    config.write_text(config.read_text().replace("lupton", "log"))
+    with pytest.raises(ValueError, match=r"config.json cannot be used: the stretch must be one of .*; received 'log'"):
+        read_run(tmp_path / "run")
+
+
+def test_runs_that_do_not_name_their_stretch_had_that_of_galaxy_zoo(shards, tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer, "train", lambda config: None)
+    config = run_config(with_stretch(shards, tmp_path / "old", None), tmp_path / "run")
+    write_config(config.log_dir, config.to_dict())
+    assert "stretch" not in json.loads((tmp_path / "run" / "config.json").read_text())
+    assert read_run(tmp_path / "run").stretch == "galaxy-zoo"
+    config.run_estimator()
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["stretch"] == "galaxy-zoo"
+
+
+def test_shards_of_two_stretches_are_not_mixed(shards, tmp_path):
+    lupton = with_stretch(shards, tmp_path / "lupton", "lupton")
+    config = config_from_folders(
+        shards / "train_shards", lupton / "eval_shards", tmp_path / "run", resize_size=32, batch_size=8, epochs=1
+    )
+    with pytest.raises(
+        ValueError, match=r"shards holds images of the stretch galaxy-zoo, .*/lupton of lupton; make both"
+    ):
+        config.run_estimator()
+    assert not (tmp_path / "run").exists()
+
+
+def with_stretch(shards: Path, folder: Path, stretch: str | None) -> Path:
+    """A copy of shards that says it was made with another stretch, or with none."""
+    shutil.copytree(shards, folder)
+    content = json.loads((folder / "shards.json").read_text())
+    del content["made_by"]["stretch"]
+    content["made_by"] |= {"stretch": stretch} if stretch else {}
+    (folder / "shards.json").write_text(json.dumps(content))
+    return folder
 
 
 def test_other_settings_in_the_same_folder_are_refused(shards, finished):

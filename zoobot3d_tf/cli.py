@@ -23,6 +23,7 @@ GROUPS = {
     "cutouts": "Images from the Legacy Surveys: download.",
     "masks": "Masks from volunteers' marks: draw.",
     "catalog": "The training catalogue: build.",
+    "predictions": "Tables of predictions: show.",
 }
 
 

@@ -41,6 +41,7 @@ def _shards_arguments(parser: argparse.ArgumentParser) -> None:
     add("--shard-dir", type=Path, required=True, help="folder to fill")
     add("--schema", default="decals", help="name of the decision tree, or a .yaml or .json file")
     add("--img-size", type=at_least(16), default=300, help="height and width of the stored images, pixels")
+    add("--stretch", default="galaxy-zoo", choices=("galaxy-zoo", "lupton"), help="of the colours of FITS cutouts")
     add("--eval-size", type=float, default=0.2, help="galaxies to validate on: about so many, or a share below 1")
     add("--image-root", type=Path, help="folder that relative paths start from (default: the catalogue's)")
     add("--max-labelled", type=at_least(1), help="use no more labelled galaxies")
@@ -111,23 +112,67 @@ def _train(args: argparse.Namespace) -> None:
 
 def _predict_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--checkpoint-dir", type=Path, required=True, help="the run folder")
-    add("--folder", dest="folder_to_predict", metavar="DIR", type=Path, required=True, help="folder of images")
-    add("--file-format", default="png", choices=("png", "jpg", "fits"), help="which images to take from it")
-    add("--recursive", action="store_true", help="look into sub-folders too")
-    add("--save-loc", type=Path, required=True, help="table to write: .csv or .parquet")
+    add("--checkpoint-dir", type=Path, required=True, metavar="RUN", help="the run folder")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--folder", metavar="DIR", type=Path, help="folder of images")
+    what.add_argument(
+        "--catalog", metavar="FILE", type=Path, help="catalogue with id_str and file_loc, any of its types"
+    )
+    what.add_argument("--shards", metavar="DIR", type=Path, help="shard folder, or one of the folders in it")
+    what.add_argument("--files", metavar="FILE", help="list of images, a path a line; - reads it from stdin")
+    add("--file-format", choices=("png", "jpg", "fits"), help="which images to take from --folder (default: all)")
+    add("--recursive", action="store_true", help="look into sub-folders of --folder too")
+    add("--image-root", type=Path, help="folder that paths in --catalog start from (default: the catalogue's)")
+    add("--save-loc", type=Path, required=True, metavar="TABLE", help="table to write: .csv, .parquet or .hdf5")
     add("--n-samples", type=at_least(1), default=5, help="samples of the dropout; 1 turns dropout off")
-    add("--batch-size", type=at_least(1), default=64, help="galaxies a step")
-    add("--masks-dir", type=Path, help="also write masks here, one PNG a mask")
+    add("--n-votes", type=at_least(1), default=40, help="volunteers that the expected votes are of")
+    add("--masks-dir", type=Path, help="also write masks here")
+    add("--mask-format", default="png", choices=("png", "fits"), help="of these masks: FITS carries the image's WCS")
+    add("--masks-file", metavar="FILE", type=Path, help="or write the masks of all galaxies to this one FITS file")
     add("--overlays", action="store_true", help="also draw the masks over the images, in --masks-dir")
+    add("--engine", default="auto", choices=("auto", "tf", "openvino"), help="what runs the network (extra [fast])")
+    add("--batch-size", type=at_least(1), default=64, help="galaxies a GPU takes at once")
     add("--seed", type=at_least(0), default=0, help="of the dropout")
+    add("--scheduler", metavar="tcp://HOST:PORT", help="run on this Dask cluster instead (extra [scale])")
+    add("--initial-size", type=at_least(16), help="these and --stretch are known from the run folder, and must agree")
+    add("--crop-size", type=at_least(16), help="central part that the network sees, pixels")
+    add("--final-size", type=at_least(32), help="size of the network's input, pixels")
+    add("--stretch", choices=("galaxy-zoo", "lupton"), help="colours of FITS cutouts")
+    add("--force", action="store_true", help="let sizes and stretch contradict the run folder, and record it")
 
 
 def _predict(args: argparse.Namespace) -> None:
+    from zoobot3d_tf.predictions import inputs
+    from zoobot3d_tf.predictions.predict_galaxies import predict_galaxies
     from zoobot3d_tf.predictions.predict_on_images import predict
 
-    predict(**given(args))
+    options = given(args)
+    folder, catalog, shards, files = (options.pop(name, None) for name in ("folder", "catalog", "shards", "files"))
+    where = {name: options.pop(name) for name in ("file_format", "recursive", "image_root") if name in options}
+    with _executor(options.pop("scheduler", None)) as options["executor"]:
+        if folder:
+            where.pop("image_root", None)
+            predict(folder, file_format=where.pop("file_format", None), **where, **options)
+        else:
+            if catalog:
+                galaxies = inputs.galaxies_in_catalog(catalog, where.get("image_root"))
+            else:
+                galaxies = inputs.galaxies_in_shards(shards) if shards else inputs.galaxies_in_list(files)
+            predict_galaxies(galaxies, **options)
     print(args.save_loc)
+
+
+def _show_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("table", metavar="TABLE", type=Path, help="table of make_predictions.py")
+    add("--out", type=Path, required=True, help="page to write: .html; its pictures go to a folder beside it")
+    add("--max-galaxies", type=at_least(1), default=5000, help="show no more than the first so many")
+
+
+def _show(args: argparse.Namespace) -> None:
+    from zoobot3d_tf.predictions.gallery import write_gallery
+
+    print(write_gallery(**given(args)))
 
 
 def _report_arguments(parser: argparse.ArgumentParser) -> None:
@@ -191,12 +236,20 @@ STAGES = {
         _train,
     ),
     "predict": Stage(
-        "Predict votes and masks for a folder of images with a trained model.",
-        "An image that cannot be read is listed beside the table and costs nothing else.",
+        "Predict votes and masks of galaxies with a trained model.",
+        "An image that cannot be read is listed beside the table and costs nothing else; run again after an "
+        "interruption, it goes on where it was.",
         "python make_predictions.py --checkpoint-dir run --folder images --save-loc predictions.csv --n-samples 5 "
         "--masks-dir masks --overlays",
         _predict_arguments,
         _predict,
+    ),
+    "predictions show": Stage(
+        "Show predictions on a page: galaxies with their masks and votes, to sort and to filter.",
+        "It opens from the disk, without a server.",
+        "zoobot3d predictions show predictions.csv --out page.html",
+        _show_arguments,
+        _show,
     ),
     "report": Stage(
         "Compare predictions with what volunteers said, on one page.",

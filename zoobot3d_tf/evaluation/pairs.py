@@ -1,21 +1,19 @@
 """Predictions beside what volunteers said: the two tables, joined galaxy by galaxy."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from zoobot3d_tf.catalogs.tables import read_table
 from zoobot3d_tf.catalogs.training_catalog import read_training_catalog
 from zoobot3d_tf.files import PathLike
 from zoobot3d_tf.images.masks import MASKS
-from zoobot3d_tf.images.read import read_image, read_marks, read_mask
+from zoobot3d_tf.images.read import ImageError, read_image, read_marks, read_mask
+from zoobot3d_tf.predictions.mask_files import read_mask_file
+from zoobot3d_tf.predictions.prediction_tables import load_predictions
+from zoobot3d_tf.predictions.results import concentration_names, predicted_answers
 from zoobot3d_tf.schemas import Schema
-
-# What a pixel of a predicted mask holds when every volunteer is expected to enclose it.
-_EVERY_VOLUNTEER = 255
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ class Pairs:
         image = read_image(row["file_loc"])
         shape, n_volunteers = image.shape[:2], int(row["n_volunteers"])
         predicted = {
-            name: read_mask(locations[index], shape, _EVERY_VOLUNTEER) / np.float32(_EVERY_VOLUNTEER)
+            name: _read_prediction(locations[index], shape)
             for name, locations in self.predicted_masks.items()
             if locations[index]
         }
@@ -110,8 +108,8 @@ def read_pairs(
     """Join a table of predictions with a labelled catalogue by `id_str`.
 
     Args:
-        predictions_path: CSV or Parquet, as the predictions stage writes it. Votes, or either mask, may be absent.
-            Relative paths of masks start from the table's folder.
+        predictions_path: CSV, Parquet or HDF5, as the predictions stage writes it. Votes, or either mask, may be
+            absent. Relative paths of masks start from the table's folder.
         catalog_path: the labelled catalogue.
         schema: the decision tree.
         image_root: where relative paths of the catalogue start from; see `read_training_catalog`.
@@ -122,7 +120,7 @@ def read_pairs(
         ValueError: a table cannot be read, lacks a column or has an impossible value; nothing was predicted; or no
             galaxy is in both.
     """
-    predictions = _read_predictions(predictions_path)
+    predictions = load_predictions(predictions_path).table
     catalog = read_training_catalog(catalog_path, schema, image_root, missing_questions_unasked)
     shared = catalog["id_str"].isin(predictions["id_str"])
     if not shared.any():
@@ -143,18 +141,6 @@ def read_pairs(
     return Pairs(schema, catalog, predicted_votes, predicted_masks, n_only_predicted, n_only_in_catalog)
 
 
-def _read_predictions(path: PathLike) -> pd.DataFrame:
-    predictions = read_table(path)
-    if "id_str" not in predictions:
-        raise ValueError(f"{path}: lacks the column id_str")
-    if predictions.empty:
-        raise ValueError(f"{path}: the table has no rows")
-    repeated = predictions["id_str"].duplicated()
-    if repeated.any():
-        raise ValueError(f"{path}: id_str must be unique; {predictions['id_str'][repeated].iloc[0]!r} is repeated")
-    return predictions
-
-
 def _read_votes(path: PathLike, predictions: pd.DataFrame, schema: Schema) -> PredictedVotes | None:
     if not any(f"{answer}_fraction" in predictions for answer in schema.label_cols):
         return None
@@ -162,19 +148,13 @@ def _read_votes(path: PathLike, predictions: pd.DataFrame, schema: Schema) -> Pr
         _numbers(path, predictions, [f"{answer}_{what}" for answer in schema.label_cols], 0, 1)
         for what in ("fraction", "low", "high")
     )
-    samples = _samples(predictions, schema.label_cols[0])
-    columns = [f"{answer}_concentration_{k}" for answer in schema.label_cols for k in samples]
-    concentrations = _numbers(path, predictions, columns, 1e-12, np.inf)
+    _, n_samples = predicted_answers(predictions.columns)
+    columns = concentration_names(schema.label_cols, max(n_samples, 1))
+    concentrations = _numbers(path, predictions, columns, 0, np.inf)
     asked = _numbers(path, predictions, [f"{question.text}_asked_p" for question in schema.questions], 0, 1)
     return PredictedVotes(
         fraction, low, high, concentrations.reshape(len(predictions), len(schema.label_cols), -1), asked
     )
-
-
-def _samples(predictions: pd.DataFrame, answer: str) -> list[str]:
-    """Names of the samples of concentrations."""
-    pattern = re.compile(re.escape(answer) + r"_concentration_(\d+)")
-    return [match[1] for column in predictions.columns if (match := pattern.fullmatch(str(column)))] or ["0"]
 
 
 def _numbers(path: PathLike, table: pd.DataFrame, columns: list[str], lowest: float, highest: float) -> np.ndarray:
@@ -191,6 +171,16 @@ def _numbers(path: PathLike, table: pd.DataFrame, columns: list[str], lowest: fl
             f"it must be a number from {lowest:g} to {highest:g}"
         )
     return numbers
+
+
+def _read_prediction(location: str, shape: tuple[int, int]) -> np.ndarray:
+    fraction = read_mask_file(location)
+    if fraction.shape != shape:
+        raise ImageError(
+            f"{location}: the mask is {fraction.shape[0]} x {fraction.shape[1]} pixels (height x width), "
+            f"its image {shape[0]} x {shape[1]}; they must share one grid"
+        )
+    return fraction
 
 
 def _mask_locations(root: Path, predictions: pd.DataFrame) -> dict[str, list[str]]:

@@ -1,4 +1,4 @@
-"""Colour images from cutouts in g, r, i and z, in the manner of the Galaxy Zoo DECaLS images (Walmsley et al. 2022)."""
+"""Images from cutouts in g, r, i and z, in the manner of the Galaxy Zoo DECaLS images (Walmsley et al. 2022)."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,11 @@ import numpy as np
 BAND_SCALES = {"g": 0.008, "r": 0.014, "i": 0.015, "z": 0.019}
 GALAXY_ZOO_SCALES = (BAND_SCALES["g"], BAND_SCALES["r"], BAND_SCALES["z"])
 GALAXY_ZOO_LIMITS = (-0.5, 300.0)
-STRETCHES = ("galaxy-zoo", "lupton")
+DEFAULT_STRETCH = "galaxy-zoo"
+STRETCHES = (DEFAULT_STRETCH, "lupton")
+
+# Nanomaggies a pixel, as bright as Vega: what lies beyond stands for a missing value, and its square overflows.
+_MAX_FLUX = 1e9
 
 
 def grz_to_rgb(bands: np.ndarray) -> np.ndarray:
@@ -28,13 +32,15 @@ def grz_to_rgb(bands: np.ndarray) -> np.ndarray:
     return to_rgb(bands)
 
 
-def to_rgb(bands: np.ndarray, names: str = "grz", stretch: str = "galaxy-zoo") -> np.ndarray:
-    """Make a colour image of three or four bands: the reddest is red, the bluest blue, the mean of the others green.
+def to_rgb(bands: np.ndarray, names: str = "grz", stretch: str = DEFAULT_STRETCH) -> np.ndarray:
+    """Make a colour image of one to four bands: the reddest is red, the bluest blue, the mean of the others green.
+
+    Of two bands green is their mean; one band makes a grey image.
 
     Args:
         bands: surface brightness in nanomaggies per 0.262 arcsec pixel, shape (len(names), H, W). NaN counts as no
             flux.
-        names: the bands in the order given, such as "grz", "gri" or "griz".
+        names: the bands in the order given, such as "grz", "gri" or "r".
         stretch: "galaxy-zoo", the arcsinh stretch of each band by itself that Galaxy Zoo DECaLS volunteers saw, or
             "lupton", one stretch shared by all bands, so that bright pixels keep their colour (Lupton et al. 2004, as
             `astropy.visualization.make_lupton_rgb` has it).
@@ -45,13 +51,14 @@ def to_rgb(bands: np.ndarray, names: str = "grz", stretch: str = "galaxy-zoo") -
     Raises:
         ValueError: the bands or the stretch are unknown, or `bands` is not of this shape.
     """
-    check_bands(names)
+    check_bands(names, at_least=1)
     check_stretch(stretch)
     bands = _checked_shape(bands, names)
     order = [names.index(name) for name in reversed(BAND_SCALES) if name in names]
     planes = _in_units(bands[order], [BAND_SCALES[names[k]] for k in order])
-    if len(planes) > 3:
-        planes = np.stack([planes[0], planes[1:-1].mean(axis=0), planes[-1]])
+    if len(planes) != 3:
+        between = planes[1:-1] if len(planes) > 2 else planes
+        planes = np.stack([planes[0], between.mean(axis=0), planes[-1]])
     if stretch == "lupton":
         from astropy.visualization import make_lupton_rgb
 
@@ -61,10 +68,11 @@ def to_rgb(bands: np.ndarray, names: str = "grz", stretch: str = "galaxy-zoo") -
     return rgb.astype(np.uint8)
 
 
-def check_bands(names: str) -> None:
-    """Raise a ValueError unless an image can be made of bands of these names."""
-    if len(names) < 3 or len(set(names)) != len(names) or not set(names) <= set(BAND_SCALES):
-        raise ValueError(f"bands must be three or more of {', '.join(BAND_SCALES)}, each once; received {names!r}")
+def check_bands(names: str, at_least: int = 3) -> None:
+    """Raise a ValueError unless these are bands that an image can be made of: three, if it is to have colours."""
+    if len(names) < at_least or len(set(names)) != len(names) or not set(names) <= set(BAND_SCALES):
+        wanted = {1: "one", 3: "three"}.get(at_least, at_least)
+        raise ValueError(f"bands must be {wanted} or more of {', '.join(BAND_SCALES)}, each once; received {names!r}")
 
 
 def check_stretch(stretch: str) -> None:
@@ -112,7 +120,8 @@ def _checked_shape(bands: np.ndarray, names: str) -> np.ndarray:
 
 def _in_units(bands: np.ndarray, scales: Sequence[float]) -> np.ndarray:
     """Flux of each band divided by its scale."""
-    return np.nan_to_num(bands) / np.array(scales, dtype=np.float32)[:, None, None]
+    fluxes = np.nan_to_num(np.clip(bands, -_MAX_FLUX, _MAX_FLUX))
+    return fluxes / np.array(scales, dtype=np.float32)[:, None, None]
 
 
 def _stretch_each(

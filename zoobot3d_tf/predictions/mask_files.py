@@ -1,13 +1,42 @@
-"""Predicted masks as files: on the grid of the galaxy's own image, and drawn over it."""
+"""Predicted masks as files on the grid of the galaxy's own image: PNG, or FITS that knows its place on the sky.
 
+FITS masks are images compressed by the tiled convention of the FITS standard (4.0, section 10), a tile each, in
+extensions SPIRAL and BAR. Their headers are put together here, because astropy takes ten times longer to write one.
+"""
+
+import errno
+import os
+import re
 from collections.abc import Mapping
+from functools import cache, lru_cache
+from io import BytesIO
+from math import prod
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
+from astropy.io import fits
+from astropy.wcs import WCS
+from isal import igzip
+from PIL import Image
 
 from zoobot3d_tf.data.framing import Framing, warp_to_image
 from zoobot3d_tf.images.overlay import draw_masks
+from zoobot3d_tf.images.read import ImageError
+
+FITS_NAMES = {"spiral_mask": "SPIRAL", "bar_mask": "BAR"}
+"""What the extension of each mask is called."""
+
+_EVERY_VOLUNTEER = 255
+_FITS_BLOCK, _FITS_CARD = 2880, 80
+_GZIP_LEVEL = 1  # the next ones take twice as long for 2 % of the size
+_FITS_LOC = re.compile(r"(?P<path>.+)\[(?P<name>\w+)(,(?P<version>\d+))?\]", re.DOTALL)
+_SIZE_CARD = re.compile(r"(BITPIX|NAXIS\d*|PCOUNT|GCOUNT|EXTNAME|EXTVER) *= *'?([^ '/]+)")
+_LONGEST_NAME = 255
+"""Bytes that file systems allow a name."""
+# What the name of a galaxy can do to a file's, where a full disk or a missing permission would stop every galaxy.
+_FAULTS_OF_A_NAME = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG}
 
 
 def to_image(fraction: np.ndarray, framing: Framing, shape: tuple[int, int]) -> np.ndarray:
@@ -21,11 +50,16 @@ def to_image(fraction: np.ndarray, framing: Framing, shape: tuple[int, int]) -> 
     Returns:
         round(255 * fraction), uint8 of that shape: 255 means every volunteer. 0 outside the crop.
     """
-    return np.rint(255 * warp_to_image(fraction, framing, shape)).astype(np.uint8)
+    return np.rint(_EVERY_VOLUNTEER * warp_to_image(fraction, framing, shape)).astype(np.uint8)
 
 
-def write_masks(folder: Path, id_str: str, masks: Mapping[str, np.ndarray]) -> list[str]:
-    """Writes `<id_str>_<name>.png`, 8-bit greyscale, for each mask.
+def to_fraction(mask: np.ndarray) -> np.ndarray:
+    """The share of volunteers, float32 0..1, that `to_image` made a mask of."""
+    return mask / np.float32(_EVERY_VOLUNTEER)
+
+
+def write_masks(folder: Path, id_str: str, masks: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """Writes `<id_str>_<mask>.png`, 8-bit greyscale, for each mask.
 
     Args:
         folder: where to; an id with '/' goes to a sub-folder.
@@ -33,12 +67,16 @@ def write_masks(folder: Path, id_str: str, masks: Mapping[str, np.ndarray]) -> l
         masks: uint8 (H, W) each, as `to_image` makes them.
 
     Returns:
-        Their paths, in order.
+        Their paths by the masks' names.
+
+    Raises:
+        ImageError: the id cannot name a file in the folder.
+        OSError: nothing can be written there.
     """
-    paths = [folder / f"{id_str}_{name}.png" for name in masks]
-    for path, mask in zip(paths, masks.values(), strict=True):
-        _write_png(path, mask)
-    return [str(path) for path in paths]
+    paths = {name: _path_below(folder, id_str, f"_{name}.png") for name in masks}
+    for name, path in paths.items():
+        _write(path, _to_png(masks[name]))
+    return {name: str(path) for name, path in paths.items()}
 
 
 def write_overlay(folder: Path, id_str: str, image: np.ndarray, masks: Mapping[str, np.ndarray]) -> None:
@@ -49,13 +87,230 @@ def write_overlay(folder: Path, id_str: str, image: np.ndarray, masks: Mapping[s
         id_str: the galaxy.
         image: uint8 (H, W, 3).
         masks: uint8 (H, W) each, as `to_image` makes them.
+
+    Raises:
+        ImageError: the id cannot name a file in the folder.
+        OSError: nothing can be written there.
     """
-    fractions = {name: mask / np.float32(255) for name, mask in masks.items()}
+    path = _path_below(folder, id_str, "_overlay.png")
+    fractions = {name: to_fraction(mask) for name, mask in masks.items()}
     drawn = draw_masks(image, fractions.get("spiral_mask"), fractions.get("bar_mask"))
-    _write_png(folder / f"{id_str}_overlay.png", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
+    _write(path, _to_png(cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR)))
 
 
-def _write_png(path: Path, pixels: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Not atomic: until the galaxy's row is on the disk too, a run that goes on writes its masks again.
-    path.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
+def write_fits_masks(folder: Path, id_str: str, masks: Mapping[str, np.ndarray], wcs: WCS | None) -> dict[str, str]:
+    """Writes `<id_str>_masks.fits`, which holds all masks of a galaxy; see `fits_extensions`.
+
+    Args:
+        folder: where to, as for `write_masks`.
+        id_str: the galaxy.
+        masks: uint8 (H, W) each, as `to_image` makes them.
+        wcs: of the image, as in `images.wcs`; None if its place on the sky is unknown.
+
+    Returns:
+        Where they are by the masks' names; see `fits_loc`.
+
+    Raises:
+        ImageError: the id cannot name a file in the folder.
+        OSError: nothing can be written there.
+    """
+    path = _path_below(folder, id_str, "_masks.fits")
+    _write(path, fits_primary() + fits_extensions(id_str, masks, wcs))
+    return {name: fits_loc(path, name) for name in masks}
+
+
+@cache
+def fits_primary() -> bytes:
+    """The first HDU of a file of masks, empty; `fits_extensions` of any number of galaxies follow it."""
+    header = fits.PrimaryHDU().header
+    header["EXTEND"] = True
+    header["COMMENT"] = "Masks predicted by zoobot3d_tf: share of volunteers who would enclose a pixel,"
+    header["COMMENT"] = "0 to 1, of the spiral arms (SPIRAL) and the bar (BAR) of the galaxy in OBJECT."
+    return header.tostring().encode("ascii")
+
+
+def fits_extensions(id_str: str, masks: Mapping[str, np.ndarray], wcs: WCS | None, version: int = 1) -> bytes:
+    """The masks of a galaxy as FITS extensions, each an image compressed without loss.
+
+    Readers see the share of volunteers, 0 to 1, since 255 levels are scaled by BSCALE = 1/255. Rows are counted from
+    the bottom as in every FITS file, and the WCS is the image's own.
+
+    Args:
+        id_str: the galaxy, which OBJECT names; what is not plain ASCII in it is escaped as in Python, such as `\\xe9`.
+        masks: uint8 (H, W) each, as `to_image` makes them.
+        wcs: of the image, as in `images.wcs`; None if its place on the sky is unknown.
+        version: EXTVER, which tells galaxies in one file apart, from 1.
+
+    Returns:
+        The bytes of the HDUs.
+    """
+    shared = fits.Header([("EXTVER", version), ("OBJECT", id_str.encode("unicode_escape").decode("ascii"))])
+    if wcs is not None:
+        shared.extend(wcs.to_header(relax=True).cards)
+    return b"".join(_to_extension(FITS_NAMES[name], mask, shared) for name, mask in masks.items())
+
+
+def fits_loc(path: Path, mask: str, version: int | None = None) -> str:
+    """Where a mask is in a FITS file, in the extended file name syntax of CFITSIO.
+
+    Args:
+        path: the file.
+        mask: `spiral_mask` or `bar_mask`.
+        version: EXTVER, in a file of many galaxies.
+
+    Returns:
+        `<path>[SPIRAL]`, or `<path>[SPIRAL,<version>]`.
+    """
+    return f"{path}[{FITS_NAMES[mask]}{'' if version is None else f',{version}'}]"
+
+
+def read_mask_file(loc: str) -> np.ndarray:
+    """Reads back a mask from any file that is written here.
+
+    Args:
+        loc: a PNG, or an extension of a FITS file as `fits_loc` names it; without a version, version 1.
+
+    Returns:
+        Shares of volunteers, float32 (H, W), 0..1, row 0 at the top.
+
+    Raises:
+        ImageError: there is no such mask, or it is damaged or of another kind.
+    """
+    try:
+        return _read_mask_file(loc)
+    except ImageError:
+        raise
+    except FileNotFoundError:
+        raise ImageError(f"{loc}: no such file") from None
+    except Exception as error:  # damaged files make decoders raise errors of nearly every kind
+        raise ImageError(f"{loc}: cannot be read as a mask: {error}") from error
+
+
+def _to_extension(name: str, mask: np.ndarray, shared: fits.Header) -> bytes:
+    tile = igzip.compress(mask[::-1].tobytes(), _GZIP_LEVEL, mtime=0)
+    height, width = mask.shape
+    header = fits.Header(
+        [
+            ("XTENSION", "BINTABLE", "a compressed image"),
+            ("BITPIX", 8),
+            ("NAXIS", 2),
+            ("NAXIS1", 8),
+            ("NAXIS2", 1),
+            ("PCOUNT", len(tile)),
+            ("GCOUNT", 1),
+            ("TFIELDS", 1),
+            ("TTYPE1", "COMPRESSED_DATA"),
+            ("TFORM1", f"1PB({len(tile)})"),
+            ("ZIMAGE", True),
+            ("ZCMPTYPE", "GZIP_1"),
+            ("ZBITPIX", 8),
+            ("ZNAXIS", 2),
+            ("ZNAXIS1", width),
+            ("ZNAXIS2", height),
+            ("ZTILE1", width),
+            ("ZTILE2", height),
+            ("BSCALE", 1 / _EVERY_VOLUNTEER),
+            ("BZERO", 0.0),
+            ("BUNIT", "", "share of volunteers who enclose the pixel, 0..1"),
+            ("EXTNAME", name),
+        ]
+    )
+    header.extend(shared.cards)
+    place = np.array([len(tile), 0], ">i4").tobytes()  # of the tile, in what follows the table
+    content = place + tile
+    return header.tostring().encode("ascii") + content + bytes(-len(content) % _FITS_BLOCK)
+
+
+def _to_png(pixels: np.ndarray) -> bytes:
+    return cv2.imencode(".png", pixels)[1].tobytes()
+
+
+def _path_below(folder: Path, id_str: str, ending: str) -> Path:
+    """The path of a galaxy's file; different ids and endings have different ones.
+
+    Raises:
+        ImageError: it would not be a file in the folder.
+    """
+    *folders, last = id_str.split("/")
+    if "\0" in id_str or not {"", ".", ".."}.isdisjoint([*folders, last]):
+        raise ImageError(f"id_str {id_str!r} cannot name a file: no part of it may be empty, '.', '..' or hold NUL")
+    parts = [*folders, last + ending]
+    if longest := [part for part in parts if len(os.fsencode(part)) > _LONGEST_NAME]:
+        raise ImageError(f"id_str {id_str!r} cannot name a file: {longest[0]!r} has more than {_LONGEST_NAME} bytes")
+    path = folder.joinpath(*parts)
+    # A symbolic link that is there already, of a sub-folder or of the file, must not lead elsewhere.
+    if not os.path.realpath(path).startswith(os.path.join(os.path.realpath(folder), "")):
+        raise ImageError(f"{path}: a symbolic link leads out of {folder}; remove it")
+    return path
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Not atomic: until the galaxy's row is on the disk too, a run that goes on writes its masks again.
+        path.write_bytes(content)
+    except OSError as error:
+        if error.errno not in _FAULTS_OF_A_NAME:
+            raise
+        raise ImageError(f"{path}: cannot be written: {error.strerror} ({error.filename})") from error
+
+
+def _read_mask_file(loc: str) -> np.ndarray:
+    place = _FITS_LOC.fullmatch(loc)
+    if place is None:
+        with Image.open(loc, formats=("PNG",)) as image:
+            if image.mode != "L":
+                raise ImageError(f"{loc}: a predicted mask must be an 8-bit greyscale PNG; its mode is {image.mode}")
+            return to_fraction(np.array(image))
+    stat = os.stat(place["path"])
+    extensions = _find_extensions(place["path"], stat.st_size, stat.st_mtime_ns)
+    wanted = (place["name"], int(place["version"] or 1))
+    if wanted not in extensions:
+        raise ImageError(f"{loc}: the file has no extension {wanted[0]} of version {wanted[1]}")
+    start, end = extensions[wanted]
+    with open(place["path"], "rb") as file:
+        file.seek(start)
+        extension = file.read(end - start)
+    with fits.open(BytesIO(fits_primary() + extension)) as hdus:
+        fraction = hdus[1].data
+    if fraction is None or fraction.ndim != 2 or not (fraction.min() >= 0 and fraction.max() <= 1):
+        raise ImageError(f"{loc}: is no mask, which is an image of shares from 0 to 1")
+    return np.ascontiguousarray(fraction[::-1], np.float32)
+
+
+@lru_cache(maxsize=8)
+def _find_extensions(path: str, size: int, mtime_ns: int) -> dict[tuple[str, int], tuple[int, int]]:
+    """First byte, and the one after the last, of each extension by its name and version.
+
+    Size and time of change are there so that another file of the same name is not taken for it. Astropy would look
+    through half of a file of many galaxies for each of them.
+    """
+    extensions = {}
+    start = 0
+    with open(path, "rb") as file:
+        while start < size:
+            file.seek(start)
+            cards, length = _read_cards(file)
+            axes = [int(cards[f"NAXIS{axis}"]) for axis in range(1, int(cards["NAXIS"]) + 1)]
+            n_values = int(cards.get("PCOUNT", 0)) + (prod(axes) if axes else 0)
+            n_bytes = n_values * int(cards.get("GCOUNT", 1)) * abs(int(cards["BITPIX"])) // 8
+            if n_bytes < 0:
+                raise ValueError("a header gives a negative size")
+            end = start + length + n_bytes + -n_bytes % _FITS_BLOCK
+            extensions[cards.get("EXTNAME", ""), int(cards.get("EXTVER", 1))] = (start, end)
+            start = end
+    return extensions
+
+
+def _read_cards(file: BinaryIO) -> tuple[dict[str, str], int]:
+    """Of the header at this place of a file: what tells an HDU's name and size; and its bytes."""
+    cards: dict[str, str] = {}
+    start = file.tell()
+    while len(block := file.read(_FITS_BLOCK)) == _FITS_BLOCK:
+        for i in range(0, _FITS_BLOCK, _FITS_CARD):
+            card = block[i : i + _FITS_CARD].decode("ascii")
+            if card.rstrip() == "END":
+                return cards, file.tell() - start
+            if match := _SIZE_CARD.match(card):
+                cards[match[1]] = match[2]
+    raise ValueError("the file ends within a header")

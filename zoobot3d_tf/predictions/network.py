@@ -4,6 +4,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from importlib.util import find_spec
 
 import keras
 import numpy as np
@@ -12,6 +13,7 @@ import tensorflow as tf
 # No public function makes a graph whose weights are constants, which saves a CPU about a tenth of the work.
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+from zoobot3d_tf.machine import available_cores
 from zoobot3d_tf.models.heads import mask_fraction
 from zoobot3d_tf.training.run_folder import TrainedRun
 
@@ -30,7 +32,16 @@ class Network:
         step: galaxies a call.
     """
 
-    def __init__(self, run: TrainedRun, masks: Sequence[str], n_samples: int, batch_size: int, seed: int) -> None:
+    def __init__(
+        self,
+        run: TrainedRun,
+        masks: Sequence[str],
+        n_samples: int,
+        batch_size: int,
+        seed: int,
+        engine: str,
+        precision: str,
+    ) -> None:
         """Loads the weights.
 
         Args:
@@ -39,14 +50,17 @@ class Network:
             n_samples: samples of the dropout.
             batch_size: galaxies a call at most; a CPU takes fewer.
             seed: of the dropout.
+            engine: "tf" or "openvino".
+            precision: "f32", or "bf16" with OpenVINO.
         """
-        on_gpu = bool(tf.config.list_physical_devices("GPU"))
+        on_gpu = engine == "tf" and has_gpu()
         self.step = batch_size if on_gpu else min(batch_size, CPU_STEP)
         # One call at a time on a GPU, whose memory need not hold one a thread.
         self._turn = threading.Lock() if on_gpu else nullcontext()
         self._rate, self._seed = run.model.dropout, seed
         self._outputs = (*masks, *(["votes"] if "votes" in run.model.tasks else []))
-        self._function, self._dropout_shape = _freeze(run.load_model(), self._outputs, self.step, n_samples)
+        traced, self._dropout_shape = _trace(run.load_model(), self._outputs, self.step, n_samples)
+        self._function = _openvino_function(traced, precision) if engine == "openvino" else _tf_function(traced)
 
     def __call__(self, images: np.ndarray, id_strs: Sequence[str]) -> dict[str, np.ndarray]:
         """Predicts one step of galaxies.
@@ -59,13 +73,46 @@ class Network:
             `votes`: concentrations, float32 (step, answers, samples), if the model has votes; and for each mask the
             share of volunteers, float32 (step, H, W).
         """
-        factors = np.ones((self.step, *self._dropout_shape), np.float32)
-        if self._dropout_shape[0] > 1:
-            for i, id_str in enumerate(id_strs):
-                factors[i] = dropout_factors(id_str, self._dropout_shape, self._rate, self._seed)
+        inputs = [images]
+        if self._dropout_shape is not None:
+            factors = np.ones((self.step, *self._dropout_shape), np.float32)
+            if self._dropout_shape[0] > 1:
+                for i, id_str in enumerate(id_strs):
+                    factors[i] = dropout_factors(id_str, self._dropout_shape, self._rate, self._seed)
+            inputs.append(factors)
         with self._turn:
-            outputs = self._function(tf.constant(images), tf.constant(factors))
-        return {name: output.numpy() for name, output in zip(self._outputs, outputs, strict=True)}
+            outputs = self._function(*inputs)
+        return dict(zip(self._outputs, outputs, strict=True))
+
+
+def has_gpu() -> bool:
+    """Whether TensorFlow has a GPU to run on."""
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
+def choose_engine(engine: str) -> tuple[str, str]:
+    """What runs the network on this machine, and how exactly it computes.
+
+    Args:
+        engine: "tf", "openvino", or "auto": OpenVINO where it is installed and there is no GPU.
+
+    Returns:
+        The engine, "tf" or "openvino", and its precision, "f32" or "bf16": OpenVINO takes bfloat16 where the processor
+        has it.
+
+    Raises:
+        ImportError: OpenVINO is wanted but not installed.
+    """
+    if engine == "auto":
+        engine = "openvino" if find_spec("openvino") and not has_gpu() else "tf"
+    if engine == "tf":
+        return engine, "f32"
+    if not find_spec("openvino"):
+        raise ImportError("OpenVINO is not installed: pip install 'zoobot3d_tf[fast]', or leave out --engine openvino")
+    import openvino
+
+    capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return engine, "bf16" if "BF16" in capabilities else "f32"
 
 
 def dropout_factors(id_str: str, shape: tuple[int, int], rate: float, seed: int) -> np.ndarray:
@@ -85,28 +132,61 @@ def dropout_factors(id_str: str, shape: tuple[int, int], rate: float, seed: int)
     return kept.astype(np.float32) / np.float32(1 - rate)
 
 
-def _freeze(model: keras.Model, outputs: Sequence[str], step: int, n_samples: int) -> tuple[Callable, tuple[int, int]]:
-    """The function (images, dropout factors) -> outputs, weights constant; and the factors' (samples, features)."""
+def _trace(
+    model: keras.Model, outputs: Sequence[str], step: int, n_samples: int
+) -> tuple[Callable, tuple[int, int] | None]:
+    """The graph (images, dropout factors) -> outputs, and the factors' (samples, features); no votes, no factors."""
     layers = {name: model.output[name] for name in outputs}
-    n_features = 0
     if "votes" in outputs:
         layers["votes"] = model.get_layer("features").output
-        n_features = layers["votes"].shape[-1]
     trunk = keras.Model(model.input, layers)
 
     def votes(features, factors):
-        samples = tf.reshape(features[:, None] * factors, (-1, n_features))
+        samples = tf.reshape(features[:, None] * factors, (-1, features.shape[-1]))
         concentrations = model.get_layer("vote_head")(samples, training=False)
         return tf.transpose(tf.reshape(concentrations, (step, n_samples, -1)), (0, 2, 1))
 
-    def predict(images, factors):
+    def predict(images, *factors):
         results = trunk(tf.cast(images, tf.float32), training=False)
         return [
-            votes(results[name], factors) if name == "votes" else mask_fraction(results[name])[..., 0]
+            votes(results[name], *factors) if name == "votes" else mask_fraction(results[name])[..., 0]
             for name in outputs
         ]
 
-    images = tf.TensorSpec((step, *model.input.shape[1:]), tf.uint8)
-    factors = tf.TensorSpec((step, n_samples, n_features), tf.float32)
-    traced = tf.function(predict).get_concrete_function(images, factors)
-    return convert_variables_to_constants_v2(traced), (n_samples, n_features)
+    inputs = [tf.TensorSpec((step, *model.input.shape[1:]), tf.uint8)]
+    dropout_shape = None
+    if "votes" in outputs:
+        dropout_shape = (n_samples, layers["votes"].shape[-1])
+        inputs.append(tf.TensorSpec((step, *dropout_shape), tf.float32))
+    return tf.function(predict).get_concrete_function(*inputs), dropout_shape
+
+
+def _tf_function(traced: Callable) -> Callable[..., list[np.ndarray]]:
+    frozen = convert_variables_to_constants_v2(traced)
+    return lambda *inputs: [output.numpy() for output in frozen(*(tf.constant(array) for array in inputs))]
+
+
+def _openvino_function(traced, precision: str) -> Callable[..., list[np.ndarray]]:
+    """The traced graph compiled by OpenVINO: a stream a core, which as many threads keep busy."""
+    import openvino
+
+    converted = openvino.convert_model(traced)
+    # The traced graph also holds the inside of each activation as an output, for gradients: computing only what is
+    # asked for takes a third of the time.
+    results = {name: result for result in converted.get_results() for name in result.get_output_tensor(0).get_names()}
+    wanted = [results[output.name] for output in traced.outputs]
+    cores = available_cores()
+    compiled = openvino.Core().compile_model(
+        openvino.Model(wanted, converted.get_parameters()),
+        "CPU",
+        {"NUM_STREAMS": cores, "INFERENCE_NUM_THREADS": cores, "INFERENCE_PRECISION_HINT": precision},
+    )
+    of_thread = threading.local()
+
+    def run(*inputs: np.ndarray) -> list[np.ndarray]:
+        if not hasattr(of_thread, "request"):
+            of_thread.request = compiled.create_infer_request()
+        # A copy: the request writes its next outputs to the same place.
+        return [np.array(output) for output in of_thread.request.infer(list(inputs)).values()]
+
+    return run

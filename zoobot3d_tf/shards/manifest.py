@@ -6,9 +6,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from zoobot3d_tf.files import sha256_of
+from zoobot3d_tf.images.rgb import DEFAULT_STRETCH
 from zoobot3d_tf.schemas import Schema
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+# In version 1 the pixel scale was that of the original image, whose size the shards do not tell.
+READABLE_VERSIONS = (1, FORMAT_VERSION)
 MANIFEST_NAME = "shards.json"
 PROGRESS_NAME = ".progress"
 SPLITS = ("train", "eval", "unlabelled")
@@ -38,6 +41,7 @@ class Manifest:
         image_size: height and width of images and masks, in pixels.
         splits: the files of `train`, `eval` and `unlabelled`.
         made_by: catalogues and options that the shards depend on.
+        format_version: one of `READABLE_VERSIONS`.
     """
 
     folder: Path
@@ -45,6 +49,12 @@ class Manifest:
     image_size: int
     splits: dict[str, tuple[ShardFile, ...]]
     made_by: dict
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def stretch(self) -> str:
+        """Of the fluxes of FITS cutouts, see `to_rgb`; shards that do not name it are older than the choice."""
+        return self.made_by.get("stretch", DEFAULT_STRETCH)
 
     def paths(self, split: str) -> list[Path]:
         """Files of a split, in order."""
@@ -61,7 +71,7 @@ class Manifest:
             for split, files in self.splits.items()
         }
         content = {
-            "format_version": FORMAT_VERSION,
+            "format_version": self.format_version,
             "schema": self.schema.to_dict(),
             "image_size": self.image_size,
             "splits": splits,
@@ -89,7 +99,7 @@ def read_manifest(folder: str | Path) -> Manifest:
     path = home / MANIFEST_NAME
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        if (version := content["format_version"]) == FORMAT_VERSION:
+        if (version := content["format_version"]) in READABLE_VERSIONS:
             return Manifest(
                 folder=home,
                 schema=Schema.from_dict(content["schema"]),
@@ -99,10 +109,12 @@ def read_manifest(folder: str | Path) -> Manifest:
                     for split, entry in content["splits"].items()
                 },
                 made_by=content["made_by"],
+                format_version=version,
             )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: damaged ({error!r}); make the shards again") from error
-    raise ValueError(f"{path}: format version {version}; this version reads {FORMAT_VERSION}: make the shards again")
+    readable = " and ".join(map(str, READABLE_VERSIONS))
+    raise ValueError(f"{path}: format version {version}; this version reads {readable}: make the shards again")
 
 
 def check_shards(

@@ -1,6 +1,7 @@
 """One stored galaxy, declared once: `Record` says what is stored, and writer and reader both derive from it."""
 
 import io
+from collections.abc import Collection
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -30,9 +31,9 @@ class Record:
         has_spiral_mask: volunteers were asked to draw, even if nobody drew.
         has_bar_mask: likewise.
         n_volunteers: how many were asked to draw.
-        ra: degrees, ICRS; NaN if unknown, as are the two below.
-        dec: degrees, ICRS.
-        pixscale: of the original image, arcsec per pixel.
+        ra: of the image's centre, degrees, ICRS; NaN if unknown, as are the two below.
+        dec: likewise.
+        pixscale: of the stored image, arcsec per pixel.
     """
 
     id_str: str
@@ -55,27 +56,29 @@ def serialise(record: Record) -> bytes:
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(deterministic=True)
 
 
-def parse(serialised: tf.Tensor, n_answers: int) -> dict[str, tf.Tensor]:
+def parse(serialised: tf.Tensor, n_answers: int, names: Collection[str] | None = None) -> dict[str, tf.Tensor]:
     """Read a batch of records, leaving images and masks encoded.
 
     Args:
         serialised: string (B,).
         n_answers: length of the votes.
+        names: fields to read, all by default.
 
     Returns:
         A tensor for each field of `Record`, with B as its first axis: text and bytes as string, truth values as bool,
         whole numbers as int64, floats as float64, and `votes` as float32 (B, n_answers).
     """
+    wanted = [field for field in fields(Record) if names is None or field.name in names]
     parsed = tf.io.parse_example(
         serialised,
         {
             field.name: tf.io.FixedLenFeature((n_answers,), tf.float32)
             if field.type is np.ndarray
             else tf.io.FixedLenFeature((), tf.int64 if field.type in (bool, int) else tf.string)
-            for field in fields(Record)
+            for field in wanted
         },
     )
-    for field in fields(Record):
+    for field in wanted:
         if field.type is bool:
             parsed[field.name] = tf.cast(parsed[field.name], tf.bool)
         elif field.type is float:

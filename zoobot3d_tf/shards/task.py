@@ -55,6 +55,7 @@ class ShardTask:
         rows: of the galaxies, as `read_training_catalog` returns them.
         label_cols: which of the columns are votes.
         img_size: height and width to store images and masks with, in pixels.
+        stretch: of the fluxes of FITS cutouts, see `to_rgb`.
     """
 
     folder: Path
@@ -63,6 +64,7 @@ class ShardTask:
     rows: pd.DataFrame
     label_cols: list[str]
     img_size: int
+    stretch: str
 
     @property
     def path(self) -> Path:
@@ -150,7 +152,7 @@ def _write_galaxies(task: ShardTask, writer: Any) -> tuple[dict[str, int], list[
     rows: Iterator[Any] = task.rows.drop(columns=task.label_cols).itertuples()
     for row, galaxy_votes in zip(rows, votes, strict=True):
         try:
-            record = _read_galaxy(row, galaxy_votes, task.img_size)
+            record = _read_galaxy(row, galaxy_votes, task.img_size, task.stretch)
         except ImageError as error:
             failed.append((row.id_str, row.file_loc, str(error)))
             continue
@@ -162,10 +164,10 @@ def _write_galaxies(task: ShardTask, writer: Any) -> tuple[dict[str, int], list[
     return counts, failed
 
 
-def _read_galaxy(row: Any, votes: np.ndarray, size: int) -> "Record":
+def _read_galaxy(row: Any, votes: np.ndarray, size: int, stretch: str) -> "Record":
     from zoobot3d_tf.shards.record import Record, encode_image, encode_mask
 
-    image = read_image(row.file_loc)
+    image = read_image(row.file_loc, stretch)
     shape, n_volunteers = image.shape[:2], int(row.n_volunteers)
     locations = {name: location for name in MASKS if (location := getattr(row, f"{name}_loc"))}
     counts = {name: read_mask(location, shape, n_volunteers) for name, location in locations.items()}
@@ -183,7 +185,7 @@ def _read_galaxy(row: Any, votes: np.ndarray, size: int) -> "Record":
         n_volunteers=n_volunteers,
         ra=row.ra,
         dec=row.dec,
-        pixscale=row.pixscale,
+        pixscale=row.pixscale * min(shape) / size,
     )
 
 

@@ -20,6 +20,7 @@ from zoobot3d_tf.catalogs.selection import hash_share
 from zoobot3d_tf.catalogs.training_catalog import read_training_catalog
 from zoobot3d_tf.files import FAILED_NAME, PathLike, sha256_of, write_atomically
 from zoobot3d_tf.images.read import MAX_SIDE, MIN_SIDE
+from zoobot3d_tf.images.rgb import DEFAULT_STRETCH, check_stretch
 from zoobot3d_tf.schemas import Schema
 from zoobot3d_tf.shards.manifest import (
     COUNTS,
@@ -44,6 +45,7 @@ class ShardOptions:
 
     Attributes:
         img_size: height and width to store images and masks with, in pixels.
+        stretch: of the fluxes of FITS cutouts, see `to_rgb`; predictions will use the same.
         eval_size: how many labelled galaxies to hold back for evaluation, about, or their share if below 1; see
             `split_by_hash`.
         shard_size: galaxies in a file.
@@ -62,6 +64,7 @@ class ShardOptions:
     """
 
     img_size: int = 300
+    stretch: str = DEFAULT_STRETCH
     eval_size: float = 0.2
     shard_size: int = 512
     seed: int = 0
@@ -79,6 +82,7 @@ class ShardOptions:
             raise ValueError(f"--img-size must be from {MIN_SIDE} to {MAX_SIDE}; received {self.img_size}")
         if not self.eval_size > 0 or (self.eval_size >= 1 and self.eval_size % 1 != 0):
             raise ValueError(f"--eval-size must be a share below 1 or a whole number; received {self.eval_size}")
+        check_stretch(self.stretch)
         if not 0 <= self.max_failed <= 1:
             raise ValueError(f"--max-failed is a share, from 0 to 1; received {self.max_failed}")
         for name in ("shard_size", "workers", "max_labelled", "max_unlabelled"):
@@ -220,6 +224,7 @@ def _made_by(labelled: PathLike, unlabelled: PathLike | None, options: ShardOpti
         "labelled_catalog": identity(labelled),
         "unlabelled_catalog": None if unlabelled is None else identity(unlabelled),
         "img_size": options.img_size,
+        "stretch": options.stretch,
         "eval_size": options.eval_size,
         "shard_size": options.shard_size,
         "seed": options.seed,
@@ -237,7 +242,8 @@ def _plan_tasks(
         chunks = [rows.iloc[start : start + options.shard_size] for start in range(0, len(rows), options.shard_size)]
         for number, chunk in enumerate(chunks):
             name = f"{split}_shards/{split}-{number:05d}-of-{len(chunks):05d}.tfrecord"
-            tasks.append(ShardTask(folder, split, name, chunk, list(schema.label_cols), options.img_size))
+            task = ShardTask(folder, split, name, chunk, list(schema.label_cols), options.img_size, options.stretch)
+            tasks.append(task)
     return tasks
 
 
@@ -250,7 +256,7 @@ def _claim_folder(folder: Path, plan: dict, options: ShardOptions) -> bool:
         return False
     if options.resume and manifest_path.exists():
         manifest = read_manifest(folder)
-        written = {"format_version": FORMAT_VERSION, "schema": manifest.schema.to_dict(), **manifest.made_by}
+        written = {"format_version": manifest.format_version, "schema": manifest.schema.to_dict(), **manifest.made_by}
         _check_same_plan(folder, plan, json.loads(json.dumps(written)))
         _remove_progress(folder)
         return True

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from zoobot3d_tf.data.framing import Framing
 from zoobot3d_tf.files import write_atomically
+from zoobot3d_tf.images.rgb import DEFAULT_STRETCH, check_stretch
 from zoobot3d_tf.models.config import ModelConfig
 from zoobot3d_tf.schemas import Schema
 
@@ -14,6 +15,8 @@ CONFIG_NAME = "config.json"
 MODEL_NAME = "model.keras"
 WEIGHTS_NAME = "model.weights.h5"
 FORMAT_VERSION = 1
+# What runs that do not say it were trained with.
+_OLD_SETTINGS = {"stretch": DEFAULT_STRETCH}
 
 
 @dataclass(frozen=True)
@@ -25,12 +28,14 @@ class TrainedRun:
         model: how to build the model.
         framing: how to frame an image.
         versions: the packages that trained it.
+        stretch: of the fluxes of FITS cutouts, see `to_rgb`.
     """
 
     folder: Path
     model: ModelConfig
     framing: Framing
     versions: Mapping[str, str]
+    stretch: str
 
     def load_model(self):
         """The trained `keras.Model`, uncompiled.
@@ -63,12 +68,15 @@ def read_run(folder: str | Path) -> TrainedRun:
     if not path.is_file():
         raise FileNotFoundError(f"{folder} is not a run folder: it has no {CONFIG_NAME}; train_model.py makes one")
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored = _OLD_SETTINGS | json.loads(path.read_text(encoding="utf-8"))
         if stored["format_version"] != FORMAT_VERSION:
             raise ValueError(f"format version {stored['format_version']}; this version reads {FORMAT_VERSION}")
         model = stored["model"]
         model |= {"schema": Schema.from_dict(model["schema"]), "tasks": tuple(model["tasks"])}
-        return TrainedRun(Path(folder), ModelConfig(**model), Framing(**stored["framing"]), stored["versions"])
+        check_stretch(stored["stretch"])
+        return TrainedRun(
+            Path(folder), ModelConfig(**model), Framing(**stored["framing"]), stored["versions"], stored["stretch"]
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} cannot be used: {error}") from error
 
@@ -80,7 +88,7 @@ def write_config(folder: Path, config: Mapping) -> None:
 
     Args:
         folder: the run folder, made if it is missing.
-        config: as `RunConfig.to_dict` gives it.
+        config: as `RunConfig.to_dict` gives it, with the stretch of the shards.
 
     Raises:
         ValueError: the folder holds a run with other settings; the message names them.
@@ -88,7 +96,7 @@ def write_config(folder: Path, config: Mapping) -> None:
     path = folder / CONFIG_NAME
     new = json.loads(json.dumps(config))
     if path.is_file():
-        old = json.loads(path.read_text(encoding="utf-8"))
+        old = _OLD_SETTINGS | json.loads(path.read_text(encoding="utf-8"))
         if differing := _differences(old, new):
             raise ValueError(
                 f"{folder} already holds a run with other settings ({'; '.join(differing[:4])}): "

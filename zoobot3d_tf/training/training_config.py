@@ -91,18 +91,28 @@ class RunConfig:
             The best model (`keras.Model`), in float32 and uncompiled, as saved in `model.keras` and `model.weights.h5`.
 
         Raises:
-            ValueError: the shards do not fit the configuration, or the folder holds another run.
+            ValueError: the shards do not fit the configuration or each other, or the folder holds another run.
             FloatingPointError: the loss became NaN.
         """
-        for records in (self.train_records, self.eval_records):
+        to_train, to_validate = (
             check_shards(records, self.model.schema, self.framing.initial_size)
-        write_config(self.log_dir, self.to_dict())
+            for records in (self.train_records, self.eval_records)
+        )
+        if to_train.stretch != to_validate.stretch:
+            raise ValueError(
+                f"{to_train.folder} holds images of the stretch {to_train.stretch}, {to_validate.folder} of "
+                f"{to_validate.stretch}; make both with the same --stretch"
+            )
+        write_config(self.log_dir, self.to_dict() | {"stretch": to_train.stretch})
         from zoobot3d_tf.training.trainer import train
 
         return train(self)
 
     def to_dict(self) -> dict:
-        """As stored in `config.json`: all that rebuilds the model, repeats the run, and frames images to predict."""
+        """As stored in `config.json`: all that rebuilds the model, repeats the run, and frames images to predict.
+
+        The shards add their stretch to it.
+        """
         model = asdict(self.model) | {"schema": self.model.schema.to_dict(), "tasks": list(self.model.tasks)}
         names = ("mask_loss", "learning_rate", "weight_decay", "patience", "seed", "batch_size", "epochs")
         training = {name: getattr(self, name) for name in names}

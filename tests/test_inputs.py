@@ -1,0 +1,351 @@
+"""What is to be predicted: one table from folders, catalogues, shards and lists, and what is refused."""
+
+import io
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from zoobot3d_tf.predictions.inputs import (
+    fingerprint,
+    galaxies_in_catalog,
+    galaxies_in_folder,
+    galaxies_in_list,
+    galaxies_in_shards,
+)
+from zoobot3d_tf.schemas import get_schema
+from zoobot3d_tf.shards.manifest import read_manifest
+from zoobot3d_tf.shards.read import iterate_records
+from zoobot3d_tf.shards.write import ShardOptions, create_shards
+
+COLUMNS = ["id_str", "file_loc", "record", "ra", "dec", "pixscale"]
+
+
+def touch(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+def write_catalog(path: Path, **columns) -> Path:
+    pd.DataFrame(columns).to_csv(path, index=False)
+    return path
+
+
+def check_form(galaxies: pd.DataFrame) -> None:
+    assert list(galaxies.columns) == COLUMNS
+    assert galaxies["record"].dtype == np.int64
+    assert all(galaxies[name].dtype == np.float64 for name in ("ra", "dec", "pixscale"))
+    assert all(isinstance(value, str) for name in ("id_str", "file_loc") for value in galaxies[name])
+    assert all(os.path.isabs(loc) for loc in galaxies["file_loc"])
+
+
+# Folders
+
+
+def test_images_are_found_by_suffix_sorted_and_hidden_ones_passed_over(tmp_path):
+    touch(tmp_path, "b.png", "a.2.PNG", "c.jpg", "d.jpeg", ".hidden.png", "sub/a.png", ".cache/a.png", "sub/deep/e.png")
+    touch(tmp_path, "f.fits", "g.fits.gz", "h.1.FITS.FZ", "i.fit", "notes.txt", "j.gz")
+
+    def ids(*arguments):
+        galaxies = galaxies_in_folder(tmp_path, *arguments)
+        check_form(galaxies)
+        return list(galaxies["id_str"])
+
+    assert ids("png") == ["a.2", "b"]
+    assert ids("jpg") == ["c", "d"]
+    assert ids("fits") == ["f", "g", "h.1", "i"]
+    assert ids() == ["a.2", "b", "c", "d", "f", "g", "h.1", "i"]
+    assert ids("png", True) == ["a.2", "b", "sub/a", "sub/deep/e"]
+    galaxies = galaxies_in_folder(tmp_path, "png", recursive=True)
+    names = ["a.2.PNG", "b.png", "sub/a.png", "sub/deep/e.png"]
+    assert list(galaxies["file_loc"]) == [str(tmp_path / name) for name in names]
+    assert (galaxies["record"] == -1).all()
+    assert galaxies[["ra", "dec", "pixscale"]].isna().all(axis=None)
+
+
+def test_a_folder_named_as_an_image_is_a_folder_and_a_dangling_link_is_not_lost(tmp_path):
+    touch(tmp_path, "a.png/b.png")
+    (tmp_path / "lost.png").symlink_to(tmp_path / "nowhere.png")
+    assert list(galaxies_in_folder(tmp_path)["id_str"]) == ["lost"]
+    assert list(galaxies_in_folder(tmp_path, recursive=True)["id_str"]) == ["a.png/b", "lost"]
+
+
+def test_links_to_folders_are_not_followed_round_in_circles(tmp_path):
+    touch(tmp_path, "sub/a.png")
+    (tmp_path / "sub" / "again").symlink_to(tmp_path)
+    assert list(galaxies_in_folder(tmp_path, recursive=True)["id_str"]) == ["sub/a"]
+
+
+def test_one_id_for_two_images_is_refused_by_both_names(tmp_path):
+    touch(tmp_path, "a.jpg", "a.b.jpg", "a.jpeg", "z.png")
+    with pytest.raises(ValueError, match=r"/a.jpeg and .*/a.jpg would both have the id 'a'; rename one"):
+        galaxies_in_folder(tmp_path)
+
+
+def test_a_name_that_no_table_can_hold_is_refused(tmp_path):
+    Path(os.fsdecode(bytes(tmp_path) + b"/gal\xe9.png")).touch()
+    with pytest.raises(ValueError, match=r"'gal.udce9' is not UTF-8, which a table needs; rename it"):
+        galaxies_in_folder(tmp_path, "png")
+
+
+def test_an_id_with_control_characters_is_refused(tmp_path):
+    touch(tmp_path, "a.png", "two\nlines.png")
+    with pytest.raises(ValueError, match=r"the id 'two\\nlines' of .* has control characters; give it another"):
+        galaxies_in_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "file_format", "error", "words"),
+    [
+        ("nowhere", None, OSError, "nowhere: no such folder"),
+        ("images/a.png", None, OSError, "a.png: no such folder"),
+        ("images", "jpg", ValueError, "images: holds no .jpg or .jpeg images; those in sub-folders count with"),
+        ("images", "tif", ValueError, "file_format must be one of png, jpg, fits; received 'tif'"),
+    ],
+)
+def test_folders_without_images_are_refused(tmp_path, name, file_format, error, words):
+    touch(tmp_path, "images/a.png")
+    with pytest.raises(error, match=words):
+        galaxies_in_folder(tmp_path / name, file_format)
+
+
+def test_a_folder_that_cannot_be_listed_is_an_error_not_a_gap(tmp_path, monkeypatch):
+    touch(tmp_path, "a.png", "closed/b.png")
+    scandir = os.scandir
+
+    def refuse(place):
+        if Path(place).name == "closed":
+            raise PermissionError(13, "Permission denied", str(place))
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert list(galaxies_in_folder(tmp_path)["id_str"]) == ["a"]
+    with pytest.raises(OSError, match=r"closed: this folder cannot be listed: Permission denied"):
+        galaxies_in_folder(tmp_path, recursive=True)
+
+
+# Catalogues
+
+
+def test_a_catalogue_keeps_its_order_and_what_it_knows(tmp_path):
+    path = write_catalog(
+        tmp_path / "catalog.csv",
+        id_str=["007", "NA", "a/b"],
+        file_loc=["z.png", "/elsewhere/a.fits", "no such file.jpg"],
+        ra=[10.5, "", 359],
+        dec=[-5, "", 89.5],
+        pixscale=["", 0.262, 0.4],
+        spiral_fraction=[0.1, 0.2, 0.3],
+    )
+    galaxies = galaxies_in_catalog(path)
+    check_form(galaxies)
+    assert list(galaxies["id_str"]) == ["007", "NA", "a/b"]
+    assert list(galaxies["file_loc"]) == [f"{tmp_path}/z.png", "/elsewhere/a.fits", f"{tmp_path}/no such file.jpg"]
+    np.testing.assert_array_equal(galaxies["ra"], [10.5, np.nan, 359])
+    np.testing.assert_array_equal(galaxies["dec"], [-5, np.nan, 89.5])
+    np.testing.assert_array_equal(galaxies["pixscale"], [np.nan, 0.262, 0.4])
+    assert galaxies_in_catalog(path, "/images")["file_loc"][0] == "/images/z.png"
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".fits", ".ecsv"])
+def test_catalogues_of_other_formats_are_read_alike(tmp_path, suffix):
+    from zoobot3d_tf.catalogs.tables import write_table
+
+    table = pd.DataFrame({"id_str": ["0001", "b"], "file_loc": ["1.png", "2.png"], "pixscale": [0.2, 0.3]})
+    galaxies = galaxies_in_catalog(write_table(table, tmp_path / f"catalog{suffix}"))
+    check_form(galaxies)
+    assert list(galaxies["id_str"]) == ["0001", "b"]
+    np.testing.assert_array_equal(galaxies["pixscale"], [0.2, 0.3])
+    assert galaxies["ra"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"id_str": ["a"]}, "lacks the column file_loc"),
+        ({"id_str": [], "file_loc": []}, "the catalogue has no rows"),
+        (
+            {"id_str": ["a", "b", "a"], "file_loc": ["1", "2", "3"]},
+            "/1 and .*/3 would both have the id 'a'; rename one",
+        ),
+        ({"id_str": ["a", ""], "file_loc": ["1", "2"]}, "the id '' of .*/2' is empty; give it another"),
+        ({"id_str": ["a", "b\tc"], "file_loc": ["1", "2"]}, r"the id 'b\\tc' of .*/2' has control characters"),
+        ({"id_str": ["a", "b"], "file_loc": ["1", ""]}, r"file_loc is '' in row 3 \(b\); it must name an image"),
+        ({"id_str": ["a"], "file_loc": ["1"], "ra": [1]}, "lacks the column dec"),
+        ({"id_str": ["a"], "file_loc": ["1"], "ra": [1], "dec": [91]}, r"dec is 91.* in row 2 \(a\)"),
+        (
+            {"id_str": ["a"], "file_loc": ["1"], "pixscale": [0]},
+            "pixscale is 0 in row 2 .a.; it must be above 0 arcsec",
+        ),
+        ({"id_str": ["a"], "file_loc": ["1"], "pixscale": ["x"]}, "pixscale is 'x' in row 2 .a.; it must be a number"),
+    ],
+)
+def test_bad_catalogues_are_refused(tmp_path, columns, words):
+    with pytest.raises(ValueError, match=f"catalog.csv: .*{words}"):
+        galaxies_in_catalog(write_catalog(tmp_path / "catalog.csv", **columns))
+
+
+# Shards
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory) -> Path:
+    """Shards of eleven galaxies, their images stored at half their size: two files to train on, one held back."""
+    folder = tmp_path_factory.mktemp("stored")
+    rng = np.random.default_rng(0)
+    rows = []
+    for i in range(11):
+        Image.fromarray(rng.integers(0, 256, (64, 70, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+        rows.append({"id_str": f"g/{i}é", "file_loc": f"{i}.png", "ring_yes": 1, "ring_no": 1, "ra": i, "dec": -i})
+        rows[-1]["pixscale"] = 0.2 if i else None
+    pd.DataFrame(rows).to_csv(folder / "catalog.csv", index=False)
+    options = ShardOptions(img_size=32, eval_size=0.3, shard_size=5)
+    return create_shards(folder / "catalog.csv", folder / "shards", get_schema("rings"), options).parent
+
+
+def test_galaxies_of_shards_stand_in_the_order_of_the_records(stored):
+    galaxies = galaxies_in_shards(stored)
+    check_form(galaxies)
+    manifest = read_manifest(stored)
+    paths = [path for split in manifest.splits for path in manifest.paths(split)]
+    records = list(iterate_records(paths))
+    assert len(galaxies) == len(records) == 11
+    for name in ("id_str", "ra", "dec", "pixscale"):
+        np.testing.assert_array_equal(galaxies[name], [record[name] for record in records])
+    assert sorted(galaxies["id_str"]) == sorted(f"g/{i}é" for i in range(11))
+    for path in paths:
+        rows = galaxies[galaxies["file_loc"] == str(path)]
+        assert list(rows["record"]) == list(range(len(rows)))
+    by_id = galaxies.set_index("id_str")
+    assert by_id.loc["g/3é", "pixscale"] == pytest.approx(0.4)
+    assert np.isnan(by_id.loc["g/0é", "pixscale"])
+
+
+def test_one_folder_of_shards_is_a_part_of_them(stored, monkeypatch):
+    whole = galaxies_in_shards(stored)
+    monkeypatch.chdir(stored)
+    parts = [galaxies_in_shards("train_shards"), galaxies_in_shards("eval_shards")]
+    pd.testing.assert_frame_equal(pd.concat(parts, ignore_index=True), whole)
+
+
+def test_shards_of_the_first_version_do_not_know_the_scale_of_what_they_hold(stored, tmp_path):
+    copy = shutil.copytree(stored, tmp_path / "old")
+    manifest = (copy / "shards.json").read_text()
+    (copy / "shards.json").write_text(manifest.replace('"format_version": 2', '"format_version": 1'))
+    galaxies = galaxies_in_shards(copy)
+    assert galaxies["pixscale"].isna().all()
+    assert galaxies["ra"].notna().all()
+
+
+def test_a_shard_without_galaxies_is_passed_over(stored, tmp_path):
+    copy = shutil.copytree(stored, tmp_path / "copy")
+    content = json.loads((copy / "shards.json").read_text())
+    (copy / "train_shards" / "empty.tfrecord").touch()
+    counts = dict.fromkeys(("galaxies", "with_votes", "with_spiral_mask", "with_bar_mask", "bytes"), 0)
+    empty = {"name": "train_shards/empty.tfrecord", "sha256": "", **counts}
+    content["splits"]["train"]["files"].insert(1, empty)
+    (copy / "shards.json").write_text(json.dumps(content))
+    galaxies = galaxies_in_shards(copy)
+    check_form(galaxies)
+    pd.testing.assert_frame_equal(
+        galaxies.drop(columns="file_loc"), galaxies_in_shards(stored).drop(columns="file_loc")
+    )
+    content["splits"]["train"]["files"][0]["galaxies"] += 1
+    (copy / "shards.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"train-00000-of-00002.tfrecord: holds 5 galaxies, 6 in shards.json"):
+        galaxies_in_shards(copy)
+
+
+def test_damaged_shards_are_refused(stored, tmp_path):
+    copy = shutil.copytree(stored, tmp_path / "damaged")
+    path = copy / "train_shards" / "train-00000-of-00002.tfrecord"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"train-00000-of-00002.tfrecord: holds a damaged record; copy or make"):
+        galaxies_in_shards(copy)
+    path.write_bytes(content[:-7])
+    with pytest.raises(ValueError, match=r"train-00000-of-00002.tfrecord: has .* bytes"):
+        galaxies_in_shards(copy)
+    (copy / "other").mkdir()
+    with pytest.raises(ValueError, match=r"other: .*shards.json lists no galaxies there"):
+        galaxies_in_shards(copy / "other")
+    with pytest.raises(FileNotFoundError, match=r"no shards.json here or one folder up"):
+        galaxies_in_shards(tmp_path)
+
+
+# Lists
+
+
+def test_a_list_is_taken_line_by_line_from_a_file_or_standard_input(tmp_path, monkeypatch):
+    text = "b.png\r\n\n/elsewhere/sub/a.2.FITS.gz\n  \nsub/no suffix.2\nspace .jpg"
+    (tmp_path / "list.txt").write_text(text, newline="")
+    monkeypatch.chdir(tmp_path)
+    galaxies = galaxies_in_list("list.txt")
+    check_form(galaxies)
+    assert list(galaxies["id_str"]) == ["b", "a.2", "no suffix.2", "space "]
+    assert list(galaxies["file_loc"]) == [
+        f"{tmp_path}/b.png",
+        "/elsewhere/sub/a.2.FITS.gz",
+        f"{tmp_path}/sub/no suffix.2",
+        f"{tmp_path}/space .jpg",
+    ]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+    pd.testing.assert_frame_equal(galaxies_in_list("-"), galaxies)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "list.txt: lists no images"),
+        (b"\n \n", "list.txt: lists no images"),
+        (b"\x89PNG\r\n", "list.txt: a list of images is UTF-8 text with a path on each line"),
+        (b"a/g.png\nb/g.jpg\n", "/a/g.png and .*/b/g.jpg would both have the id 'g'"),
+        (b"a/.png\n", "the id '' of .*/a/.png' is empty"),
+        (b"a\0.png\n", r"the id 'a\\x00' of .* has control characters"),
+    ],
+)
+def test_bad_lists_are_refused(tmp_path, content, words):
+    (tmp_path / "list.txt").write_bytes(content)
+    with pytest.raises(ValueError, match=words):
+        galaxies_in_list(tmp_path / "list.txt")
+
+
+def test_a_missing_list_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"list.txt: no such list of images"):
+        galaxies_in_list(tmp_path / "list.txt")
+
+
+# Fingerprints
+
+
+def test_a_fingerprint_notices_other_galaxies_and_other_files(tmp_path):
+    touch(tmp_path, "a.png", "b.png")
+    path = write_catalog(tmp_path / "c.csv", id_str=["a", "b", "c"], file_loc=["a.png", "b.png", "lost.png"])
+    galaxies = galaxies_in_catalog(path)
+    before = fingerprint(galaxies)
+    assert fingerprint(galaxies_in_catalog(path)) == before
+    assert fingerprint(galaxies[::-1]) != before
+    assert fingerprint(galaxies.assign(pixscale=0.2)) != before
+    assert fingerprint(galaxies.assign(ra=-galaxies["ra"])) == before  # another NaN is no other galaxy
+    os.utime(tmp_path / "b.png", (1, 1))
+    touched = fingerprint(galaxies)
+    assert touched != before
+    (tmp_path / "lost.png").touch()
+    assert fingerprint(galaxies) != touched
+
+
+def test_a_fingerprint_notices_other_shards(stored, tmp_path):
+    copy = shutil.copytree(stored, tmp_path / "copy")
+    galaxies = galaxies_in_shards(copy)
+    before = fingerprint(galaxies)
+    os.utime(copy / "eval_shards" / "eval-00000-of-00001.tfrecord", (1, 1))
+    assert fingerprint(galaxies) != before

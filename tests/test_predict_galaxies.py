@@ -1,0 +1,473 @@
+"""From images to a table and masks: every failure, every interruption, every contradiction."""
+
+import json
+import logging
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from prediction_runs import DECALS, FINAL, INITIAL, RedNetwork, draw_galaxies, make_run
+from scipy import ndimage
+
+from zoobot3d_tf.files import sha256_of
+from zoobot3d_tf.predictions import job
+from zoobot3d_tf.predictions.inputs import galaxies_in_folder
+from zoobot3d_tf.predictions.mask_files import read_mask_file
+from zoobot3d_tf.predictions.measurements import COLUMNS
+from zoobot3d_tf.predictions.predict_galaxies import predict_galaxies
+from zoobot3d_tf.predictions.predict_on_images import predict
+from zoobot3d_tf.predictions.prediction_tables import load_predictions
+from zoobot3d_tf.predictions.results import column_names
+from zoobot3d_tf.schemas import get_schema
+from zoobot3d_tf.training.run_folder import WEIGHTS_NAME
+
+RINGS = get_schema("rings")
+NAMES_OF_VOTES = column_names(DECALS, 3)
+
+
+@pytest.fixture
+def run(tmp_path) -> Path:
+    return make_run(tmp_path / "run")
+
+
+@pytest.fixture
+def images(tmp_path) -> Path:
+    return draw_galaxies(tmp_path / "images", 11)
+
+
+@pytest.fixture
+def red(monkeypatch):
+    """The road with `RedNetwork`, in parts of four galaxies."""
+    from zoobot3d_tf.predictions import predict_part
+
+    monkeypatch.setattr(predict_part, "Network", RedNetwork)
+    monkeypatch.setattr(job, "_PART_UNIT", 4)
+
+
+# The table
+
+
+@pytest.mark.usefixtures("red")
+def test_every_format_holds_the_same_in_the_order_of_the_files(run, images, tmp_path):
+    tables = [tmp_path / f"table{suffix}" for suffix in (".csv", ".parquet", ".hdf5")]
+    first, *others = [load_predictions(predict(images, run, table, n_samples=3)) for table in tables]
+    names = sorted(path.name for path in images.iterdir())
+    assert list(first.table.file_loc) == [str(images / name) for name in names]
+    assert list(first.table.id_str) == [name.removesuffix(".png") for name in names]
+    assert list(first.table.columns) == NAMES_OF_VOTES
+    assert first.schema == DECALS
+    assert first.concentrations.shape == (11, 34, 3)
+    for other in others:
+        pd.testing.assert_frame_equal(other.table, first.table)
+    assert not list(tmp_path.glob(".partial*"))
+
+
+@pytest.mark.usefixtures("red")
+def test_metadata_say_what_made_the_table(run, images, tmp_path):
+    predict(images, run, tmp_path / "table.csv", n_samples=2, seed=7, engine="tf")
+    metadata = json.loads((tmp_path / "table_metadata.json").read_text())
+    assert metadata["weights_sha256"] == sha256_of(run / WEIGHTS_NAME)
+    assert metadata["run_folder"] == str(run)
+    assert [metadata[name] for name in ("initial_size", "crop_size", "final_size")] == [64, 48, 32]
+    assert [metadata[name] for name in ("n_samples", "n_votes", "seed", "n_galaxies")] == [2, 40, 7, 11]
+    assert (metadata["engine"], metadata["precision"], metadata["stretch"]) == ("tf", "f32", "galaxy-zoo")
+    assert metadata["forced"] == {}
+    assert {"zoobot3d_tf", "tensorflow", "keras", "numpy"} <= set(metadata["versions"])
+    assert "openvino" not in metadata["versions"]
+    assert "pytest" in metadata["command"]
+
+
+@pytest.mark.usefixtures("red")
+def test_what_cannot_be_read_costs_itself_alone(run, images, tmp_path, caplog):
+    predict(images, run, tmp_path / "table.csv")
+    before = pd.read_csv(tmp_path / "table.csv").set_index("id_str")
+    whole = (images / "galaxy_3.png").read_bytes()
+    (images / "galaxy_3.png").write_bytes(whole[: len(whole) // 2])
+    for name in ("galaxy_0", "galaxy_1", "galaxy_10", "galaxy_2"):  # a part without any row
+        (images / f"{name}.png").write_bytes(b"")
+    with caplog.at_level(logging.INFO):
+        predict(images, run, tmp_path / "table.csv")
+    assert "6 galaxies predicted" in caplog.text
+    assert "5 galaxies left out" in caplog.text
+    table = pd.read_csv(tmp_path / "table.csv").set_index("id_str")
+    pd.testing.assert_frame_equal(table, before.drop(["galaxy_0", "galaxy_1", "galaxy_10", "galaxy_2", "galaxy_3"]))
+    failed = pd.read_csv(tmp_path / "table_failed.csv")
+    assert list(failed.id_str) == ["galaxy_0", "galaxy_1", "galaxy_10", "galaxy_2", "galaxy_3"]
+    assert failed.file_loc[4] == str(images / "galaxy_3.png")
+    assert "galaxy_0.png" in failed.reason[0]
+    assert "galaxy_3.png: cannot be read" in failed.reason[4]
+
+
+@pytest.mark.usefixtures("red")
+def test_when_nothing_can_be_read_the_table_before_stays(run, images, tmp_path):
+    predict(images, run, tmp_path / "table.csv")
+    before = (tmp_path / "table.csv").read_bytes()
+    for path in images.iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"none of the 11 galaxies can be used; the first: .*galaxy_0.png"):
+        predict(images, run, tmp_path / "table.csv")
+    assert (tmp_path / "table.csv").read_bytes() == before
+    assert len(pd.read_csv(tmp_path / "table_failed.csv")) == 11
+
+
+@pytest.mark.usefixtures("red")
+def test_a_run_of_masks_alone_has_no_columns_of_votes(images, tmp_path, monkeypatch):
+    answer = RedNetwork.__call__
+    monkeypatch.setattr(RedNetwork, "__call__", lambda *args: {"bar_mask": answer(*args)["bar_mask"]})
+    run = make_run(tmp_path / "masks_run", tasks=("bar_mask",))
+    predict(images, run, tmp_path / "table.csv", masks_dir=tmp_path / "masks")
+    table = pd.read_csv(tmp_path / "table.csv")
+    assert list(table.columns) == ["id_str", "file_loc", "bar_mask_loc", *COLUMNS]
+    assert all(Path(path).is_file() for path in table.bar_mask_loc)
+
+
+def test_snippet_of_the_original_zoobot_runs_unchanged(small_model, images, tmp_path, reference):
+    (images / "corrupt.png").write_bytes(b"\x89PNG\r\n\x1a\n cut short")
+    snippet = reference / "reference" / "seed_snippets" / "predict.py"
+    arguments = [images, small_model.run.folder, tmp_path / "table.csv", "decals", INITIAL, FINAL]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    subprocess.run([sys.executable, snippet, *map(str, arguments)], check=True, env=environment)
+    predictions = load_predictions(tmp_path / "table.csv")
+    table = predictions.table
+    assert list(table.columns) == column_names(DECALS, 5)
+    assert list(table.id_str) == sorted(path.stem for path in images.glob("galaxy_*"))
+    assert np.isfinite(table.select_dtypes("number").to_numpy()).all()
+    assert (table["bar_no_low"] < table["bar_no_fraction"]).all()
+    assert (table["bar_no_fraction"] < table["bar_no_high"]).all()
+    assert (table["bar_no_concentration_0"] != table["bar_no_concentration_1"]).all()
+
+
+# Interruptions
+
+INTERRUPTED = """
+import os, signal, sys, time
+from prediction_runs import RedNetwork
+from zoobot3d_tf.predictions import job, predict_part
+from zoobot3d_tf.predictions.predict_on_images import predict
+
+class Interrupted(RedNetwork):
+    def __call__(self, images, id_strs):
+        if "galaxy_6" in id_strs:
+            while not os.path.exists({first_part!r}):
+                time.sleep(0.01)
+            {interruption}
+        return super().__call__(images, id_strs)
+
+predict_part.Network = Interrupted
+job._PART_UNIT = 4
+predict({images!r}, {run!r}, {table!r}, n_samples=2, engine="tf")
+"""
+
+
+@pytest.mark.usefixtures("red")
+@pytest.mark.parametrize(
+    ("interruption", "exit_code"),
+    [("os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL), ("raise OSError('no space left')", 1)],
+)
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_an_interrupted_run_goes_on_to_the_same_bytes(
+    run, images, tmp_path, monkeypatch, interruption, exit_code, suffix
+):
+    table = tmp_path / f"table{suffix}"
+    predict(images, run, table, n_samples=2, engine="tf")
+    whole = table.read_bytes()
+    table.unlink()
+
+    parts = tmp_path / f".partial-{table.name}"
+    places = {"images": images, "run": run, "table": table, "first_part": parts / "part-0000000.parquet"}
+    script = INTERRUPTED.format(interruption=interruption, **{name: str(place) for name, place in places.items()})
+    paths = os.pathsep.join(str(Path(__file__).parents[i]) for i in (0, 1))
+    ended = subprocess.run([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": paths}, capture_output=True)
+    assert ended.returncode == exit_code
+    assert not table.exists()
+    assert parts / "part-0000000.parquet" in parts.iterdir()
+    if exit_code == 1:
+        assert f"what is finished is kept beside {table}: repeat the command to go on" in ended.stderr.decode()
+
+    with pytest.raises(ValueError, match=r"unfinished run with other n_samples, seed: repeat its command"):
+        predict(images, run, table, n_samples=3, seed=1, engine="tf")
+
+    predicted = []
+    call = RedNetwork.__call__
+    monkeypatch.setattr(RedNetwork, "__call__", lambda *args: predicted.extend(args[2]) or call(*args))
+    predict(images, run, table, n_samples=2, engine="tf")
+    assert not {"galaxy_0", "galaxy_1", "galaxy_10", "galaxy_2"} & set(predicted)
+    assert len(predicted) == len(set(predicted)) <= 7
+    assert table.read_bytes() == whole
+    assert not list(tmp_path.glob(".partial*"))
+
+
+KILLED = """
+import sys, time, types
+from prediction_runs import RedNetwork
+
+class SlowNetwork(RedNetwork):
+    def __call__(self, images, id_strs):
+        time.sleep(0.03)
+        return super().__call__(images, id_strs)
+
+# In place of the module itself, so that a start need not wait for TensorFlow.
+network = types.SimpleNamespace(Network=SlowNetwork, choose_engine=lambda engine: ("tf", "f32"))
+sys.modules["zoobot3d_tf.predictions.network"] = network
+from zoobot3d_tf.predictions.predict_on_images import predict
+predict({images!r}, {run!r}, {table!r}, n_samples=2, masks_file={masks!r})
+"""
+
+
+def test_ten_kills_at_random_moments_lose_no_row_and_double_none(run, tmp_path):
+    images = draw_galaxies(tmp_path / "images", 160)
+    (images / "galaxy_7.png").write_bytes(b"")
+
+    def start(name: str) -> subprocess.Popen:
+        places = {
+            "images": images,
+            "run": run,
+            "table": tmp_path / f"{name}.parquet",
+            "masks": tmp_path / f"{name}.fits",
+        }
+        script = KILLED.format(**{what: str(place) for what, place in places.items()})
+        paths = os.pathsep.join(str(Path(__file__).parents[i]) for i in (0, 1))
+        return subprocess.Popen([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": paths})
+
+    assert start("whole").wait() == 0
+    moments, half_done = random.Random(0), 0
+    for attempt in range(10):
+        process, parts = start("killed"), tmp_path / ".partial-killed.parquet"
+        n_finished = len(list(parts.glob("part-*.parquet")))
+        # Every other kill waits for one more part, so that they do not all fall into the start.
+        while attempt % 2 and process.poll() is None and len(list(parts.glob("part-*.parquet"))) <= n_finished:
+            time.sleep(0.001)
+        time.sleep(moments.uniform(0, 0.1 if attempt % 2 else 1.5))
+        process.kill()
+        half_done += process.wait() == -signal.SIGKILL and any(parts.glob("part-*.parquet"))
+    assert half_done >= 5
+    assert start("killed").wait() == 0
+
+    whole, killed = (pd.read_parquet(tmp_path / f"{name}.parquet") for name in ("whole", "killed"))
+    assert len(killed) == killed.id_str.nunique() == 159
+    locs = ["spiral_mask_loc", "bar_mask_loc"]
+    pd.testing.assert_frame_equal(killed.drop(columns=locs), whole.drop(columns=locs))
+    assert (tmp_path / "killed.fits").read_bytes() == (tmp_path / "whole.fits").read_bytes()
+    assert (tmp_path / "killed_failed.csv").read_bytes() == (tmp_path / "whole_failed.csv").read_bytes()
+    assert not list(tmp_path.glob(".partial*"))
+
+
+def test_a_cluster_that_loses_a_worker_gives_the_whole_table(small_model, tmp_path):
+    distributed = pytest.importorskip("distributed", reason="the extra [scale] is not installed")
+    images = draw_galaxies(tmp_path / "images", 160)
+    table = tmp_path / "table.csv"
+    command = [sys.executable, "-m", "zoobot3d_tf", "predict", "--checkpoint-dir", small_model.run.folder, "--folder",
+               images, "--save-loc", table, "--engine", "tf"]  # fmt: skip
+    settings = {"n_workers": 2, "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": None}
+    with distributed.LocalCluster(**settings) as cluster:
+        running = subprocess.Popen([*command, "--scheduler", cluster.scheduler_address], stderr=subprocess.PIPE)
+        while running.poll() is None and not list(tmp_path.glob(".partial-table.csv/part-*.parquet")):
+            time.sleep(0.01)
+        os.kill(next(iter(cluster.workers.values())).pid, signal.SIGKILL)
+        _, errors = running.communicate()
+    assert running.returncode == 0, errors.decode()[-3000:]
+    on_cluster = load_predictions(table).table
+    assert list(on_cluster.id_str) == sorted(path.stem for path in images.iterdir())
+    subprocess.run(command, check=True, capture_output=True)
+    pd.testing.assert_frame_equal(load_predictions(table).table, on_cluster, rtol=1e-3)
+
+
+@pytest.mark.usefixtures("red")
+def test_what_is_left_of_a_finished_run_is_not_taken_for_an_unfinished_one(run, images, tmp_path):
+    # Killed while the parts were being removed, the settings first.
+    (tmp_path / ".partial-table.csv").mkdir()
+    (tmp_path / ".partial-table.csv" / "part-0000001.parquet").write_bytes(b"of other settings")
+    predict(images, run, tmp_path / "table.csv")
+    assert len(pd.read_csv(tmp_path / "table.csv")) == 11
+
+
+@pytest.mark.usefixtures("red")
+def test_a_full_disk_is_answered_in_a_line_and_keeps_what_is_finished(run, images, tmp_path, monkeypatch):
+    write = job.Job._write
+
+    def fill_the_disk(this, path, content):
+        if "part-0000001" in path.name:
+            raise OSError(28, "No space left on device")
+        write(this, path, content)
+
+    monkeypatch.setattr(job.Job, "_write", fill_the_disk)
+    with pytest.raises(OSError, match=r"No space left on device; what is finished is kept beside .*table.csv"):
+        predict(images, run, tmp_path / "table.csv")
+    monkeypatch.undo()
+
+
+# Arguments
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "words"),
+    [
+        ({"checkpoint_dir": "nowhere"}, OSError, "nowhere is not a run folder"),
+        ({"folder_to_predict": "nowhere"}, OSError, "nowhere: no such folder"),
+        ({"save_loc": "table.txt"}, ValueError, r"table.txt: the name of the table must end in .csv or .parquet or"),
+        ({"save_loc": "nowhere/table.csv"}, OSError, "nowhere: no such folder; make it for the table first"),
+        ({"n_samples": 0}, ValueError, "n_samples must be at least 1; received 0"),
+        ({"batch_size": 0}, ValueError, "batch_size must be at least 1; received 0"),
+        ({"n_votes": 0}, ValueError, "n_votes must be at least 1; received 0"),
+        ({"seed": -1}, ValueError, "seed must be at least 0; received -1"),
+        ({"engine": "torch"}, ValueError, "engine must be one of auto, tf, openvino; received 'torch'"),
+        ({"mask_format": "gif"}, ValueError, "mask format must be one of png, fits; received 'gif'"),
+        ({"schema": RINGS}, ValueError, "was trained with .*'decals'.*, not .*'rings'.*; leave out schema"),
+        ({"initial_size": 300}, ValueError, "was trained with initial_size 64, not 300; leave out initial_size, or"),
+        ({"crop_size": 50}, ValueError, "was trained with crop_size 48, not 50"),
+        ({"final_size": 224}, ValueError, "was trained with final_size 32, not 224"),
+        ({"final_size": 50, "force": True}, ValueError, "image size must be a multiple of 32 pixels; received 50"),
+        ({"crop_size": 65, "force": True}, ValueError, "crop size 65 must not exceed the image size 64"),
+        ({"stretch": "lupton"}, ValueError, "was trained with stretch galaxy-zoo, not lupton"),
+        ({"stretch": "log", "force": True}, ValueError, "the stretch must be one of galaxy-zoo, lupton"),
+        ({"overlays": True}, ValueError, "overlays stand beside the masks: give masks_dir too"),
+        ({"masks_dir": "masks", "masks_file": "masks.fits"}, ValueError, "masks go to one place"),
+        ({"masks_file": "masks.png"}, ValueError, r"masks.png: the name of the file of masks must end in .fits"),
+        ({"masks_dir": "images"}, ValueError, "lies among the images"),
+        ({"masks_dir": "images/masks", "recursive": True}, ValueError, "lies among the images"),
+        ({"masks_dir": "run/config.json"}, OSError, "config.json: is not a folder"),
+    ],
+)
+def test_mistakes_are_answered_in_a_line(run, images, tmp_path, monkeypatch, changed, error, words):
+    monkeypatch.chdir(tmp_path)
+    arguments = {"folder_to_predict": "images", "checkpoint_dir": "run", "save_loc": "table.csv"}
+    with pytest.raises(error, match=words):
+        predict(**(arguments | changed))
+    assert not list(tmp_path.glob("*table*"))
+
+
+@pytest.mark.parametrize(
+    ("tasks", "masks_dir", "words"),
+    [(("votes",), "masks", "was trained without masks"), (("bar_mask",), None, "was trained on masks alone")],
+)
+def test_what_the_model_cannot_say_is_refused(tmp_path, images, tasks, masks_dir, words):
+    run = make_run(tmp_path / "part", tasks=tasks)
+    with pytest.raises(ValueError, match=words):
+        predict(images, run, tmp_path / "table.csv", masks_dir=masks_dir and tmp_path / masks_dir)
+
+
+def test_an_unfinished_run_folder_is_refused(run, images, tmp_path):
+    (run / WEIGHTS_NAME).unlink()
+    with pytest.raises(ValueError, match=r"no model.weights.h5; the run is unfinished"):
+        predict(images, run, tmp_path / "table.csv")
+
+
+def test_weights_that_do_not_fit_their_configuration_are_refused(run, images, tmp_path):
+    with pytest.raises(ValueError, match=r"model.weights.h5: does not fit the model of .*config.json"):
+        predict(images, run, tmp_path / "table.csv")
+    with pytest.raises(ValueError, match=r"model.weights.h5: does not fit"):  # and nothing is in the way of the next
+        predict(images, run, tmp_path / "table.csv", n_samples=2)
+
+
+@pytest.mark.usefixtures("red")
+def test_a_contradiction_that_is_forced_is_used_and_recorded(run, images, tmp_path):
+    as_trained = load_predictions(predict(images, run, tmp_path / "a.csv"))
+    forced = load_predictions(predict(images, run, tmp_path / "b.csv", crop_size=24, final_size=64, force=True))
+    assert not np.allclose(forced.concentrations, as_trained.concentrations)
+    assert forced.metadata["forced"] == {"crop_size": [48, 24], "final_size": [32, 64]}
+    assert (forced.metadata["crop_size"], forced.metadata["final_size"]) == (24, 64)
+
+
+def test_mistakes_are_answered_before_tensorflow_is_imported(run, images):
+    script = (
+        "import sys; from zoobot3d_tf.predictions.predict_on_images import predict\n"
+        f"try: predict({str(images)!r}, {str(run)!r}, 'table.csv', crop_size=1)\n"
+        "except ValueError: sys.exit(bool({'tensorflow', 'keras'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[1]).returncode == 0
+
+
+# Masks
+
+
+def centroid(mask: np.ndarray) -> np.ndarray:
+    return np.array(ndimage.center_of_mass(mask))
+
+
+@pytest.mark.usefixtures("red")
+@pytest.mark.parametrize("shape", [(424, 424), (300, 421), (97, 80)])
+def test_masks_lie_over_their_image_to_a_tenth_of_a_pixel(tmp_path, shape):
+    run = make_run(tmp_path / "run", sizes=(300, 225, 224))
+    side = min(shape)
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    row, column = shape[0] / 2 - 0.11 * side, shape[1] / 2 + 0.17 * side
+    disc = np.clip(0.12 * side + 0.5 - np.hypot(rows - row, columns - column), 0, 1)
+    (tmp_path / "images").mkdir()
+    red = np.rint(255 * disc[..., None] * (0, 0, 1)).astype(np.uint8)  # OpenCV's order is blue, green, red
+    cv2.imwrite(str(tmp_path / "images" / "disc.png"), red)
+    predict(tmp_path / "images", run, tmp_path / "t.csv", masks_dir=tmp_path / "masks", overlays=True)
+
+    spiral = cv2.imread(str(tmp_path / "masks" / "disc_spiral_mask.png"), cv2.IMREAD_UNCHANGED)
+    bar = cv2.imread(str(tmp_path / "masks" / "disc_bar_mask.png"), cv2.IMREAD_UNCHANGED)
+    overlay = cv2.imread(str(tmp_path / "masks" / "disc_overlay.png"))
+    assert spiral.dtype == bar.dtype == np.uint8
+    assert spiral.shape == bar.shape == overlay.shape[:2] == shape
+    assert (spiral.max(), bar.max()) == (255, 128)
+    for mask in (spiral, bar):
+        assert np.hypot(*(centroid(mask) - (row, column))) < 0.1
+    np.testing.assert_allclose(spiral.sum() / 255, disc.sum(), rtol=0.01)
+    assert (overlay[spiral > 200] != red[spiral > 200]).any(axis=1).all()
+
+    table = load_predictions(tmp_path / "t.csv").table
+    enclosed = (bar >= 3 / 15 * 255).sum()
+    assert table.bar_area_px[0] == enclosed
+    assert np.isnan(table.bar_length_arcsec[0])
+
+
+@pytest.mark.usefixtures("red")
+def test_masks_of_all_formats_are_the_same_and_named_in_the_table(run, images, tmp_path):
+    masks = tmp_path / "masks"
+    tables = [
+        predict(images, run, tmp_path / "png.csv", masks_dir=masks),
+        predict(images, run, tmp_path / "fits.csv", masks_dir=masks, mask_format="fits"),
+        predict(images, run, tmp_path / "one.csv", masks_file=tmp_path / "masks.fits"),
+    ]
+    png, fits, one = (load_predictions(table).table for table in tables)
+    assert png.spiral_mask_loc[1] == str(masks / "galaxy_1_spiral_mask.png")
+    assert fits.spiral_mask_loc[1] == f"{masks / 'galaxy_1_masks.fits'}[SPIRAL]"
+    assert one.bar_mask_loc[1] == f"{tmp_path / 'masks.fits'}[BAR,2]"
+    for name in ("spiral_mask", "bar_mask"):
+        for locs in zip(*(table[f"{name}_loc"] for table in (png, fits, one)), strict=True):
+            first, *others = (read_mask_file(loc) for loc in locs)
+            assert first.max() > 0.2
+            for other in others:
+                np.testing.assert_allclose(other, first, atol=1e-6)
+
+
+@pytest.mark.usefixtures("red")
+def test_an_id_that_leads_out_of_the_folder_costs_that_galaxy_alone(run, images, tmp_path):
+    galaxies = galaxies_in_folder(images, "png", False)
+    galaxies.loc[3, "id_str"] = "../../outside"
+    galaxies.loc[4, "id_str"] = "sub/inside"
+    table = predict_galaxies(galaxies, run, tmp_path / "table.csv", masks_dir=tmp_path / "masks")
+    assert len(load_predictions(table).table) == 10
+    assert (tmp_path / "masks" / "sub" / "inside_bar_mask.png").is_file()
+    failed = pd.read_csv(tmp_path / "table_failed.csv")
+    assert list(failed.id_str) == ["../../outside"]
+    assert not list(tmp_path.parent.rglob("outside*"))
+    # Without masks, nothing is named after an id.
+    predict_galaxies(galaxies, run, tmp_path / "votes.csv")
+    assert len(load_predictions(tmp_path / "votes.csv").table) == 11
+
+
+@pytest.mark.usefixtures("red")
+def test_sub_folders_are_part_of_the_id_and_of_the_masks_path(run, tmp_path):
+    folder = tmp_path / "jpegs"
+    draw_galaxies(folder / "north", 2, ".jpg")
+    draw_galaxies(folder / "south", 1, ".jpg")
+    predict(
+        folder, run, tmp_path / "t.csv", file_format="jpg", recursive=True, masks_dir=tmp_path / "masks", overlays=True
+    )
+    table = pd.read_csv(tmp_path / "t.csv")
+    assert list(table.id_str) == ["north/galaxy_0", "north/galaxy_1", "south/galaxy_0"]
+    assert table.bar_mask_loc[2] == str(tmp_path / "masks/south/galaxy_0_bar_mask.png")
+    written = {str(path.relative_to(tmp_path / "masks")) for path in (tmp_path / "masks").rglob("*.png")}
+    assert written == {f"{i}_{what}.png" for i in table.id_str for what in ("spiral_mask", "bar_mask", "overlay")}

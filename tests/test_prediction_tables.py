@@ -1,0 +1,327 @@
+"""Tables of predictions in three formats: the same when read back, and refused in words."""
+
+import json
+import os
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from zoobot3d_tf.predictions.prediction_tables import (
+    SUFFIXES,
+    load_predictions,
+    metadata_loc,
+    table_schema,
+    write_metadata,
+    write_table,
+)
+from zoobot3d_tf.predictions.results import column_names, vote_values
+from zoobot3d_tf.schemas import get_schema
+
+RINGS = get_schema("rings")
+DECALS = get_schema("decals")
+MASKS = ("spiral_mask", "bar_mask")
+AWKWARD = ["J1", "007", "NA", "nan", 'a "b", c', "two\nlines", "α/β", "", "1e5", "true"]
+
+
+def make_table(n=10, schema=RINGS, n_samples=3, seed=0) -> pa.Table:
+    """Rows as a run makes them: votes, masks, and a measurement that is missing here and there."""
+    rng = np.random.default_rng(seed)
+    ids = [f"{AWKWARD[i % 10]}{'' if i < 10 else i}" for i in range(n)]
+    columns = {"id_str": ids, "file_loc": [f"/images/{id_str}.png" for id_str in ids]}
+    if schema:
+        columns |= vote_values(rng.uniform(1, 101, (n, len(schema.label_cols), n_samples)), schema)
+    columns |= {f"{mask}_loc": [f"masks/{id_str}.fits[SPIRAL]" if id_str else "" for id_str in ids] for mask in MASKS}
+    columns["bar_length_px"] = np.where(rng.random(n) < 0.5, np.nan, rng.uniform(0, 100, n))
+    assert list(columns) == [*column_names(schema, n_samples, MASKS), "bar_length_px"]
+    return pa.table(columns, schema=table_schema(columns))
+
+
+def write(path, table, rows=4, metadata=None):
+    write_table(path, (table[first : first + rows] for first in range(0, len(table), rows)))
+    if metadata is not None:
+        write_metadata(path, metadata)
+    return path
+
+
+@pytest.fixture(params=SUFFIXES)
+def path(request, tmp_path):
+    return tmp_path / f"table{request.param}"
+
+
+# There and back
+
+
+def test_each_format_comes_back_as_it_was_written(path):
+    table = make_table()
+    read = load_predictions(write(path, table, metadata={"schema": RINGS.to_dict(), "n_samples": 3, "name": "αβ"}))
+    expected = table.to_pandas()
+    pd.testing.assert_frame_equal(read.table, expected)
+    assert read.table["bar_length_px"].dtype == np.float32
+    assert list(read.table["id_str"]) == AWKWARD
+    assert read.schema == RINGS
+    assert read.metadata == {"schema": RINGS.to_dict(), "n_samples": 3, "name": "αβ"}
+    assert read.concentrations.dtype == np.float32
+    assert read.concentrations.shape == (10, 2, 3)
+    for i, answer in enumerate(RINGS.label_cols):
+        for k in range(3):
+            np.testing.assert_array_equal(read.concentrations[:, i, k], expected[f"{answer}_concentration_{k}"])
+
+
+def test_numbers_keep_every_bit(path):
+    bits = np.random.default_rng(0).integers(0, 2**31, 20_000, dtype=np.uint32)  # all floats that are not negative
+    values = bits.view(np.float32)
+    values = np.append(values[np.isfinite(values)], np.float32([0, 1e-45, 3.4028235e38, np.inf]))
+    columns = {"id_str": [str(i) for i in range(len(values))], "bar_mask_loc": [""] * len(values), "entropy": values}
+    read = load_predictions(write(path, pa.table(columns, schema=table_schema(columns)), rows=7000))
+    np.testing.assert_array_equal(read.table["entropy"].to_numpy().view(np.uint32), values.view(np.uint32))
+
+
+def test_a_table_of_masks_alone_has_no_votes(path):
+    table = make_table(schema=None)
+    read = load_predictions(write(path, table, metadata={"schema": None}))
+    pd.testing.assert_frame_equal(read.table, table.to_pandas())
+    assert (read.schema, read.concentrations) == (None, None)
+
+
+def test_without_metadata_the_votes_are_there_but_not_the_tree(path):
+    read = load_predictions(write(path, make_table()))
+    assert (read.schema, read.metadata) == (None, {})
+    assert read.concentrations.shape == (10, 2, 3)
+
+
+def test_pieces_may_be_of_any_size_and_empty(path, tmp_path):
+    table = make_table(9000, RINGS, 1)
+    lengths = [0, 1, 4096, 0, 4095, 808, 0]
+    ends = np.cumsum(lengths)
+    write_table(path, (table[end - length : end] for length, end in zip(lengths, ends, strict=True)))
+    pd.testing.assert_frame_equal(load_predictions(path).table, table.to_pandas())
+
+
+def test_the_same_pieces_make_the_same_bytes(path):
+    table = make_table(50)
+    first = write(path, table).read_bytes()
+    assert write(path, table).read_bytes() == first
+
+
+@pytest.mark.parametrize("n_samples", [1, 100])
+def test_rows_may_be_long(path, n_samples):
+    table = make_table(20, DECALS, n_samples)
+    read = load_predictions(write(path, table, rows=15, metadata={"schema": DECALS.to_dict()}))
+    pd.testing.assert_frame_equal(read.table, table.to_pandas())
+    assert read.concentrations.shape == (20, 34, n_samples)
+
+
+def test_what_others_added_stays(path):
+    table = make_table()
+    text, numbers = pa.array([f"NGC {i}" for i in range(10)]), pa.array(np.arange(10, dtype=np.float32))
+    read = load_predictions(write(path, table.append_column("name", text).append_column("z", numbers))).table
+    assert list(read.columns) == [*table.column_names, "name", "z"]
+    assert list(read["name"]) == text.to_pylist()
+    np.testing.assert_array_equal(read["z"], np.arange(10))
+
+
+def test_tables_that_others_wrote_again_are_read(tmp_path):
+    expected = load_predictions(write(tmp_path / "table.csv", make_table()))
+    expected.table.to_parquet(tmp_path / "pandas.parquet")
+    expected.table.to_csv(tmp_path / "pandas.csv", index=False)
+    for name in ("pandas.parquet", "pandas.csv"):
+        read = load_predictions(tmp_path / name)
+        pd.testing.assert_frame_equal(read.table, expected.table)
+        np.testing.assert_array_equal(read.concentrations, expected.concentrations)
+
+
+def test_suffixes_may_be_in_capitals(tmp_path):
+    table = make_table()
+    for suffix in SUFFIXES:
+        read = load_predictions(write(tmp_path / f"TABLE{suffix.upper()}", table))
+        pd.testing.assert_frame_equal(read.table, table.to_pandas())
+
+
+# The layout of Zoobot
+
+
+@pytest.mark.parametrize("suffix", [".hdf5", ".h5"])
+def test_hdf5_is_laid_out_as_zoobots(tmp_path, suffix):
+    table = make_table()
+    path = write(tmp_path / f"table{suffix}", table)
+    with h5py.File(path) as file:
+        assert file["predictions"].shape == (10, 2, 3)
+        assert file["predictions"].dtype == np.float32
+        assert list(file["label_cols"].asstr()) == RINGS.label_cols
+        assert list(file["id_str"].asstr()) == AWKWARD
+        np.testing.assert_array_equal(file["predictions"][:, 1, 2], table["ring_no_concentration_2"])
+        np.testing.assert_array_equal(file["columns/ring_no_low"], table["ring_no_low"])
+        assert list(file["columns/most_likely"].asstr()) == table["most_likely"].to_pylist()
+    path = write(tmp_path / f"masks{suffix}", make_table(schema=None))
+    with h5py.File(path) as file:
+        assert set(file) == {"id_str", "columns", "column_names"}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_files_of_zoobot_itself_are_read(tmp_path, dtype):
+    concentrations = np.random.default_rng(0).uniform(1, 101, (4, 34, 2)).astype(dtype)
+    with h5py.File(tmp_path / "zoobot.hdf5", "w") as file:
+        text = h5py.string_dtype("utf-8")
+        file.create_dataset("predictions", data=concentrations, compression="gzip")
+        file.create_dataset("id_str", data=["0", "1", "b", "c"], dtype=text)
+        file.create_dataset("label_cols", data=DECALS.label_cols, dtype=text)
+    read = load_predictions(tmp_path / "zoobot.hdf5")
+    np.testing.assert_array_equal(read.concentrations, concentrations.astype(np.float32))
+    assert list(read.table.columns[:3]) == [
+        "id_str",
+        "smooth-or-featured_smooth_concentration_0",
+        "smooth-or-featured_smooth_concentration_1",
+    ]
+    assert list(read.table["id_str"]) == ["0", "1", "b", "c"]
+    assert (read.schema, read.metadata) == (None, {})
+
+
+def test_hdf5_on_a_full_disk_fails_in_words(tmp_path):
+    # A limit on the size of files stands for a full disk, on which HDF5 by itself crashes when the file is closed.
+    code = """
+import resource, signal, sys
+from pathlib import Path
+from test_prediction_tables import make_table, write_table
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+table = make_table(30_000)
+for limit in (1000, 6_000_000, 12_000_000, 20_000_000):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    try:
+        write_table(Path(sys.argv[1]), (table[first : first + 5000] for first in range(0, len(table), 5000)))
+        print("written")
+    except OSError as error:
+        print(error)
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", code, tmp_path / "table.hdf5"]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout == "[Errno 27] File too large\n" * 3 + "written\n"
+
+
+# What is refused
+
+
+def test_metadata_stand_beside_the_table(tmp_path):
+    assert metadata_loc(tmp_path / "a.b.parquet") == tmp_path / "a.b_metadata.json"
+    write_metadata(tmp_path / "table.csv", {"n_samples": 5})
+    assert json.loads((tmp_path / "table_metadata.json").read_text()) == {"n_samples": 5}
+
+
+@pytest.mark.parametrize("name", ["table.fits", "table", "table.csv.gz"])
+def test_other_suffixes_are_refused(tmp_path, name):
+    message = rf"{name}: the name of a table of predictions must end in \.csv, \.parquet, \.hdf5, \.h5"
+    with pytest.raises(ValueError, match=message):
+        write(tmp_path / name, make_table())
+    with pytest.raises(ValueError, match=message):
+        load_predictions(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_of_no_pieces_is_refused(path):
+    with pytest.raises(ValueError, match="needs at least one piece"):
+        write_table(path, [])
+
+
+def test_missing_tables_are_named(path):
+    with pytest.raises(FileNotFoundError, match=rf"{path.name}: no such table of predictions"):
+        load_predictions(path)
+
+
+def test_damaged_tables_are_refused(path):
+    whole = write(path, make_table(1000)).read_bytes()
+    for content in (b"", b"nothing of the kind", whole[: len(whole) // 2], whole[: -len(whole) // 50]):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=rf"{path.name}: "):
+            load_predictions(path)
+
+
+def test_tables_without_rows_are_refused(path):
+    write_table(path, [make_table()[:0]])
+    with pytest.raises(ValueError, match="the table has no rows"):
+        load_predictions(path)
+
+
+def changed(path, **columns):
+    table = make_table(4)
+    for name, values in columns.items():
+        kind = pa.string() if isinstance(values[0], str) else pa.float32()
+        table = table.set_column(table.column_names.index(name), name, pa.array(values, kind))
+    return write(path, table)
+
+
+def test_a_galaxy_twice_is_refused(path):
+    with pytest.raises(ValueError, match=r"id_str is 'J2' in row 4 \(J2\) and 1 more; it must be unique"):
+        load_predictions(changed(path, id_str=["J1", "J2", "J2", "J2"]))
+
+
+@pytest.mark.parametrize(("value", "shown"), [(0, r"0\.0"), (-3, r"-3\.0"), (np.nan, "empty"), (np.inf, "inf")])
+def test_impossible_concentrations_are_refused(path, value, shown):
+    message = rf"ring_no_concentration_1 is {shown} in row 4 \(NA\); a concentration must be above 0 and finite"
+    with pytest.raises(ValueError, match=message):
+        load_predictions(changed(path, ring_no_concentration_1=[1, 2, value, 4]))
+
+
+def test_text_among_numbers_is_refused(tmp_path):
+    table = make_table(4).to_pandas()
+    table["ring_no_concentration_1"] = ["1", "2", "spiral", "4"]
+    table.to_csv(tmp_path / "table.csv", index=False)
+    with pytest.raises(ValueError, match=r"ring_no_concentration_1 is 'spiral' in row 4 \(NA\); it must be a number"):
+        load_predictions(tmp_path / "table.csv")
+
+
+def test_lacking_columns_are_named(path):
+    table = make_table()
+    with pytest.raises(ValueError, match="lacks the column ring_no_concentration_2"):
+        load_predictions(write(path.with_suffix(".csv"), table.drop_columns("ring_no_concentration_2")))
+    with pytest.raises(ValueError, match="id_str"):
+        load_predictions(write(path.with_suffix(".parquet"), table.drop_columns("id_str")))
+
+
+def test_foreign_tables_are_refused(path):
+    catalog = pa.table({"id_str": ["a"], "file_loc": ["a.png"], "redshift": pa.array([0.1], pa.float32())})
+    with pytest.raises(ValueError, match="is no table of predictions: it has neither <answer>_concentration_0 nor"):
+        load_predictions(write(path, catalog))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"predictions": np.ones((2, 2, 1)), "label_cols": ["a", "b"]}, "id_str"),
+        ({"predictions": np.ones((2, 2, 1)), "id_str": ["x", "y"]}, "label_cols"),
+        (
+            {"predictions": np.ones((2, 2, 1)), "label_cols": ["a"], "id_str": ["x", "y"]},
+            r"predictions must be \(galaxy, answer, sample\) of 1 label_cols; received shape \(2, 2, 1\)",
+        ),
+        ({"predictions": np.ones((2, 2)), "label_cols": ["a", "b"], "id_str": ["x", "y"]}, r"received shape \(2, 2\)"),
+        ({"predictions": np.ones((2, 2, 1)), "label_cols": ["a", "b"], "id_str": ["x"]}, "cannot be read"),
+    ],
+)
+def test_hdf5_of_another_layout_is_refused(tmp_path, content, message):
+    with h5py.File(tmp_path / "table.hdf5", "w") as file:
+        for name, values in content.items():
+            file[name] = values
+    with pytest.raises(ValueError, match=rf"table\.hdf5: .*{message}"):
+        load_predictions(tmp_path / "table.hdf5")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "cannot be read as JSON"),
+        (b"\xff", "cannot be read as JSON"),
+        ("[1]", r"must hold an object, .*received \[1\]"),
+        ('{"schema": {"name": "x"}}', "a stored schema must look like"),
+        (json.dumps({"schema": DECALS.to_dict()}), r"'decals'.* has other answers than the 2 of the table"),
+    ],
+)
+def test_wrong_metadata_are_refused(path, content, message):
+    write(path, make_table())
+    metadata_loc(path).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ValueError, match=rf"table_metadata\.json: .*{message}"):
+        load_predictions(path)

@@ -1,0 +1,278 @@
+"""Galaxies in, a table of predictions out, and masks: the run as a whole, on this machine or on a cluster.
+
+TensorFlow is imported only when every argument has been checked.
+"""
+
+import logging
+import os
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from tqdm import tqdm
+
+from zoobot3d_tf import __version__
+from zoobot3d_tf.data.framing import Framing
+from zoobot3d_tf.files import PathLike, failed_loc, partial_path, sha256_of, write_atomically
+from zoobot3d_tf.images.rgb import check_stretch
+from zoobot3d_tf.machine import available_cores
+from zoobot3d_tf.predictions.inputs import fingerprint
+from zoobot3d_tf.predictions.job import Job, Settings, start_job
+from zoobot3d_tf.predictions.mask_files import fits_primary
+from zoobot3d_tf.predictions.prediction_tables import SUFFIXES, write_metadata, write_table
+from zoobot3d_tf.predictions.results import N_VOLUNTEERS
+from zoobot3d_tf.schemas import Schema
+from zoobot3d_tf.training.run_folder import WEIGHTS_NAME, TrainedRun, read_run
+
+MASK_FORMATS = ("png", "fits")
+ENGINES = ("auto", "tf", "openvino")
+# Whose versions decide what comes out.
+_PACKAGES = ("numpy", "pillow", "astropy", "tensorflow", "keras")
+
+log = logging.getLogger(__name__)
+
+
+def predict_galaxies(
+    galaxies: pd.DataFrame,
+    checkpoint_dir: PathLike,
+    save_loc: PathLike,
+    *,
+    n_samples: int = 1,
+    batch_size: int = 64,
+    schema: Schema | None = None,
+    initial_size: int | None = None,
+    crop_size: int | None = None,
+    final_size: int | None = None,
+    stretch: str | None = None,
+    force: bool = False,
+    masks_dir: PathLike | None = None,
+    mask_format: str = "png",
+    masks_file: PathLike | None = None,
+    overlays: bool = False,
+    n_votes: int = N_VOLUNTEERS,
+    seed: int = 0,
+    engine: str = "auto",
+    executor: Executor | None = None,
+) -> Path:
+    """Predicts votes, and masks if asked for.
+
+    Images are framed as the model's validation images were. One that cannot be used costs itself alone: it is left out
+    and listed in `<table>_failed.csv` beside the table. An interrupted run goes on when it is started again with the
+    same arguments. A table that stands at `save_loc` already is replaced when the new one is complete. What made the
+    table is said in `<table>_metadata.json`.
+
+    Args:
+        galaxies: what to predict, as the functions of `inputs` list it.
+        checkpoint_dir: the run folder of the model.
+        save_loc: table to write, .csv, .parquet or .hdf5, a row a galaxy in the order given; see
+            `results.column_names` and `measurements.COLUMNS`.
+        n_samples: samples of the concentrations, each with another dropout (Gal & Ghahramani 2016, arXiv 1506.02142).
+            1 turns dropout off.
+        batch_size: galaxies a GPU takes at once; a CPU takes fewer.
+        schema: the decision tree. This, the three sizes and the stretch are known from the run folder; given, they
+            must agree.
+        initial_size: size of the training's stored images, pixels.
+        crop_size: size of their central part that the network sees, pixels.
+        final_size: size of the network's input, pixels.
+        stretch: from the fluxes of FITS cutouts to colours; see `images.rgb.to_rgb`.
+        force: let sizes and stretch contradict the run folder; the metadata then say so.
+        masks_dir: folder for masks on the grid of each image: `<id_str>_spiral_mask.png` and `<id_str>_bar_mask.png`,
+            8-bit, where 255 means every volunteer; or one FITS file a galaxy. By default no masks are predicted.
+        mask_format: "png" or "fits", which carries the WCS of the image.
+        masks_file: one FITS file for the masks of all galaxies, in place of `masks_dir`.
+        overlays: also draw the masks over the image, `<id_str>_overlay.png` in `masks_dir`.
+        n_votes: number of volunteers that the expected votes are of.
+        seed: of the dropout.
+        engine: "tf", "openvino" (extra `[fast]`), or "auto": OpenVINO where it is installed and there is no GPU.
+        executor: runs the parts in place of the threads of this process, as
+            `dask.distributed.Client(address).get_executor()` does. Its workers must see the same files.
+
+    Returns:
+        Path of the table.
+
+    Raises:
+        ValueError: arguments are impossible or contradict the run folder, no image can be used, or an unfinished run
+            at `save_loc` had other arguments.
+        OSError: a folder or file is missing or cannot be written.
+        ImportError: OpenVINO is wanted but not installed.
+    """
+    save_loc = Path(save_loc).absolute()
+    folder_of_masks = None if masks_dir is None else Path(masks_dir).absolute()
+    file_of_masks = None if masks_file is None else Path(masks_file).absolute()
+    run = read_run(Path(checkpoint_dir).absolute())
+    _check_run(run, schema)
+    _check_numbers(n_samples=(n_samples, 1), batch_size=(batch_size, 1), n_votes=(n_votes, 1), seed=(seed, 0))
+    _check_choice("engine", engine, ENGINES)
+    _check_choice("mask format", mask_format, MASK_FORMATS)
+    _check_file(save_loc, "table", SUFFIXES)
+    _check_masks(run, folder_of_masks, file_of_masks, overlays)
+    wanted = {"initial_size": initial_size, "crop_size": crop_size, "final_size": final_size, "stretch": stretch}
+    chosen, forced = _choose_framing(run, wanted, force)
+
+    from zoobot3d_tf.predictions.network import choose_engine
+
+    engine, precision = choose_engine(engine)
+    settings = Settings(
+        version=__version__,
+        run_folder=str(run.folder),
+        weights_sha256=sha256_of(run.folder / WEIGHTS_NAME),
+        **chosen,
+        engine=engine,
+        precision=precision,
+        n_samples=n_samples,
+        n_votes=n_votes,
+        batch_size=batch_size,
+        seed=seed,
+        masks=run.model.masks if folder_of_masks or file_of_masks else (),
+        masks_dir=None if folder_of_masks is None else str(folder_of_masks),
+        mask_format=mask_format,
+        masks_file=None if file_of_masks is None else str(file_of_masks),
+        overlays=overlays,
+        n_galaxies=len(galaxies),
+        fingerprint=fingerprint(galaxies),
+    )
+    job = start_job(partial_path(save_loc), settings, galaxies)
+    try:
+        _run_parts(job, executor)
+        _finish(job, save_loc, run, forced)
+    except OSError as error:  # as of a full disk, which Python reports without a place
+        raise OSError(f"{error}; what is finished is kept beside {save_loc}: repeat the command to go on") from error
+    return save_loc
+
+
+def _check_run(run: TrainedRun, schema: Schema | None) -> None:
+    if not (run.folder / WEIGHTS_NAME).is_file():
+        raise ValueError(f"{run.folder}: no {WEIGHTS_NAME}; the run is unfinished, run train_model.py on it again")
+    if schema is not None and schema != run.model.schema:
+        raise ValueError(f"{run.folder} was trained with {run.model.schema!r}, not {schema!r}; leave out schema")
+
+
+def _choose_framing(
+    run: TrainedRun, wanted: Mapping[str, int | str | None], force: bool
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Sizes and stretch to use, and those among them that contradict the run: name -> [trained with, used]."""
+    trained = asdict(run.framing) | {"stretch": run.stretch}
+    forced = {name: [trained[name], value] for name, value in wanted.items() if value not in (None, trained[name])}
+    if forced and not force:
+        name, (before, now) = next(iter(forced.items()))
+        raise ValueError(f"{run.folder} was trained with {name} {before}, not {now}; leave out {name}, or force it")
+    chosen = trained | {name: now for name, (_, now) in forced.items()}
+    check_stretch(chosen["stretch"])
+    framing = Framing(**{name: size for name, size in chosen.items() if name != "stretch"})
+    replace(run.model, image_size=framing.final_size)  # says what is wrong with a size that no network takes
+    return chosen, forced
+
+
+def _check_numbers(**numbers: tuple[int, int]) -> None:
+    for name, (number, lowest) in numbers.items():
+        if number < lowest:
+            raise ValueError(f"{name} must be at least {lowest}; received {number}")
+
+
+def _check_choice(name: str, choice: str, choices: Sequence[str]) -> None:
+    if choice not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}; received {choice!r}")
+
+
+def _check_file(path: Path, what: str, suffixes: Sequence[str]) -> None:
+    if path.suffix.lower() not in suffixes:
+        raise ValueError(f"{path}: the name of the {what} must end in {' or '.join(suffixes)}")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: is a folder; give the {what} another name")
+    if not path.parent.is_dir():
+        raise NotADirectoryError(f"{path.parent}: no such folder; make it for the {what} first")
+    if not os.access(path.parent, os.W_OK):
+        raise PermissionError(f"{path.parent}: cannot be written; choose another folder for the {what}")
+
+
+def _check_masks(run: TrainedRun, masks_dir: Path | None, masks_file: Path | None, overlays: bool) -> None:
+    if masks_dir and masks_file:
+        raise ValueError("masks go to one place: give masks_dir, or masks_file")
+    if overlays and masks_dir is None:
+        raise ValueError("overlays stand beside the masks: give masks_dir too")
+    if not (masks_dir or masks_file) and "votes" not in run.model.tasks:
+        raise ValueError(f"{run.folder} was trained on masks alone: give masks_dir or masks_file to have them written")
+    if (masks_dir or masks_file) and not run.model.masks:
+        raise ValueError(f"{run.folder} was trained without masks; leave out masks_dir and masks_file")
+    if masks_file:
+        _check_file(masks_file, "file of masks", (".fits",))
+    if masks_dir and masks_dir.exists() and not masks_dir.is_dir():
+        raise NotADirectoryError(f"{masks_dir}: is not a folder; the masks need one")
+
+
+def _run_parts(job: Job, executor: Executor | None) -> None:
+    """Predicts what is missing, on all cores of this machine or by the executor."""
+    missing = job.missing()
+    if not missing:
+        return
+    from zoobot3d_tf.predictions.predict_part import predict_part
+
+    place: AbstractContextManager[Executor] = (
+        ThreadPoolExecutor(available_cores()) if executor is None else nullcontext(executor)
+    )
+    n_galaxies = job.settings.n_galaxies
+    n_done = n_galaxies - sum(job.size_of(number) for number in missing)
+    with place as pool, tqdm(initial=n_done, total=n_galaxies, unit="galaxy", disable=None) as bar:
+        parts = {pool.submit(predict_part, job, number): number for number in missing}
+        try:
+            for part in as_completed(parts):
+                part.result()
+                bar.update(job.size_of(parts[part]))
+        except Exception as error:
+            if executor is None or isinstance(error, (ValueError, OSError)):
+                raise
+            raise ChildProcessError(f"the cluster gave up a part: {error}") from error
+        finally:
+            for part in parts:
+                part.cancel()
+
+
+def _finish(job: Job, save_loc: Path, run: TrainedRun, forced: Mapping[str, Any]) -> None:
+    """Joins the parts to the table and what stands beside it; a table that stood there is replaced whole by whole."""
+    failures = job.failures()
+    failed_table = pd.DataFrame([asdict(failure) for failure in failures], columns=["id_str", "file_loc", "reason"])
+    write_atomically(failed_loc(save_loc), failed_table.to_csv(index=False, lineterminator="\n"))
+    settings = job.settings
+    n_predicted = settings.n_galaxies - len(failures)
+    if n_predicted:
+        new_table = job.folder / f"table{save_loc.suffix}"
+        schema = run.model.schema if "votes" in run.model.tasks else None
+        write_table(new_table, job.pieces())
+        if settings.masks_file:
+            _join_masks(Path(settings.masks_file), job)
+        write_metadata(save_loc, _metadata(settings, schema, forced))
+        new_table.replace(save_loc)
+    job.remove()
+    if not n_predicted:
+        raise ValueError(f"none of the {len(failures)} galaxies can be used; the first: {failures[0].reason}")
+    log.info("%d galaxies predicted: %s", n_predicted, save_loc)
+    if failures:
+        log.warning("%d galaxies left out, see %s", len(failures), failed_loc(save_loc))
+
+
+def _join_masks(masks_file: Path, job: Job) -> None:
+    partial = partial_path(masks_file)
+    with partial.open("wb") as file:
+        file.write(fits_primary())
+        file.writelines(job.mask_hdus())
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(masks_file)
+
+
+def _metadata(settings: Settings, schema: Schema | None, forced: Mapping[str, Any]) -> dict[str, Any]:
+    packages = (*_PACKAGES, *(["openvino"] if settings.engine == "openvino" else []))
+    return {
+        "schema": schema and schema.to_dict(),
+        **asdict(settings),
+        "forced": dict(forced),
+        "versions": {"zoobot3d_tf": __version__} | {name: version(name) for name in packages},
+        "command": shlex.join(sys.argv),
+    }

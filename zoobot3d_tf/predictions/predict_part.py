@@ -1,0 +1,160 @@
+"""One part of a job: its images read, its votes and masks predicted, its mask files and rows written.
+
+A thread of this process or a worker far away runs it: all that it needs to know is in the job.
+"""
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from astropy.wcs import WCS
+
+from zoobot3d_tf.data.framing import Framing, central_affine, warp
+from zoobot3d_tf.images.read import ImageError, resize_image
+from zoobot3d_tf.images.wcs import pixscale_of, read_wcs, wcs_at
+from zoobot3d_tf.predictions.job import Failure, Job, Settings
+from zoobot3d_tf.predictions.mask_files import (
+    fits_extensions,
+    fits_loc,
+    to_fraction,
+    to_image,
+    write_fits_masks,
+    write_masks,
+    write_overlay,
+)
+from zoobot3d_tf.predictions.measurements import COLUMNS, measure
+from zoobot3d_tf.predictions.network import Network
+from zoobot3d_tf.predictions.prediction_tables import table_schema
+from zoobot3d_tf.predictions.results import column_names, vote_values
+from zoobot3d_tf.predictions.source_images import read_images
+from zoobot3d_tf.schemas import Schema
+from zoobot3d_tf.training.run_folder import read_run
+
+_loading = threading.Lock()
+
+
+@dataclass(frozen=True)
+class _Prediction:
+    """A galaxy predicted: concentrations (answers, samples) if the model has votes, and all about its masks."""
+
+    id_str: str
+    file_loc: str
+    concentrations: np.ndarray | None
+    mask_columns: Mapping[str, Any]
+    mask_hdus: bytes
+
+
+def predict_part(job: Job, number: int) -> None:
+    """Predicts part `number` of a job.
+
+    Raises:
+        ValueError: the weights do not fit their configuration.
+        OSError: the part or its masks cannot be written.
+    """
+    settings = job.settings
+    with _loading:
+        network, schema = _load(settings)
+    galaxies = job.galaxies(number)
+    images = zip(galaxies.itertuples(), read_images(galaxies, settings.stretch), strict=True)
+    outcomes: list[_Prediction | Failure] = []
+    while batch := list(islice(images, network.step)):
+        outcomes += _predict_batch(batch, network, settings)
+    predicted = [outcome for outcome in outcomes if isinstance(outcome, _Prediction)]
+    failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
+    hdus = b"".join(prediction.mask_hdus for prediction in predicted)
+    job.add(number, _rows(predicted, schema, settings), failures, hdus)
+
+
+@lru_cache(maxsize=1)
+def _load(settings: Settings) -> tuple[Network, Schema | None]:
+    """The network, which stays for the parts to come, and the decision tree if it predicts votes."""
+    run = read_run(settings.run_folder)
+    model = replace(run.model, image_size=settings.final_size)
+    network = Network(
+        replace(run, model=model),
+        settings.masks,
+        settings.n_samples,
+        settings.batch_size,
+        settings.seed,
+        settings.engine,
+        settings.precision,
+    )
+    return network, model.schema if "votes" in model.tasks else None
+
+
+def _predict_batch(
+    batch: Sequence[tuple[Any, np.ndarray | ImageError]], network: Network, settings: Settings
+) -> Iterator[_Prediction | Failure]:
+    """Predicts one step of galaxies, each with its image, or with the reason why it has none."""
+    framing = Framing(settings.initial_size, settings.crop_size, settings.final_size)
+    # An image that cannot be read stays black in its place, so that the others come out as ever to the last bit.
+    inputs = np.zeros((network.step, framing.final_size, framing.final_size, 3), np.uint8)
+    for i, (_, image) in enumerate(batch):
+        if not isinstance(image, ImageError):
+            stored = resize_image(image, framing.initial_size)
+            inputs[i] = warp(stored, central_affine(framing), framing.final_size)
+    outputs = network(inputs, [galaxy.id_str for galaxy, _ in batch])
+    concentrations = outputs.pop("votes", [None] * len(batch))
+    for i, (galaxy, image) in enumerate(batch):
+        try:
+            if isinstance(image, ImageError):
+                raise image
+            masks = {name: to_image(fraction[i], framing, image.shape[:2]) for name, fraction in outputs.items()}
+            columns, hdus = _finish_masks(galaxy, image, masks, settings) if masks else ({}, b"")
+            yield _Prediction(galaxy.id_str, galaxy.file_loc, concentrations[i], columns, hdus)
+        except ImageError as error:
+            yield Failure(galaxy.id_str, galaxy.file_loc, str(error))
+
+
+def _finish_masks(
+    galaxy: Any, image: np.ndarray, masks: Mapping[str, np.ndarray], settings: Settings
+) -> tuple[dict[str, Any], bytes]:
+    """Writes the masks of a galaxy; returns their columns, and their FITS extensions if these go to one file.
+
+    Raises:
+        ImageError: the id cannot name a file, or the image's WCS is damaged.
+    """
+    wcs = _wcs_of(galaxy, image.shape[:2])
+    locs, hdus = {}, b""
+    if settings.masks_file:
+        version = galaxy.Index + 1
+        hdus = fits_extensions(galaxy.id_str, masks, wcs, version)
+        locs = {name: fits_loc(Path(settings.masks_file), name, version) for name in masks}
+    elif settings.masks_dir and settings.mask_format == "fits":
+        locs = write_fits_masks(Path(settings.masks_dir), galaxy.id_str, masks, wcs)
+    elif settings.masks_dir:
+        locs = write_masks(Path(settings.masks_dir), galaxy.id_str, masks)
+    if settings.masks_dir and settings.overlays:
+        write_overlay(Path(settings.masks_dir), galaxy.id_str, image, masks)
+    pixscale = galaxy.pixscale if wcs is None else pixscale_of(wcs)
+    fractions = {name: to_fraction(mask) for name, mask in masks.items()}
+    return {f"{name}_loc": loc for name, loc in locs.items()} | measure(fractions, wcs, pixscale), hdus
+
+
+def _wcs_of(galaxy: Any, shape: tuple[int, int]) -> WCS | None:
+    """The WCS in the image's own header, or the one that its position and pixel scale in the catalogue make."""
+    if galaxy.record < 0 and (wcs := read_wcs(galaxy.file_loc)) is not None:
+        return wcs
+    is_known = np.isfinite([galaxy.ra, galaxy.dec, galaxy.pixscale]).all()
+    return wcs_at(galaxy.ra, galaxy.dec, galaxy.pixscale, shape) if is_known else None
+
+
+def _rows(predicted: Sequence[_Prediction], schema: Schema | None, settings: Settings) -> pa.Table:
+    """The rows of the table."""
+    names = column_names(schema, settings.n_samples, settings.masks) + (list(COLUMNS) if settings.masks else [])
+    columns = table_schema(names)
+    if not predicted:
+        return columns.empty_table()
+    values: dict[str, Any] = {name: [getattr(p, name) for p in predicted] for name in ("id_str", "file_loc")}
+    if schema is not None:
+        concentrations = np.array([p.concentrations for p in predicted])
+        values |= vote_values(concentrations, schema, settings.n_votes)
+    for name in predicted[0].mask_columns:
+        values[name] = [p.mask_columns[name] for p in predicted]
+    return pa.table(values, schema=columns)

@@ -1,0 +1,331 @@
+"""Tables of predictions as files: written piece by piece as CSV, Parquet or HDF5, and read back to one form.
+
+Beside a table stands `<table>_metadata.json`, which says what made it.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow.csv import ConvertOptions, CSVWriter, ParseOptions, ReadOptions, open_csv, read_csv
+
+from zoobot3d_tf.catalogs.tables import read_numbers, refuse, require_columns
+from zoobot3d_tf.files import PathLike, write_atomically
+from zoobot3d_tf.predictions.results import concentration_names, is_text, predicted_answers
+from zoobot3d_tf.schemas import Schema
+
+# A block of CSV must hold at least one row, and with many samples a row is long.
+_CSV_BLOCK_BYTES = 2**24
+# HDF5 unpacks whole chunks, also for one galaxy.
+_CHUNK_ROWS = 4096
+_CHUNK_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """A table of predictions.
+
+    Attributes:
+        table: a row a galaxy, with all columns of the file in their order; see `results` and `measurements`. Text is
+            '' where there is none.
+        schema: the decision tree; None if votes were not predicted, or if the metadata are missing.
+        concentrations: of the Dirichlet distributions, float32 (galaxies, answers, samples), the answers in the order
+            of their columns; None if votes were not predicted.
+        metadata: what made the table; empty if that file is missing.
+    """
+
+    table: pd.DataFrame
+    schema: Schema | None
+    concentrations: np.ndarray | None
+    metadata: dict[str, Any]
+
+
+def table_schema(columns: Iterable[str]) -> pa.Schema:
+    """The columns with their types in Arrow: text, or float32."""
+    return pa.schema([(column, pa.string() if is_text(column) else pa.float32()) for column in columns])
+
+
+def write_table(path: Path, pieces: Iterable[pa.Table]) -> None:
+    """Writes a table piece by piece; memory holds one at a time.
+
+    HDF5 is laid out as Zoobot's: `predictions`, the concentrations, float32 (galaxy, answer, sample), and as text
+    `label_cols`, the answers, and `id_str`. Every other column is a data set of the group `columns`, and
+    `column_names` lists all in order.
+
+    Args:
+        path: named with one of `SUFFIXES`. It is on the disk when this returns, but not atomically: give a temporary
+            name, and rename.
+        pieces: at least one; of the columns of the first, and some ten thousand rows each at most.
+
+    Raises:
+        ValueError: the suffix is another one, or there are no pieces.
+        OSError: the file cannot be written.
+    """
+    writer = _find(_WRITERS, path)
+    pieces = iter(pieces)
+    first = next(pieces, None)
+    if first is None:
+        raise ValueError(f"{path}: a table needs at least one piece, if without rows; received none")
+    with writer(path, first.schema) as file:
+        for piece in chain([first], pieces):
+            file.write_table(piece)
+    with path.open("rb") as written:
+        os.fsync(written.fileno())
+
+
+def metadata_loc(table_loc: Path) -> Path:
+    """Where the metadata of a table are: `<table>_metadata.json`, beside it."""
+    return table_loc.with_name(f"{table_loc.stem}_metadata.json")
+
+
+def write_metadata(table_loc: Path, metadata: Mapping[str, Any]) -> None:
+    """Writes what made a table beside it, whole or not at all.
+
+    Args:
+        table_loc: the table.
+        metadata: plain values, fit for JSON; `schema` holds `Schema.to_dict()`, or None if votes are not predicted.
+    """
+    write_atomically(metadata_loc(table_loc), json.dumps(metadata, indent=1, ensure_ascii=False) + "\n")
+
+
+def load_predictions(path: PathLike) -> Predictions:
+    """Reads a table of predictions: one as `write_table` and `write_metadata` leave it, or Zoobot's own HDF5.
+
+    Args:
+        path: CSV, Parquet or HDF5, by its suffix. Columns that others added stay.
+
+    Returns:
+        The same from each format. Only what others added may differ in type: CSV does not tell.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the suffix is another one; the file cannot be read, has no rows, two rows of one galaxy, neither
+            concentrations nor masks, or impossible concentrations; or the metadata cannot be read or are of another
+            table.
+    """
+    path = Path(path)
+    read = _find(_READERS, path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such table of predictions")
+    try:
+        table = _to_pandas(read(path))
+    except Exception as error:  # parsers of many formats raise errors of every kind on damaged files
+        raise ValueError(f"{path}: cannot be read as a table of predictions: {error}") from error
+    _check_galaxies(path, table)
+    label_cols, concentrations = _read_concentrations(path, table)
+    metadata = _read_metadata(metadata_loc(path))
+    schema = _read_schema(metadata_loc(path), metadata, label_cols)
+    return Predictions(table, schema, concentrations, metadata)
+
+
+def _find(by_suffix: Mapping[str, Callable], path: Path) -> Callable:
+    if path.suffix.lower() not in by_suffix:
+        raise ValueError(f"{path}: the name of a table of predictions must end in {', '.join(by_suffix)}")
+    return by_suffix[path.suffix.lower()]
+
+
+def _to_pandas(table: pa.Table) -> pd.DataFrame:
+    if len(set(table.column_names)) < table.num_columns:
+        raise ValueError("two columns have the same name")
+    columns = {
+        name: column.cast(pa.string()).fill_null("") if is_text(name) or _holds_text(column.type) else column
+        for name, column in zip(table.column_names, table.columns, strict=True)
+    }
+    return pa.table(columns).to_pandas()
+
+
+def _holds_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def _check_galaxies(path: Path, table: pd.DataFrame) -> None:
+    require_columns(path, table.columns, ["id_str"])
+    if table.empty:
+        raise ValueError(f"{path}: the table has no rows")
+    refuse(path, table, "id_str", table["id_str"].duplicated(), "it must be unique")
+
+
+def _read_concentrations(path: Path, table: pd.DataFrame) -> tuple[list[str], np.ndarray | None]:
+    label_cols, n_samples = predicted_answers(table.columns)
+    if not label_cols:
+        if not any(column.endswith("_mask_loc") for column in table.columns):
+            raise ValueError(
+                f"{path}: is no table of predictions: it has neither <answer>_concentration_0 nor <mask>_loc"
+            )
+        return [], None
+    names = concentration_names(label_cols, n_samples)
+    require_columns(path, table.columns, names)
+    values = np.stack([read_numbers(path, table, name).to_numpy(np.float32) for name in names], axis=1)
+    is_wrong = ~((values > 0) & np.isfinite(values))
+    if is_wrong.any():
+        column = is_wrong.any(axis=0).argmax()
+        wrong = pd.Series(is_wrong[:, column], table.index)
+        refuse(path, table, names[column], wrong, "a concentration must be above 0 and finite")
+    return label_cols, values.reshape(len(table), len(label_cols), n_samples)
+
+
+def _read_metadata(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        metadata = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: cannot be read as JSON: {error}") from error
+    if not isinstance(metadata, dict):
+        raise ValueError(f"{path}: must hold an object, as write_metadata leaves it; received {metadata!r:.80}")
+    return metadata
+
+
+def _read_schema(path: Path, metadata: Mapping[str, Any], label_cols: Sequence[str]) -> Schema | None:
+    """The decision tree in the metadata, which must be that of the table's answers."""
+    stored = metadata.get("schema")
+    if stored is None:
+        return None
+    try:
+        schema = Schema.from_dict(stored)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    if schema.label_cols != label_cols:
+        raise ValueError(
+            f"{path}: {schema!r} has other answers than the {len(label_cols)} of the table: "
+            "the file belongs to another table; put its own in its place, or move it away"
+        )
+    return schema
+
+
+# CSV and Parquet
+
+
+def _read_csv(path: Path) -> pa.Table:
+    options = ReadOptions(block_size=_CSV_BLOCK_BYTES), ParseOptions(newlines_in_values=True)
+    with open_csv(path, *options) as file:
+        types = {field.name: _csv_type(field) for field in file.schema}
+    return read_csv(path, *options, ConvertOptions(column_types=types))
+
+
+def _csv_type(found: pa.Field) -> pa.DataType:
+    """The type of a column, given what its first rows look like."""
+    if is_text(found.name):
+        return pa.string()
+    # Any number, or nothing at all.
+    is_number = any(check(found.type) for check in (pa.types.is_integer, pa.types.is_floating, pa.types.is_null))
+    return pa.float32() if is_number else found.type
+
+
+def _read_parquet(path: Path) -> pa.Table:
+    with pq.ParquetFile(path) as file:
+        return file.read()
+
+
+# HDF5
+
+
+class _Hdf5Writer:
+    """Appends Arrow tables to data sets; see `write_table` for the layout."""
+
+    def __init__(self, path: Path, columns: pa.Schema) -> None:
+        self._path, self._columns = path, columns
+        self._label_cols, self._n_samples = predicted_answers(columns.names)
+        self._concentrations = concentration_names(self._label_cols, self._n_samples)
+        # Without a cache for each data set memory stays flat, and the file is as long as it says.
+        self._file = h5py.File(path, "w", rdcc_nbytes=0)
+        self._reserve_space(columns.empty_table())
+        self._file.create_dataset("column_names", data=columns.names, dtype=h5py.string_dtype())
+        group = self._file.create_group("columns")
+        self._datasets = {
+            field.name: _make_dataset(self._file if field.name == "id_str" else group, field.name, field.type)
+            for field in columns
+            if field.name not in set(self._concentrations)
+        }
+        if self._label_cols:
+            self._file.create_dataset("label_cols", data=self._label_cols, dtype=h5py.string_dtype())
+            shape = (len(self._label_cols), self._n_samples)
+            self._predictions = _make_dataset(self._file, "predictions", pa.float32(), shape)
+
+    def __enter__(self) -> "_Hdf5Writer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.flush()
+        n_bytes = self._file.id.get_filesize()
+        self._file.close()
+        os.truncate(self._path, n_bytes)
+
+    def write_table(self, piece: pa.Table) -> None:
+        self._reserve_space(piece)
+        for name, dataset in self._datasets.items():
+            column = piece.column(name)
+            _append(dataset, column.to_pylist() if _holds_text(column.type) else column.to_numpy())
+        if self._label_cols:
+            samples = np.stack([piece.column(name).to_numpy() for name in self._concentrations], axis=1)
+            _append(self._predictions, samples.reshape(len(piece), len(self._label_cols), self._n_samples))
+
+    def _reserve_space(self, piece: pa.Table) -> None:
+        """Lengthens the file by more than a piece can take.
+
+        On a full disk this fails in words, where HDF5 would bring down the process that closes the file.
+        """
+        n_texts = sum(map(_holds_text, self._columns.types))
+        # Data that gzip makes no smaller, references to texts, last chunks that move when they grow, and their indices.
+        n_bytes = 2 * piece.nbytes + (64 * len(piece) + 2**17) * n_texts + 2**15 * len(self._columns) + 2**22
+        wanted = self._file.id.get_filesize() + n_bytes
+        with self._path.open("ab") as file:
+            file.write(bytes(max(0, wanted - file.tell())))
+
+
+def _make_dataset(group: h5py.Group, name: str, kind: pa.DataType, shape: tuple[int, ...] = ()) -> h5py.Dataset:
+    dtype = h5py.string_dtype() if _holds_text(kind) else np.dtype(kind.to_pandas_dtype())
+    row_bytes = dtype.itemsize * int(np.prod(shape))
+    rows = min(_CHUNK_ROWS, max(1, _CHUNK_BYTES // row_bytes))
+    return group.create_dataset(
+        name, (0, *shape), dtype, maxshape=(None, *shape), chunks=(rows, *shape), compression=1, shuffle=True
+    )
+
+
+def _append(dataset: h5py.Dataset, values: Sequence | np.ndarray) -> None:
+    n_before = len(dataset)
+    dataset.resize(n_before + len(values), axis=0)
+    dataset[n_before:] = values
+
+
+def _read_hdf5(path: Path) -> pa.Table:
+    with h5py.File(path) as file:
+        columns = {"id_str": file["id_str"].asstr()[:], **_read_samples(file)}
+        names = list(columns)  # all that a file of Zoobot itself has
+        if "column_names" in file:
+            names = list(file["column_names"].asstr())
+            columns |= {name: _read_dataset(file["columns"][name]) for name in names if name not in columns}
+    return pa.table({name: columns[name] for name in names})
+
+
+def _read_samples(file: h5py.File) -> dict[str, np.ndarray]:
+    """The concentrations as columns."""
+    if "predictions" not in file:
+        return {}
+    label_cols, samples = list(file["label_cols"].asstr()), file["predictions"][:].astype(np.float32)
+    if samples.ndim != 3 or samples.shape[1] != len(label_cols):
+        raise ValueError(
+            f"predictions must be (galaxy, answer, sample) of {len(label_cols)} label_cols; "
+            f"received shape {samples.shape}"
+        )
+    names = concentration_names(label_cols, samples.shape[2])
+    return dict(zip(names, samples.reshape(len(samples), len(names)).T, strict=True))
+
+
+def _read_dataset(dataset: h5py.Dataset) -> np.ndarray:
+    return dataset.asstr()[:] if h5py.check_string_dtype(dataset.dtype) else dataset[:]
+
+
+_WRITERS = {".csv": CSVWriter, ".parquet": pq.ParquetWriter, ".hdf5": _Hdf5Writer, ".h5": _Hdf5Writer}
+_READERS = {".csv": _read_csv, ".parquet": _read_parquet, ".hdf5": _read_hdf5, ".h5": _read_hdf5}
+SUFFIXES = tuple(_WRITERS)
+"""What the name of a table of predictions may end in."""
