@@ -10,10 +10,11 @@ from zoobot3d_tf.data.framing import central_affine, warp
 from zoobot3d_tf.images.read import read_image, resize_image
 from zoobot3d_tf.training.run_folder import TrainedRun
 
-# Differences from TensorFlow: of concentrations, as a share, and of masks. This network, never trained, magnifies the
-# rounding of bfloat16 far more than a trained one; docs/predictions.md has the figures of one.
-LARGEST = (1e-3, 1e-3)
-MEAN_OF_BFLOAT16 = (0.02, 0.04)
+# Largest differences from TensorFlow in float32: of concentrations, as a share, and of masks.
+VOTES, MASKS = 1e-3, 1e-3
+# This network, never trained, magnifies the rounding of bfloat16 far more than a trained one, of which
+# docs/predictions.md has the figures.
+MEAN_OF_VOTES, CORRELATION_OF_MASKS = 0.01, 0.8
 
 
 @pytest.fixture(scope="module")
@@ -37,14 +38,14 @@ def test_every_engine_says_what_the_model_says(small_model, framed, engine, prec
     outputs = network_of(small_model, engine, precision)(framed, ["a", "b", "c"])
     expected = small_model(framed.astype(np.float32), training=False)
     of_votes = np.abs(outputs["votes"][..., 0] / np.asarray(expected["votes"]) - 1)
-    of_masks = np.abs([outputs[name] - np.asarray(expected[name])[..., 0] for name in ("spiral_mask", "bar_mask")])
-    assert min(outputs[name].std() for name in ("spiral_mask", "bar_mask")) > 0.015
-    if precision == "f32":
-        assert of_votes.max() < LARGEST[0]
-        assert of_masks.max() < LARGEST[1]
-    else:
-        assert of_votes.mean() < MEAN_OF_BFLOAT16[0]
-        assert of_masks.mean() < MEAN_OF_BFLOAT16[1]
+    assert of_votes.max() < VOTES if precision == "f32" else of_votes.mean() < MEAN_OF_VOTES
+    for name in ("spiral_mask", "bar_mask"):
+        mask, of_model = outputs[name], np.asarray(expected[name])[..., 0]
+        assert of_model.std() > 0.015
+        if precision == "f32":
+            np.testing.assert_allclose(mask, of_model, atol=MASKS)
+        else:
+            assert np.corrcoef(mask.ravel(), of_model.ravel())[0, 1] > CORRELATION_OF_MASKS
 
 
 def test_samples_agree_between_engines_and_without_masks(small_model, framed):
