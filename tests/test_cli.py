@@ -75,3 +75,15 @@ def test_argument_errors_do_not_wait_for_tensorflow(tmp_path):
     assert result.returncode == 2
     assert "none.csv" in result.stderr.splitlines()[-1]
     assert not any(line.split("|")[-1].strip() == "tensorflow" for line in result.stderr.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--catalog", "galaxies.csv", "--recursive"], "--file-format and --recursive are about --folder"),
+        (["--folder", "images", "--image-root", "."], "--image-root is where the paths in --catalog start from"),
+    ],
+)
+def test_options_of_another_input_are_refused(options, words, capsys):
+    assert main(["predict", "--checkpoint-dir", "run", "--save-loc", "table.csv", *options]) == 2
+    assert words in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """From images to a table and masks: every failure, every interruption, every contradiction."""
 
+import errno
 import json
 import logging
 import os
@@ -8,18 +9,22 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
+from itertools import count
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from astropy.io import fits
 from prediction_runs import DECALS, FINAL, INITIAL, RedNetwork, draw_galaxies, make_run
 from scipy import ndimage
 
 from zoobot3d_tf.files import sha256_of
-from zoobot3d_tf.predictions import job
+from zoobot3d_tf.predictions import job, run_job
 from zoobot3d_tf.predictions.inputs import galaxies_in_folder
+from zoobot3d_tf.predictions.job import start_job
 from zoobot3d_tf.predictions.mask_files import read_mask_file
 from zoobot3d_tf.predictions.measurements import COLUMNS
 from zoobot3d_tf.predictions.predict_galaxies import predict_galaxies
@@ -57,7 +62,7 @@ def red(monkeypatch):
 
 @pytest.mark.usefixtures("red")
 def test_every_format_holds_the_same_in_the_order_of_the_files(run, images, tmp_path):
-    tables = [tmp_path / f"table{suffix}" for suffix in (".csv", ".parquet", ".hdf5")]
+    tables = [tmp_path / f"table_{suffix}.{suffix}" for suffix in ("csv", "parquet", "hdf5")]
     first, *others = [load_predictions(predict(images, run, table, n_samples=3)) for table in tables]
     names = sorted(path.name for path in images.iterdir())
     assert list(first.table.file_loc) == [str(images / name) for name in names]
@@ -104,6 +109,43 @@ def test_what_cannot_be_read_costs_itself_alone(run, images, tmp_path, caplog):
     assert failed.file_loc[4] == str(images / "galaxy_3.png")
     assert "galaxy_0.png" in failed.reason[0]
     assert "galaxy_3.png: cannot be read" in failed.reason[4]
+
+
+@pytest.mark.usefixtures("red")
+@pytest.mark.filterwarnings("ignore::astropy.utils.exceptions.AstropyWarning")
+@pytest.mark.parametrize("masks", [{}, {"masks_file": "masks.fits"}])
+def test_images_that_are_bad_in_all_manners_cost_themselves_alone(run, images, tmp_path, monkeypatch, masks):
+    monkeypatch.chdir(tmp_path)
+    whole = (images / "galaxy_0.png").read_bytes()
+    fluxes = np.random.default_rng(0).normal(size=(3, 40, 40)).astype(np.float32)
+    fits.writeto(images / "g_cutout.fits", fluxes)
+    cutout = (images / "g_cutout.fits").read_bytes()
+    bomb = bytearray(whole)
+    bomb[16:24] = (60_000).to_bytes(4) * 2  # width and height
+    bomb[29:33] = zlib.crc32(bomb[12:29]).to_bytes(4)
+    corrupt = bytearray(whole)
+    corrupt[len(corrupt) // 2] ^= 0xFF
+    contents = {
+        "bomb.png": bomb,
+        "corrupt.png": corrupt,
+        "cutout_cut.fits": cutout[: len(cutout) // 2],
+        "cut.png": whole[: len(whole) // 2],
+        "of_png.fits": whole,  # what it holds decides: no fault
+        "text.png": b"no image at all",
+        "zero.png": b"",
+    }
+    for name, content in contents.items():
+        (images / name).write_bytes(content)
+    cv2.imwrite(str(images / "black.png"), np.zeros((40, 40, 3), np.uint8))
+    fits.writeto(images / "nans.fits", np.full_like(fluxes, np.nan))
+    table = predict(images, run, "table.csv", file_format=None, **masks)
+    good = [*(f"galaxy_{i}" for i in range(11)), "g_cutout", "of_png"]
+    assert list(pd.read_csv(table).id_str) == sorted(good)
+    failed = pd.read_csv(tmp_path / "table_failed.csv").set_index("id_str").reason
+    assert list(failed.index) == ["black", "bomb", "corrupt", "cut", "cutout_cut", "nans", "text", "zero"]
+    assert all(f"images/{name}." in reason for name, reason in failed.items())
+    for name, words in (("black", "every pixel is the same"), ("bomb", "more pixels than"), ("nans", "finite number")):
+        assert words in failed[name]
 
 
 @pytest.mark.usefixtures("red")
@@ -291,17 +333,74 @@ def test_what_is_left_of_a_finished_run_is_not_taken_for_an_unfinished_one(run, 
 
 @pytest.mark.usefixtures("red")
 def test_a_full_disk_is_answered_in_a_line_and_keeps_what_is_finished(run, images, tmp_path, monkeypatch):
-    write = job.Job._write
+    sync, n_written = os.fsync, count()
 
-    def fill_the_disk(this, path, content):
-        if "part-0000001" in path.name:
-            raise OSError(28, "No space left on device")
-        write(this, path, content)
+    def fill_the_disk(file):
+        if next(n_written) > 1:  # the settings and a part
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(file)
 
-    monkeypatch.setattr(job.Job, "_write", fill_the_disk)
-    with pytest.raises(OSError, match=r"No space left on device; what is finished is kept beside .*table.csv"):
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fill_the_disk)
+        with pytest.raises(
+            OSError, match=r"No space left .*part-\d+.parquet'; what is finished is kept beside .*table.csv"
+        ):
+            predict(images, run, tmp_path / "table.csv")
+    (finished,) = (tmp_path / ".partial-table.csv").glob("part-*.parquet")
+    done = set(pd.read_parquet(finished).id_str)
+
+    predicted = []
+    call = RedNetwork.__call__
+    monkeypatch.setattr(RedNetwork, "__call__", lambda *args: predicted.extend(args[2]) or call(*args))
+    predict(images, run, tmp_path / "table.csv")
+    assert done
+    assert sorted(predicted) == sorted({path.stem for path in images.iterdir()} - done)
+    assert list(pd.read_csv(tmp_path / "table.csv").id_str) == sorted(path.stem for path in images.iterdir())
+
+
+@pytest.mark.usefixtures("red")
+def test_a_finished_run_is_removed_settings_first(run, images, tmp_path, monkeypatch):
+    def be_killed(folder):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(job.shutil, "rmtree", be_killed)
+        with pytest.raises(KeyboardInterrupt):
+            predict(images, run, tmp_path / "table.csv")
+    (tmp_path / ".partial-table.csv" / "galaxies.parquet").unlink()  # whatever went first then
+    predict(images, run, tmp_path / "table.csv", seed=1)
+    assert len(pd.read_csv(tmp_path / "table.csv")) == 11
+
+
+@pytest.mark.usefixtures("red")
+def test_two_runs_for_one_table_are_never_mixed(run, images, tmp_path, monkeypatch):
+    call = RedNetwork.__call__
+
+    def be_overtaken(*args):
+        with monkeypatch.context() as patch:
+            patch.setattr(RedNetwork, "__call__", call)
+            predict(images, run, tmp_path / "table.csv", seed=1)
+        return call(*args)
+
+    monkeypatch.setattr(run_job, "available_cores", lambda: 1)
+    monkeypatch.setattr(RedNetwork, "__call__", be_overtaken)
+    with pytest.raises(ValueError, match=r"is no longer of this run, .*: another run for the same table"):
+        predict(images, run, tmp_path / "table.csv", seed=0)
+    predictions = load_predictions(tmp_path / "table.csv")
+    assert len(predictions.table) == 11
+    assert predictions.metadata["seed"] == 1
+
+
+@pytest.mark.usefixtures("red")
+def test_weights_that_change_during_a_run_stop_it(run, images, tmp_path, monkeypatch):
+    def train_on(*args):
+        (run / WEIGHTS_NAME).write_bytes(b"weights of the next epoch")
+        return start_job(*args)
+
+    monkeypatch.setattr("zoobot3d_tf.predictions.predict_galaxies.start_job", train_on)
+    with pytest.raises(ValueError, match=r"model.weights.h5: is not the file that these predictions began with"):
         predict(images, run, tmp_path / "table.csv")
-    monkeypatch.undo()
+    assert not (tmp_path / "table.csv").exists()
 
 
 # Arguments
@@ -352,6 +451,43 @@ def test_what_the_model_cannot_say_is_refused(tmp_path, images, tasks, masks_dir
     run = make_run(tmp_path / "part", tasks=tasks)
     with pytest.raises(ValueError, match=words):
         predict(images, run, tmp_path / "table.csv", masks_dir=masks_dir and tmp_path / masks_dir)
+
+
+@pytest.mark.parametrize(
+    ("locked", "more", "words"),
+    [
+        ("out", {}, "out: cannot be written; choose another folder for the table"),
+        ("masks", {"masks_dir": "masks/of/these"}, "masks: cannot be written; choose another folder for the masks"),
+        (
+            "masks",
+            {"masks_file": "masks/m.fits"},
+            "masks: cannot be written; choose another folder for the file of masks",
+        ),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(
+    run, images, tmp_path, monkeypatch, locked, more, words
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "masks").mkdir()
+    # The superuser, as which tests may run, can write everywhere.
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path / locked)
+    with pytest.raises(PermissionError, match=words):
+        predict(images, run, "out/table.csv", **more)
+    assert not any((tmp_path / "out").iterdir())
+
+
+@pytest.mark.usefixtures("red")
+def test_a_table_does_not_take_the_metadata_of_its_neighbour(run, images, tmp_path):
+    predict(images, run, tmp_path / "table.csv")
+    with pytest.raises(ValueError, match=r"table_metadata.json there is that of table.csv; give the new table another"):
+        predict(images, run, tmp_path / "table.parquet")
+    predict(images, run, tmp_path / "table.csv")
+    (tmp_path / "table.csv").unlink()
+    predict(images, run, tmp_path / "table.parquet")
+    (tmp_path / "table.csv").write_text("a catalogue, say, which no metadata describe")
+    predict(images, run, tmp_path / "table.parquet")
 
 
 def test_an_unfinished_run_folder_is_refused(run, images, tmp_path):

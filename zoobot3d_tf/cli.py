@@ -8,15 +8,16 @@ import argparse
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 
 from zoobot3d_tf import __version__
-from zoobot3d_tf.commands import catalogs, learning
+from zoobot3d_tf.commands import catalogs, learning, representations, weights
 
 # Answers in English to mistakes in what the user gave; anything else is a fault of ours and deserves its traceback.
 USER_ERRORS = (ValueError, OSError, FloatingPointError, ImportError)
 
-STAGES = catalogs.STAGES | learning.STAGES
+STAGES = catalogs.STAGES | learning.STAGES | representations.STAGES | weights.STAGES
 # Commands of two words, by the first.
 GROUPS = {
     "gz3d": "Galaxy Zoo: 3D: download, catalog, marks.",
@@ -53,7 +54,9 @@ def run_script(name: str, arguments: Sequence[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's greetings would bury our own words
+    # TensorFlow's greetings, and what Keras and astropy say of each damaged file, would bury our own words.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    warnings.filterwarnings("ignore", module="astropy|keras")
     try:
         args.run(args)
     except USER_ERRORS as error:

@@ -112,7 +112,7 @@ def _n_rows(file: Path) -> int:
 
 
 def _read_batches(file: Path, columns: Sequence[str] | None) -> Iterator[pa.Table]:
-    with _naming_file(file), pq.ParquetFile(file) as parquet:
+    with _naming_file(file), pq.ParquetFile(file, pre_buffer=False) as parquet:
         require_columns(file, parquet.schema_arrow.names, columns or [])
         for batch in parquet.iter_batches(_BATCH_ROWS, columns=columns):
             yield pa.Table.from_batches([batch])

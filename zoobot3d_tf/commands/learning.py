@@ -148,17 +148,21 @@ def _predict(args: argparse.Namespace) -> None:
 
     options = given(args)
     folder, catalog, shards, files = (options.pop(name, None) for name in ("folder", "catalog", "shards", "files"))
-    where = {name: options.pop(name) for name in ("file_format", "recursive", "image_root") if name in options}
+    of_folder = {name: options.pop(name, None) for name in ("file_format", "recursive")}
+    image_root = options.pop("image_root", None)
+    if not folder and any(of_folder.values()):
+        raise ValueError("--file-format and --recursive are about --folder; leave them out")
+    if not catalog and image_root:
+        raise ValueError("--image-root is where the paths in --catalog start from; leave it out")
     with _executor(options.pop("scheduler", None)) as options["executor"]:
         if folder:
-            where.pop("image_root", None)
-            predict(folder, file_format=where.pop("file_format", None), **where, **options)
+            predict(folder, **of_folder, **options)
+        elif catalog:
+            predict_galaxies(inputs.galaxies_in_catalog(catalog, image_root), **options)
+        elif shards:
+            predict_galaxies(inputs.galaxies_in_shards(shards), **options)
         else:
-            if catalog:
-                galaxies = inputs.galaxies_in_catalog(catalog, where.get("image_root"))
-            else:
-                galaxies = inputs.galaxies_in_shards(shards) if shards else inputs.galaxies_in_list(files)
-            predict_galaxies(galaxies, **options)
+            predict_galaxies(inputs.galaxies_in_list(files), **options)
     print(args.save_loc)
 
 

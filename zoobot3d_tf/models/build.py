@@ -1,11 +1,13 @@
 """The whole model, joined in one visible place."""
 
 import keras
+import numpy as np
 
-from zoobot3d_tf.models.config import ModelConfig
+from zoobot3d_tf.models.config import TIMM_ENCODERS, ModelConfig
 from zoobot3d_tf.models.decoder import build_decoder
 from zoobot3d_tf.models.encoder import build_encoder
 from zoobot3d_tf.models.heads import build_vote_head, mask_head
+from zoobot3d_tf.models.timm_encoder import build_timm_encoder
 
 
 def build_model(config: ModelConfig) -> keras.Model:
@@ -17,16 +19,21 @@ def build_model(config: ModelConfig) -> keras.Model:
         for a beta-binomial head. Layers to hold it by: `encoder`, `decoder`, `features` (pooled), `vote_head`.
     """
     image = keras.Input((config.image_size, config.image_size, 3), name="image")
-    encoder = build_encoder(config.encoder, config.image_size, channels=3 if config.color else 1)
-    levels = encoder(image if config.color else _greyscale(image))
+    pixels = image if config.color else _greyscale(image)
+    if config.encoder in TIMM_ENCODERS:
+        encoder = build_timm_encoder(config.encoder, pixels.shape[-1], config.image_size)
+        pixels = _normalised(pixels, config)
+    else:
+        encoder = build_encoder(config.encoder, config.image_size, pixels.shape[-1])
+    levels = encoder(pixels)
     outputs = {}
     if "votes" in config.tasks:
         features = keras.layers.GlobalAveragePooling2D(dtype="float32", name="features")(levels["top"])
         head = build_vote_head(features.shape[-1], config)
         outputs["votes"] = head(features)
     if config.masks:
-        pixels = build_decoder(encoder)({name: levels[name] for name in ("P1", "P2", "P3", "P4", "P5")})
-        outputs |= {name: mask_head(pixels, name, config.mask_head) for name in config.masks}
+        decoded = build_decoder(encoder)({name: levels[name] for name in ("P1", "P2", "P3", "P4", "P5")})
+        outputs |= {name: mask_head(decoded, name, config.mask_head) for name in config.masks}
     return keras.Model(image, outputs, name="zoobot3d")
 
 
@@ -34,3 +41,12 @@ def _greyscale(image):
     """Mean of the three bands as a frozen convolution, so that the saved model needs no code of ours."""
     mean = keras.initializers.Constant(1 / 3)
     return keras.layers.Conv2D(1, 1, use_bias=False, kernel_initializer=mean, trainable=False, name="greyscale")(image)
+
+
+def _normalised(pixels, config: ModelConfig):
+    """Pixels in the range of the encoder's weights; one band takes the mean of the three settings, as timm does."""
+    mean, std = np.array(config.pixel_mean), np.array(config.pixel_std)
+    if not config.color:
+        mean, std = mean.mean(keepdims=True), std.mean(keepdims=True)
+    scale, offset = 1 / (255 * std), -mean / std
+    return keras.layers.Rescaling(scale.tolist(), offset.tolist(), name="normalised")(pixels)

@@ -67,7 +67,7 @@ def galaxies_in_folder(folder: PathLike, file_format: str | None = None, recursi
     suffixes = _ALL_SUFFIXES if file_format is None else FILE_SUFFIXES[file_format]
     names = sorted(_names_below(folder, suffixes, recursive))
     if not names:
-        hint = "" if recursive else "; those in sub-folders count with `recursive`"
+        hint = "" if recursive else "; those in sub-folders count with --recursive"
         raise ValueError(f"{folder}: holds no {' or '.join(suffixes)} images{hint}")
     ids = _as_text(folder, [_SUFFIX.sub("", name) for name in names])
     file_locs = _as_text(folder, [f"{folder}{os.sep}{name}" for name in names])

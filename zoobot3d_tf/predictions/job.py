@@ -1,4 +1,4 @@
-"""A run of predictions on the disk: its settings, its galaxies in parts, and the parts that are finished.
+"""A run of the network over galaxies, on the disk: its settings, its galaxies in parts, and those that are finished.
 
 All stands in a hidden folder beside the table to be, so that any process that sees it can predict a part, and a run
 that was killed goes on with the parts that are missing. A part is one file, written atomically, with the failures among
@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 from uuid import uuid4
 
 import pandas as pd
@@ -29,8 +30,8 @@ _PARTS_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
-class Settings:
-    """All that the rows and the masks depend on: a run goes on only with the same.
+class JobSettings:
+    """All that the rows depend on, whatever is computed: a run goes on only with the same.
 
     Attributes:
         version: of this package.
@@ -42,15 +43,7 @@ class Settings:
         stretch: of FITS cutouts; see `images.rgb`.
         engine: "tf" or "openvino".
         precision: "f32" or "bf16".
-        n_samples: samples of the dropout.
-        n_votes: volunteers that the expected votes are of.
         batch_size: galaxies a GPU takes at once.
-        seed: of the dropout.
-        masks: the masks to write.
-        masks_dir: folder for them, one file a galaxy; None writes none there.
-        mask_format: "png" or "fits".
-        masks_file: one FITS file for those of all galaxies; None makes none.
-        overlays: also draw them over the images.
         n_galaxies: how many galaxies there are.
         fingerprint: of the galaxies and their files.
     """
@@ -64,15 +57,7 @@ class Settings:
     stretch: str
     engine: str
     precision: str
-    n_samples: int
-    n_votes: int
     batch_size: int
-    seed: int
-    masks: tuple[str, ...]
-    masks_dir: str | None
-    mask_format: str
-    masks_file: str | None
-    overlays: bool
     n_galaxies: int
     fingerprint: str
 
@@ -89,8 +74,36 @@ class Settings:
 
 
 @dataclass(frozen=True)
+class Settings(JobSettings):
+    """Those of predictions.
+
+    Attributes:
+        n_samples: samples of the dropout.
+        n_votes: volunteers that the expected votes are of.
+        seed: of the dropout.
+        masks: the masks to write.
+        masks_dir: folder for them, one file a galaxy; None writes none there.
+        mask_format: "png" or "fits".
+        masks_file: one FITS file for those of all galaxies; None makes none.
+        overlays: also draw them over the images.
+    """
+
+    n_samples: int
+    n_votes: int
+    seed: int
+    masks: tuple[str, ...]
+    masks_dir: str | None
+    mask_format: str
+    masks_file: str | None
+    overlays: bool
+
+
+AnySettings = TypeVar("AnySettings", bound=JobSettings)
+
+
+@dataclass(frozen=True)
 class Failure:
-    """A galaxy that could not be predicted, and why."""
+    """A galaxy whose image cannot be used, and why."""
 
     id_str: str
     file_loc: str
@@ -98,11 +111,11 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Job:
-    """A run of predictions: its hidden folder, and its settings."""
+class Job(Generic[AnySettings]):
+    """A run: its hidden folder, and its settings."""
 
     folder: Path
-    settings: Settings
+    settings: AnySettings
 
     def galaxies(self, number: int) -> pd.DataFrame:
         """The galaxies of part `number`, from 0, as `inputs` lists them; the index counts all galaxies."""
@@ -112,7 +125,7 @@ class Job:
         return galaxies
 
     def missing(self) -> list[int]:
-        """The parts still to be predicted."""
+        """The parts still to be computed."""
         return [number for number in range(self.settings.n_parts) if not self._part_loc(number).is_file()]
 
     def size_of(self, number: int) -> int:
@@ -120,16 +133,25 @@ class Job:
         size = self.settings.part_size
         return min(size, self.settings.n_galaxies - number * size)
 
-    def add(self, number: int, rows: pa.Table, failures: Sequence[Failure], mask_hdus: bytes) -> None:
+    def add(self, number: int, rows: pa.Table, failures: Sequence[Failure], mask_hdus: bytes | None = None) -> None:
         """Writes part `number`.
 
         Args:
             number: the part.
-            rows: of the galaxies predicted, in their order.
+            rows: of the galaxies whose images can be used, in their order.
             failures: the others.
             mask_hdus: the masks of its galaxies as FITS extensions, if they go to one file.
+
+        Raises:
+            ValueError: another run has taken the folder, or has finished and removed it.
+            OSError: the part cannot be written.
         """
-        if self.settings.masks_file:
+        if _read_settings(self.folder) != _plain(self.settings):
+            raise ValueError(
+                f"{self.folder} is no longer of this run, whose part {number} is not added: another run for the same "
+                "table has begun or finished since; let one run at a time write a table"
+            )
+        if mask_hdus is not None:
             self._write(self._hdus_loc(number), mask_hdus)
         failed = json.dumps([asdict(failure) for failure in failures])
         content = pa.BufferOutputStream()
@@ -144,7 +166,7 @@ class Job:
             yield pa.concat_tables(part.replace_schema_metadata() for part in parts)
 
     def failures(self) -> list[Failure]:
-        """All galaxies that could not be predicted, in order."""
+        """All galaxies whose images cannot be used, in order."""
         schemas = (pq.read_schema(self._part_loc(number)) for number in range(self.settings.n_parts))
         return [Failure(**failure) for schema in schemas for failure in json.loads(schema.metadata[b"failed"])]
 
@@ -153,7 +175,8 @@ class Job:
         return (self._hdus_loc(number).read_bytes() for number in range(self.settings.n_parts))
 
     def remove(self) -> None:
-        """Deletes the folder."""
+        """Deletes the folder, the settings first: without them it is of no run."""
+        (self.folder / _SETTINGS_NAME).unlink()
         shutil.rmtree(self.folder)
 
     def _read(self, number: int) -> pa.Table:
@@ -163,11 +186,14 @@ class Job:
     def _write(self, path: Path, content: bytes) -> None:
         # No other process may write to this name: on a cluster, a worker given up may still be at the same part.
         partial = self.folder / f".partial-{uuid4().hex}"
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        try:
+            with partial.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        except OSError as error:  # of a full disk Python does not say which
+            raise OSError(error.errno, error.strerror, str(path)) from error
 
     def _part_loc(self, number: int) -> Path:
         return self.folder / f"part-{number:07d}.parquet"
@@ -176,7 +202,7 @@ class Job:
         return self.folder / f"part-{number:07d}.fits"
 
 
-def start_job(folder: Path, settings: Settings, galaxies: pd.DataFrame) -> Job:
+def start_job(folder: Path, settings: AnySettings, galaxies: pd.DataFrame) -> Job[AnySettings]:
     """Makes the folder of a job, or enters that of an interrupted run.
 
     Args:
@@ -188,20 +214,32 @@ def start_job(folder: Path, settings: Settings, galaxies: pd.DataFrame) -> Job:
         ValueError: the folder holds an unfinished run with other settings.
     """
     job = Job(folder, settings)
-    pinned = folder / _SETTINGS_NAME
-    wanted = json.loads(json.dumps(asdict(settings)))
-    if pinned.is_file() and any(folder.glob("part-*.parquet")):
-        before = json.loads(pinned.read_text(encoding="utf-8"))
-        if changed := [name for name in wanted if wanted[name] != before.get(name)]:
-            raise ValueError(
-                f"{folder} holds an unfinished run with other {', '.join(changed)}: "
-                "repeat its command to finish it, or delete that folder to start anew"
-            )
+    before, wanted = _read_settings(folder), _plain(settings)
+    if before == wanted:
         return job
+    if before and any(folder.glob("part-*.parquet")):
+        changed = [name for name in wanted | before if wanted.get(name) != before.get(name)]
+        raise ValueError(
+            f"{folder} holds an unfinished run with other {', '.join(changed)}: "
+            "repeat its command to finish it, or delete that folder to start anew"
+        )
     if folder.is_dir():  # of a run killed at its very beginning or end: nothing to go on with
         shutil.rmtree(folder)
     folder.mkdir()
     table = pa.Table.from_pandas(galaxies, preserve_index=False)
     pq.write_table(table, folder / _GALAXIES_NAME, row_group_size=settings.part_size)
-    write_atomically(pinned, json.dumps(wanted, indent=1) + "\n")
+    write_atomically(folder / _SETTINGS_NAME, json.dumps(wanted, indent=1) + "\n")
     return job
+
+
+def _read_settings(folder: Path) -> dict[str, Any]:
+    """Those of the run that the folder is of; none if it is missing or was cut short while it was made or removed."""
+    try:
+        return json.loads((folder / _SETTINGS_NAME).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+
+
+def _plain(settings: JobSettings) -> dict[str, Any]:
+    """Settings as JSON gives them back."""
+    return json.loads(json.dumps(asdict(settings)))

@@ -251,7 +251,7 @@ def _write(path: Path, content: bytes) -> None:
         path.write_bytes(content)
     except OSError as error:
         if error.errno not in _FAULTS_OF_A_NAME:
-            raise
+            raise OSError(error.errno, error.strerror, str(path)) from error  # of a full disk Python does not say which
         raise ImageError(f"{path}: cannot be written: {error.strerror} ({error.filename})") from error
 
 

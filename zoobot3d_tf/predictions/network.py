@@ -53,14 +53,11 @@ class Network:
             engine: "tf" or "openvino".
             precision: "f32", or "bf16" with OpenVINO.
         """
-        on_gpu = engine == "tf" and has_gpu()
-        self.step = batch_size if on_gpu else min(batch_size, CPU_STEP)
-        # One call at a time on a GPU, whose memory need not hold one a thread.
-        self._turn = threading.Lock() if on_gpu else nullcontext()
+        self.step = step_size(engine, batch_size)
         self._rate, self._seed = run.model.dropout, seed
         self._outputs = (*masks, *(["votes"] if "votes" in run.model.tasks else []))
         traced, self._dropout_shape = _trace(run.load_model(), self._outputs, self.step, n_samples)
-        self._function = _openvino_function(traced, precision) if engine == "openvino" else _tf_function(traced)
+        self._function = compile_function(traced, engine, precision)
 
     def __call__(self, images: np.ndarray, id_strs: Sequence[str]) -> dict[str, np.ndarray]:
         """Predicts one step of galaxies.
@@ -80,9 +77,7 @@ class Network:
                 for i, id_str in enumerate(id_strs):
                     factors[i] = dropout_factors(id_str, self._dropout_shape, self._rate, self._seed)
             inputs.append(factors)
-        with self._turn:
-            outputs = self._function(*inputs)
-        return dict(zip(self._outputs, outputs, strict=True))
+        return dict(zip(self._outputs, self._function(*inputs), strict=True))
 
 
 def has_gpu() -> bool:
@@ -113,6 +108,22 @@ def choose_engine(engine: str) -> tuple[str, str]:
 
     capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return engine, "bf16" if "BF16" in capabilities else "f32"
+
+
+def step_size(engine: str, batch_size: int) -> int:
+    """Galaxies a call: those that a GPU takes at once; on a CPU no more than its cache holds."""
+    return batch_size if engine == "tf" and has_gpu() else min(batch_size, CPU_STEP)
+
+
+def compile_function(traced, engine: str, precision: str) -> Callable[..., list[np.ndarray]]:
+    """A concrete function of TensorFlow as a fast one from arrays to a list of arrays, which threads may share.
+
+    Args:
+        traced: as `tf.function.get_concrete_function` gives it; its weights become constants.
+        engine: "tf" or "openvino".
+        precision: "f32", or "bf16" with OpenVINO.
+    """
+    return _openvino_function(traced, precision) if engine == "openvino" else _tf_function(traced)
 
 
 def dropout_factors(id_str: str, shape: tuple[int, int], rate: float, seed: int) -> np.ndarray:
@@ -158,12 +169,19 @@ def _trace(
     if "votes" in outputs:
         dropout_shape = (n_samples, layers["votes"].shape[-1])
         inputs.append(tf.TensorSpec((step, *dropout_shape), tf.float32))
-    return tf.function(predict).get_concrete_function(*inputs), dropout_shape
+    return tf.function(predict, autograph=False).get_concrete_function(*inputs), dropout_shape
 
 
 def _tf_function(traced: Callable) -> Callable[..., list[np.ndarray]]:
     frozen = convert_variables_to_constants_v2(traced)
-    return lambda *inputs: [output.numpy() for output in frozen(*(tf.constant(array) for array in inputs))]
+    # One call at a time on a GPU, whose memory need not hold one a thread.
+    turn = threading.Lock() if has_gpu() else nullcontext()
+
+    def run(*inputs: np.ndarray) -> list[np.ndarray]:
+        with turn:
+            return [output.numpy() for output in frozen(*(tf.constant(array) for array in inputs))]
+
+    return run
 
 
 def _openvino_function(traced, precision: str) -> Callable[..., list[np.ndarray]]:

@@ -3,40 +3,37 @@
 TensorFlow is imported only when every argument has been checked.
 """
 
-import logging
 import os
-import shlex
-import sys
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
-from contextlib import AbstractContextManager, nullcontext
+from concurrent.futures import Executor
 from dataclasses import asdict, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from tqdm import tqdm
 
 from zoobot3d_tf import __version__
 from zoobot3d_tf.data.framing import Framing
-from zoobot3d_tf.files import PathLike, failed_loc, partial_path, sha256_of, write_atomically
+from zoobot3d_tf.files import PathLike, partial_path, sha256_of
 from zoobot3d_tf.images.rgb import check_stretch
-from zoobot3d_tf.machine import available_cores
 from zoobot3d_tf.predictions.inputs import fingerprint
 from zoobot3d_tf.predictions.job import Job, Settings, start_job
 from zoobot3d_tf.predictions.mask_files import fits_primary
-from zoobot3d_tf.predictions.prediction_tables import SUFFIXES, write_metadata, write_table
+from zoobot3d_tf.predictions.prediction_tables import SUFFIXES, metadata_loc, read_metadata
 from zoobot3d_tf.predictions.results import N_VOLUNTEERS
+from zoobot3d_tf.predictions.run_job import (
+    check_output,
+    check_weights,
+    how_it_was_made,
+    join_parts,
+    keeping_what_is_finished,
+    run_parts,
+)
 from zoobot3d_tf.schemas import Schema
 from zoobot3d_tf.training.run_folder import WEIGHTS_NAME, TrainedRun, read_run
 
 MASK_FORMATS = ("png", "fits")
 ENGINES = ("auto", "tf", "openvino")
-# Whose versions decide what comes out.
-_PACKAGES = ("numpy", "pillow", "astropy", "tensorflow", "keras")
-
-log = logging.getLogger(__name__)
 
 
 def predict_galaxies(
@@ -106,17 +103,19 @@ def predict_galaxies(
     save_loc = Path(save_loc).absolute()
     folder_of_masks = None if masks_dir is None else Path(masks_dir).absolute()
     file_of_masks = None if masks_file is None else Path(masks_file).absolute()
-    run = read_run(Path(checkpoint_dir).absolute())
+    run = read_run(checkpoint_dir)
     _check_run(run, schema)
     _check_numbers(n_samples=(n_samples, 1), batch_size=(batch_size, 1), n_votes=(n_votes, 1), seed=(seed, 0))
     _check_choice("engine", engine, ENGINES)
     _check_choice("mask format", mask_format, MASK_FORMATS)
-    _check_file(save_loc, "table", SUFFIXES)
+    check_output(save_loc, "table", SUFFIXES)
+    _check_metadata(save_loc)
     _check_masks(run, folder_of_masks, file_of_masks, overlays)
     wanted = {"initial_size": initial_size, "crop_size": crop_size, "final_size": final_size, "stretch": stretch}
     chosen, forced = _choose_framing(run, wanted, force)
 
     from zoobot3d_tf.predictions.network import choose_engine
+    from zoobot3d_tf.predictions.predict_part import load, predict_part
 
     engine, precision = choose_engine(engine)
     settings = Settings(
@@ -139,17 +138,18 @@ def predict_galaxies(
         fingerprint=fingerprint(galaxies),
     )
     job = start_job(partial_path(save_loc), settings, galaxies)
-    try:
-        _run_parts(job, executor)
-        _finish(job, save_loc, run, forced)
-    except OSError as error:  # as of a full disk, which Python reports without a place
-        raise OSError(f"{error}; what is finished is kept beside {save_loc}: repeat the command to go on") from error
+    if executor is None and job.missing():
+        load(settings)  # so that weights that do not fit say so once, not once a thread
+    with keeping_what_is_finished(save_loc):
+        run_parts(job, predict_part, executor)
+        schema_of_votes = run.model.schema if "votes" in run.model.tasks else None
+        metadata = {"table": save_loc.name} | _metadata(settings, schema_of_votes, forced)
+        join_parts(job, save_loc, metadata, lambda: _join_masks(job))
     return save_loc
 
 
 def _check_run(run: TrainedRun, schema: Schema | None) -> None:
-    if not (run.folder / WEIGHTS_NAME).is_file():
-        raise ValueError(f"{run.folder}: no {WEIGHTS_NAME}; the run is unfinished, run train_model.py on it again")
+    check_weights(run)
     if schema is not None and schema != run.model.schema:
         raise ValueError(f"{run.folder} was trained with {run.model.schema!r}, not {schema!r}; leave out schema")
 
@@ -181,17 +181,6 @@ def _check_choice(name: str, choice: str, choices: Sequence[str]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(choices)}; received {choice!r}")
 
 
-def _check_file(path: Path, what: str, suffixes: Sequence[str]) -> None:
-    if path.suffix.lower() not in suffixes:
-        raise ValueError(f"{path}: the name of the {what} must end in {' or '.join(suffixes)}")
-    if path.is_dir():
-        raise IsADirectoryError(f"{path}: is a folder; give the {what} another name")
-    if not path.parent.is_dir():
-        raise NotADirectoryError(f"{path.parent}: no such folder; make it for the {what} first")
-    if not os.access(path.parent, os.W_OK):
-        raise PermissionError(f"{path.parent}: cannot be written; choose another folder for the {what}")
-
-
 def _check_masks(run: TrainedRun, masks_dir: Path | None, masks_file: Path | None, overlays: bool) -> None:
     if masks_dir and masks_file:
         raise ValueError("masks go to one place: give masks_dir, or masks_file")
@@ -202,62 +191,28 @@ def _check_masks(run: TrainedRun, masks_dir: Path | None, masks_file: Path | Non
     if (masks_dir or masks_file) and not run.model.masks:
         raise ValueError(f"{run.folder} was trained without masks; leave out masks_dir and masks_file")
     if masks_file:
-        _check_file(masks_file, "file of masks", (".fits",))
-    if masks_dir and masks_dir.exists() and not masks_dir.is_dir():
-        raise NotADirectoryError(f"{masks_dir}: is not a folder; the masks need one")
+        check_output(masks_file, "file of masks", (".fits",))
+    if masks_dir:
+        if masks_dir.exists() and not masks_dir.is_dir():
+            raise NotADirectoryError(f"{masks_dir}: is not a folder; the masks need one")
+        place = next(folder for folder in (masks_dir, *masks_dir.parents) if folder.exists())
+        if not os.access(place, os.W_OK):
+            raise PermissionError(f"{place}: cannot be written; choose another folder for the masks")
 
 
-def _run_parts(job: Job, executor: Executor | None) -> None:
-    """Predicts what is missing, on all cores of this machine or by the executor."""
-    missing = job.missing()
-    if not missing:
+def _check_metadata(save_loc: Path) -> None:
+    """Refuses to lay the metadata and the failures of one table over those of another, of the same name but suffix."""
+    described = read_metadata(save_loc).get("table", save_loc.name)
+    if described != save_loc.name and Path(described).stem == save_loc.stem and save_loc.with_name(described).exists():
+        raise ValueError(
+            f"{save_loc}: {metadata_loc(save_loc).name} there is that of {described}; give the new table another name"
+        )
+
+
+def _join_masks(job: Job[Settings]) -> None:
+    if job.settings.masks_file is None:
         return
-    from zoobot3d_tf.predictions.predict_part import predict_part
-
-    place: AbstractContextManager[Executor] = (
-        ThreadPoolExecutor(available_cores()) if executor is None else nullcontext(executor)
-    )
-    n_galaxies = job.settings.n_galaxies
-    n_done = n_galaxies - sum(job.size_of(number) for number in missing)
-    with place as pool, tqdm(initial=n_done, total=n_galaxies, unit="galaxy", disable=None) as bar:
-        parts = {pool.submit(predict_part, job, number): number for number in missing}
-        try:
-            for part in as_completed(parts):
-                part.result()
-                bar.update(job.size_of(parts[part]))
-        except Exception as error:
-            if executor is None or isinstance(error, (ValueError, OSError)):
-                raise
-            raise ChildProcessError(f"the cluster gave up a part: {error}") from error
-        finally:
-            for part in parts:
-                part.cancel()
-
-
-def _finish(job: Job, save_loc: Path, run: TrainedRun, forced: Mapping[str, Any]) -> None:
-    """Joins the parts to the table and what stands beside it; a table that stood there is replaced whole by whole."""
-    failures = job.failures()
-    failed_table = pd.DataFrame([asdict(failure) for failure in failures], columns=["id_str", "file_loc", "reason"])
-    write_atomically(failed_loc(save_loc), failed_table.to_csv(index=False, lineterminator="\n"))
-    settings = job.settings
-    n_predicted = settings.n_galaxies - len(failures)
-    if n_predicted:
-        new_table = job.folder / f"table{save_loc.suffix}"
-        schema = run.model.schema if "votes" in run.model.tasks else None
-        write_table(new_table, job.pieces())
-        if settings.masks_file:
-            _join_masks(Path(settings.masks_file), job)
-        write_metadata(save_loc, _metadata(settings, schema, forced))
-        new_table.replace(save_loc)
-    job.remove()
-    if not n_predicted:
-        raise ValueError(f"none of the {len(failures)} galaxies can be used; the first: {failures[0].reason}")
-    log.info("%d galaxies predicted: %s", n_predicted, save_loc)
-    if failures:
-        log.warning("%d galaxies left out, see %s", len(failures), failed_loc(save_loc))
-
-
-def _join_masks(masks_file: Path, job: Job) -> None:
+    masks_file = Path(job.settings.masks_file)
     partial = partial_path(masks_file)
     with partial.open("wb") as file:
         file.write(fits_primary())
@@ -268,11 +223,9 @@ def _join_masks(masks_file: Path, job: Job) -> None:
 
 
 def _metadata(settings: Settings, schema: Schema | None, forced: Mapping[str, Any]) -> dict[str, Any]:
-    packages = (*_PACKAGES, *(["openvino"] if settings.engine == "openvino" else []))
     return {
         "schema": schema and schema.to_dict(),
         **asdict(settings),
         "forced": dict(forced),
-        "versions": {"zoobot3d_tf": __version__} | {name: version(name) for name in packages},
-        "command": shlex.join(sys.argv),
+        **how_it_was_made(settings.engine),
     }

@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 from astropy.wcs import WCS
 
-from zoobot3d_tf.data.framing import Framing, central_affine, warp
-from zoobot3d_tf.images.read import ImageError, resize_image
+from zoobot3d_tf.data.framing import Framing
+from zoobot3d_tf.images.read import ImageError
 from zoobot3d_tf.images.wcs import pixscale_of, read_wcs, wcs_at
 from zoobot3d_tf.predictions.job import Failure, Job, Settings
 from zoobot3d_tf.predictions.mask_files import (
@@ -32,7 +32,8 @@ from zoobot3d_tf.predictions.measurements import COLUMNS, measure
 from zoobot3d_tf.predictions.network import Network
 from zoobot3d_tf.predictions.prediction_tables import table_schema
 from zoobot3d_tf.predictions.results import column_names, vote_values
-from zoobot3d_tf.predictions.source_images import read_images
+from zoobot3d_tf.predictions.run_job import check_same_weights
+from zoobot3d_tf.predictions.source_images import frame_images, read_images
 from zoobot3d_tf.schemas import Schema
 from zoobot3d_tf.training.run_folder import read_run
 
@@ -50,16 +51,16 @@ class _Prediction:
     mask_hdus: bytes
 
 
-def predict_part(job: Job, number: int) -> None:
+def predict_part(job: Job[Settings], number: int) -> None:
     """Predicts part `number` of a job.
 
     Raises:
-        ValueError: the weights do not fit their configuration.
+        ValueError: the weights do not fit their configuration or are others than at the start, or another run has taken
+            the job's folder.
         OSError: the part or its masks cannot be written.
     """
     settings = job.settings
-    with _loading:
-        network, schema = _load(settings)
+    network, schema = load(settings)
     galaxies = job.galaxies(number)
     images = zip(galaxies.itertuples(), read_images(galaxies, settings.stretch), strict=True)
     outcomes: list[_Prediction | Failure] = []
@@ -67,14 +68,24 @@ def predict_part(job: Job, number: int) -> None:
         outcomes += _predict_batch(batch, network, settings)
     predicted = [outcome for outcome in outcomes if isinstance(outcome, _Prediction)]
     failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
-    hdus = b"".join(prediction.mask_hdus for prediction in predicted)
+    hdus = b"".join(prediction.mask_hdus for prediction in predicted) if settings.masks_file else None
     job.add(number, _rows(predicted, schema, settings), failures, hdus)
+
+
+def load(settings: Settings) -> tuple[Network, Schema | None]:
+    """The network, which stays for the parts to come, and the decision tree if it predicts votes.
+
+    Raises:
+        ValueError: the weights do not fit their configuration or are others than at the start.
+    """
+    with _loading:
+        return _load(settings)
 
 
 @lru_cache(maxsize=1)
 def _load(settings: Settings) -> tuple[Network, Schema | None]:
-    """The network, which stays for the parts to come, and the decision tree if it predicts votes."""
     run = read_run(settings.run_folder)
+    check_same_weights(run, settings)
     model = replace(run.model, image_size=settings.final_size)
     network = Network(
         replace(run, model=model),
@@ -93,12 +104,7 @@ def _predict_batch(
 ) -> Iterator[_Prediction | Failure]:
     """Predicts one step of galaxies, each with its image, or with the reason why it has none."""
     framing = Framing(settings.initial_size, settings.crop_size, settings.final_size)
-    # An image that cannot be read stays black in its place, so that the others come out as ever to the last bit.
-    inputs = np.zeros((network.step, framing.final_size, framing.final_size, 3), np.uint8)
-    for i, (_, image) in enumerate(batch):
-        if not isinstance(image, ImageError):
-            stored = resize_image(image, framing.initial_size)
-            inputs[i] = warp(stored, central_affine(framing), framing.final_size)
+    inputs = frame_images([image for _, image in batch], framing, network.step)
     outputs = network(inputs, [galaxy.id_str for galaxy, _ in batch])
     concentrations = outputs.pop("votes", [None] * len(batch))
     for i, (galaxy, image) in enumerate(batch):

@@ -122,7 +122,7 @@ def load_predictions(path: PathLike) -> Predictions:
         raise ValueError(f"{path}: cannot be read as a table of predictions: {error}") from error
     _check_galaxies(path, table)
     label_cols, concentrations = _read_concentrations(path, table)
-    metadata = _read_metadata(metadata_loc(path))
+    metadata = read_metadata(path)
     schema = _read_schema(metadata_loc(path), metadata, label_cols)
     return Predictions(table, schema, concentrations, metadata)
 
@@ -173,7 +173,13 @@ def _read_concentrations(path: Path, table: pd.DataFrame) -> tuple[list[str], np
     return label_cols, values.reshape(len(table), len(label_cols), n_samples)
 
 
-def _read_metadata(path: Path) -> dict[str, Any]:
+def read_metadata(table_loc: Path) -> dict[str, Any]:
+    """What made a table; empty if that file is missing.
+
+    Raises:
+        ValueError: the file cannot be read.
+    """
+    path = metadata_loc(table_loc)
     if not path.is_file():
         return {}
     try:

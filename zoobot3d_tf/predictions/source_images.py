@@ -1,13 +1,17 @@
-"""The images of galaxies to be predicted, from files and from shards; one that cannot be used comes as its reason."""
+"""The images of galaxies, from files and from shards, as the network sees them.
+
+An image that cannot be used comes as the reason why.
+"""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 import numpy as np
 import pandas as pd
 
-from zoobot3d_tf.images.read import ImageError, is_blank, read_image
+from zoobot3d_tf.data.framing import Framing, central_affine, warp
+from zoobot3d_tf.images.read import ImageError, is_blank, read_image, resize_image
 
 
 def read_images(galaxies: pd.DataFrame, stretch: str) -> Iterator[np.ndarray | ImageError]:
@@ -29,6 +33,26 @@ def read_images(galaxies: pd.DataFrame, stretch: str) -> Iterator[np.ndarray | I
             yield _read_file(file_loc, stretch)
         else:
             yield from _read_records(file_loc, range(records[0], records[-1] + 1))
+
+
+def frame_images(images: Sequence[np.ndarray | ImageError], framing: Framing, step: int) -> np.ndarray:
+    """The network's input, framed as in validation.
+
+    Args:
+        images: as `read_images` yields them, `step` at most.
+        framing: of the run folder.
+        step: galaxies that the network takes at once.
+
+    Returns:
+        uint8 (step, final_size, final_size, 3), black where there is no image, so that the others come out as ever to
+        the last bit.
+    """
+    inputs = np.zeros((step, framing.final_size, framing.final_size, 3), np.uint8)
+    for i, image in enumerate(images):
+        if not isinstance(image, ImageError):
+            stored = resize_image(image, framing.initial_size)
+            inputs[i] = warp(stored, central_affine(framing), framing.final_size)
+    return inputs
 
 
 def _read_file(file_loc: str, stretch: str) -> np.ndarray | ImageError:

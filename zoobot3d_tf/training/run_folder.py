@@ -1,12 +1,14 @@
 """The run folder: what training leaves behind and predictions start from."""
 
 import json
+import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from zoobot3d_tf.data.framing import Framing
-from zoobot3d_tf.files import write_atomically
+from zoobot3d_tf.files import PathLike, write_atomically
 from zoobot3d_tf.images.rgb import DEFAULT_STRETCH, check_stretch
 from zoobot3d_tf.models.config import ModelConfig
 from zoobot3d_tf.schemas import Schema
@@ -14,6 +16,7 @@ from zoobot3d_tf.schemas import Schema
 CONFIG_NAME = "config.json"
 MODEL_NAME = "model.keras"
 WEIGHTS_NAME = "model.weights.h5"
+HISTORY_NAME = "history.csv"
 FORMAT_VERSION = 1
 # What runs that do not say it were trained with.
 _OLD_SETTINGS = {"stretch": DEFAULT_STRETCH}
@@ -37,34 +40,56 @@ class TrainedRun:
     versions: Mapping[str, str]
     stretch: str
 
+    @property
+    def weights_loc(self) -> Path:
+        """The file of the weights.
+
+        Raises:
+            ValueError: there is none.
+        """
+        weights = self.folder / WEIGHTS_NAME
+        if not weights.is_file():
+            raise ValueError(f"{self.folder}: no {WEIGHTS_NAME}; the run is unfinished, run train_model.py on it again")
+        return weights
+
     def load_model(self):
         """The trained `keras.Model`, uncompiled.
+
+        Built here, from the configuration; only numbers come from the file, so that a stranger's runs no code.
 
         Raises:
             ValueError: the weights are missing or do not fit the configuration.
         """
         from zoobot3d_tf.models import build_model
 
-        weights = self.folder / WEIGHTS_NAME
-        if not weights.is_file():
-            raise ValueError(f"{self.folder}: no {WEIGHTS_NAME}; the run is unfinished, run train_model.py on it again")
+        weights = self.weights_loc
         model = build_model(self.model)
         try:
-            model.load_weights(weights)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # hundreds, before the error that says the same
+                model.load_weights(weights)
         except (ValueError, OSError) as error:
-            reason = str(error).strip().splitlines()[0]
+            reason = " ".join(str(error).partition("\nList of objects")[0].split())  # Keras lists all of the layers
             raise ValueError(f"{weights}: does not fit the model of {self.folder / CONFIG_NAME}: {reason}") from error
         return model
 
 
-def read_run(folder: str | Path) -> TrainedRun:
+def read_run(folder: PathLike) -> TrainedRun:
     """Reads the `config.json` of a run folder.
 
+    Args:
+        folder: the run folder, or `hf://owner/name` of one that others published; see `hub.from_hub`.
+
     Raises:
-        FileNotFoundError: there is none.
+        OSError: there is none, or it cannot be downloaded.
         ValueError: it is damaged, or of another format version.
     """
-    path = Path(folder) / CONFIG_NAME
+    if os.fspath(folder).startswith("hf:"):
+        from zoobot3d_tf.hub import from_hub
+
+        folder = from_hub(folder)
+    folder = Path(folder).absolute()
+    path = folder / CONFIG_NAME
     if not path.is_file():
         raise FileNotFoundError(f"{folder} is not a run folder: it has no {CONFIG_NAME}; train_model.py makes one")
     try:
@@ -74,10 +99,11 @@ def read_run(folder: str | Path) -> TrainedRun:
         model = stored["model"]
         model |= {"schema": Schema.from_dict(model["schema"]), "tasks": tuple(model["tasks"])}
         check_stretch(stored["stretch"])
-        return TrainedRun(
-            Path(folder), ModelConfig(**model), Framing(**stored["framing"]), stored["versions"], stored["stretch"]
-        )
-    except (KeyError, TypeError, ValueError) as error:
+        framing = Framing(**stored["framing"])
+        return TrainedRun(folder, ModelConfig(**model), framing, stored["versions"], stored["stretch"])
+    except KeyError as error:
+        raise ValueError(f"{path} cannot be used: it does not say {error}") from error
+    except (AttributeError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} cannot be used: {error}") from error
 
 

@@ -1,0 +1,141 @@
+"""A local HTTP server that plays the Hugging Face hub, as far as one file down and one commit up need it."""
+
+import base64
+import hashlib
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote, urlsplit
+
+TOKEN = "hf_of_the_owner"
+
+
+@dataclass
+class HubServer:
+    """The running server, as a test sees it.
+
+    Attributes:
+        url: of the hub, without a slash at the end.
+        repositories: the files of each by its name `owner/name`, content by path; a test may change them.
+        requests: method and path of all so far, in order.
+        stored: large files by their SHA-256, before a commit names them.
+    """
+
+    url: str
+    repositories: dict[str, dict[str, bytes]]
+    requests: list[tuple[str, str]] = field(default_factory=list)
+    stored: dict[str, bytes] = field(default_factory=dict)
+
+    def commit_of(self, repository: str) -> str:
+        """Forty digits that name the state of a repository."""
+        return hashlib.sha1(repr(sorted(self.repositories[repository].items())).encode()).hexdigest()
+
+
+@contextmanager
+def hub_server(repositories: Mapping[str, Mapping[str, bytes]] | None = None) -> Iterator[HubServer]:
+    """Serve until the block ends. Files that end in .h5 or .keras are large, and go up by Git LFS."""
+    http_server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    http_server.daemon_threads = True
+    copies = {name: dict(files) for name, files in (repositories or {}).items()}
+    http_server.hub = HubServer(f"http://127.0.0.1:{http_server.server_port}", copies)
+    thread = threading.Thread(target=http_server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield http_server.hub
+    finally:
+        http_server.shutdown()
+        thread.join()
+        http_server.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1
+
+    @property
+    def hub(self) -> HubServer:
+        return self.server.hub
+
+    def parts(self) -> list[str]:
+        path = urlsplit(self.path).path
+        self.hub.requests.append((self.command, path))
+        return unquote(path).strip("/").split("/")
+
+    def do_HEAD(self) -> None:
+        owner, name, _, revision, *path = self.parts()
+        files = self.hub.repositories.get(f"{owner}/{name}")
+        if files is None:
+            return self.refuse(404, "RepoNotFound")
+        commit = self.hub.commit_of(f"{owner}/{name}")
+        content = files.get("/".join(path))
+        if revision not in ("main", commit):
+            return self.refuse(404, "RevisionNotFound")
+        if content is None:
+            return self.refuse(404, "EntryNotFound", {"X-Repo-Commit": commit})
+        return self.send(content, {"X-Repo-Commit": commit, "ETag": f'"{hashlib.sha256(content).hexdigest()}"'})
+
+    do_GET = do_HEAD
+
+    def do_POST(self) -> None:
+        parts = self.parts()
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+            return self.refuse(401, "Unauthorized")
+        match parts:
+            case ["api", "repos", "create"]:
+                wanted = json.loads(body)
+                repository = f"{wanted['organization']}/{wanted['name']}"
+                self.hub.repositories.setdefault(repository, {})
+                return self.answer({"url": f"{self.hub.url}/{repository}"})
+            case ["api", "validate-yaml"]:
+                return self.answer({"errors": [], "warnings": []})
+            case ["api", "models", _, _, "preupload", "main"]:
+                files = [{"path": file["path"], "shouldIgnore": False} for file in json.loads(body)["files"]]
+                for file in files:
+                    file["uploadMode"] = "lfs" if file["path"].endswith((".h5", ".keras")) else "regular"
+                return self.answer({"files": files})
+            case [_, _, "info", "lfs", "objects", "batch"]:
+                objects = json.loads(body)["objects"]
+                for each in objects:
+                    each["actions"] = {"upload": {"href": f"{self.hub.url}/large/{each['oid']}"}}
+                return self.answer({"transfer": "basic", "objects": objects})
+            case ["api", "models", owner, name, "commit", "main"]:
+                self.commit(f"{owner}/{name}", [json.loads(line) for line in body.splitlines()])
+                return self.answer({"commitUrl": f"{self.hub.url}/{owner}/{name}/commit/0", "commitOid": "0" * 40})
+        return self.refuse(404, "EntryNotFound")
+
+    def do_PUT(self) -> None:
+        _, oid = self.parts()
+        content = self.rfile.read(int(self.headers["Content-Length"]))
+        if hashlib.sha256(content).hexdigest() != oid:
+            return self.refuse(400, "BadContent")
+        self.hub.stored[oid] = content
+        return self.send(b"")
+
+    def commit(self, repository: str, lines: list[dict]) -> None:
+        for line in lines:
+            value = line["value"]
+            if line["key"] == "file":
+                self.hub.repositories[repository][value["path"]] = base64.b64decode(value["content"])
+            elif line["key"] == "lfsFile":
+                self.hub.repositories[repository][value["path"]] = self.hub.stored[value["oid"]]
+
+    def answer(self, content: object) -> None:
+        self.send(json.dumps(content).encode(), {"Content-Type": "application/json"})
+
+    def refuse(self, status: int, code: str, headers: Mapping[str, str] | None = None) -> None:
+        self.send(b"{}", {"X-Error-Code": code, **(headers or {})}, status)
+
+    def send(self, content: bytes, headers: Mapping[str, str] | None = None, status: int = 200) -> None:
+        self.send_response(status)
+        for header, value in {"Content-Length": str(len(content)), **(headers or {})}.items():
+            self.send_header(header, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass

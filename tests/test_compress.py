@@ -1,0 +1,198 @@
+"""Principal components of tables of features."""
+
+import json
+import logging
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from vector_tables import read_in_pieces, write_vectors
+
+from zoobot3d_tf.representations.compress import compress, load_pca
+from zoobot3d_tf.representations.vectors import open_vectors
+
+CROSS = [[2, 0], [-2, 0], [0, 1], [0, -1]]
+
+
+def components_of(table):
+    return pd.read_parquet(table).filter(like="component_").to_numpy()
+
+
+def pca_of(table):
+    return json.loads(table.with_name(f"{table.stem}_metadata.json").read_text())["pca"]
+
+
+# Known answers
+
+
+def test_a_cross_has_components_known_by_hand(tmp_path, caplog):
+    features = write_vectors(tmp_path / "f.parquet", "feature", CROSS, ids=["a", "b", "c", "d"], level="top")
+    with caplog.at_level(logging.INFO):
+        out = compress(features, tmp_path / "c.parquet", n_components=1)
+    table = pd.read_parquet(out)
+    assert list(table.columns) == ["id_str", "file_loc", "component_0000", "residual"]
+    assert list(table.id_str) == ["a", "b", "c", "d"]
+    np.testing.assert_allclose(table.component_0000, [2, -2, 0, 0], atol=1e-6)
+    np.testing.assert_allclose(table.residual, [0, 0, 1, 1], atol=1e-6)
+    # Along x the squares add to 8, along y to 2.
+    assert pca_of(out) == {"n_components": 1, "share": pytest.approx(0.8), "fitted_to": str(features)}
+    assert "1 components keep 80.0 % of the variance" in caplog.text
+    pca = load_pca(tmp_path / "c_pca.npz")
+    np.testing.assert_allclose(pca.mean, [0, 0], atol=1e-12)
+    np.testing.assert_allclose(pca.components, [[1, 0]], atol=1e-12)  # its largest part is positive
+    np.testing.assert_allclose([*pca.variance, pca.total_variance, pca.share], [8 / 3, 10 / 3, 0.8])
+
+
+def test_points_on_a_line_need_one_component_and_on_a_plane_two(tmp_path):
+    rng = np.random.default_rng(0)
+    places = rng.normal(size=(50, 2))
+    across = np.array([[1, 2, 2], [2, 1, -2]]) / 3  # orthonormal
+    line = write_vectors(tmp_path / "line.parquet", "feature", 5 + places[:, :1] * across[:1])
+    plane = write_vectors(tmp_path / "plane.parquet", "feature", 5 + places @ across)
+    on_line, on_plane = (compress(table, tmp_path / f"{table.stem}_c.parquet", share=0.9999) for table in (line, plane))
+    along = components_of(on_line)
+    assert along.shape == (50, 1)
+    np.testing.assert_allclose(np.abs(along[:, 0]), np.abs(places[:, 0] - places[:, 0].mean()), atol=1e-5)
+    assert components_of(on_plane).shape == (50, 2)
+    for table in (on_line, on_plane):
+        assert pca_of(table)["share"] == pytest.approx(1)
+        assert pd.read_parquet(table).residual.max() < 1e-5
+
+
+def test_pieces_give_the_components_of_the_whole(tmp_path, monkeypatch):
+    read_in_pieces(monkeypatch, 7, 6)
+    rng = np.random.default_rng(1)
+    values = (300 + rng.normal(size=(101, 6)) @ rng.normal(size=(6, 6))).astype(np.float32)
+    features = write_vectors(tmp_path / "f.parquet", "feature", values)
+    assert len(list(open_vectors(features, "feature").pieces())) == 15
+    out = compress(features, tmp_path / "c.parquet", n_components=3)
+    centred = values - values.mean(axis=0, dtype=float)
+    _, lengths, directions = np.linalg.svd(centred, full_matrices=False)
+    pca = load_pca(tmp_path / "c_pca.npz")
+    np.testing.assert_allclose(pca.variance, lengths[:3] ** 2 / 100, rtol=1e-6)
+    np.testing.assert_allclose(np.abs((pca.components * directions[:3]).sum(axis=1)), 1, rtol=1e-6)
+    np.testing.assert_allclose(np.abs(components_of(out)), np.abs(centred @ directions[:3].T), atol=1e-4)
+    assert pca_of(out)["share"] == pytest.approx((lengths[:3] ** 2).sum() / (lengths**2).sum())
+
+
+# Properties
+
+
+def test_a_share_keeps_as_few_components_as_hold_it(tmp_path):
+    features = write_vectors(tmp_path / "f.parquet", "feature", np.random.default_rng(2).normal(size=(60, 8)))
+    for share in (0.2, 0.5, 0.9):
+        kept = pca_of(compress(features, tmp_path / "c.parquet", share=share))
+        assert kept["share"] >= share
+        fewer = compress(features, tmp_path / "fewer.parquet", n_components=kept["n_components"] - 1)
+        assert pca_of(fewer)["share"] < share
+
+
+def test_a_stored_pca_puts_other_galaxies_into_the_same_space(tmp_path):
+    features = write_vectors(tmp_path / "f.parquet", "feature", CROSS, weights_sha256="abc", level="top")
+    first = compress(features, tmp_path / "first.parquet", n_components=1)
+    others = write_vectors(tmp_path / "o.parquet", "feature", [[2, 0], [1, 3]], weights_sha256="abc", level="top")
+    second = compress(others, tmp_path / "second.parquet", pca_loc=tmp_path / "first_pca.npz")
+    np.testing.assert_allclose(components_of(first)[:, 0], [2, -2, 0, 0], atol=1e-6)
+    np.testing.assert_allclose(components_of(second)[:, 0], [2, 1], atol=1e-6)
+    np.testing.assert_allclose(pd.read_parquet(second).residual, [0, 3], atol=1e-6)
+    assert pca_of(second)["share"] == pytest.approx(5 / 14)  # of these galaxies: 4 + 1 of 4 + 1 + 9
+    assert pca_of(second)["fitted_to"] == str(tmp_path / "first_pca.npz")
+
+
+def test_metadata_of_the_features_come_along(tmp_path):
+    features = write_vectors(tmp_path / "f.parquet", "feature", CROSS, stretch="lupton", level="P3")
+    out = compress(features, tmp_path / "c.parquet", n_components=2)
+    metadata = open_vectors(out, "component").metadata
+    assert (metadata["stretch"], metadata["level"]) == ("lupton", "P3")
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"n_components": 3}, "4 galaxies of 2 features have 1 to 2 components; received 3"),
+        ({"n_components": 0}, "have 1 to 2 components; received 0"),
+        ({}, "received 40"),
+        ({"share": 1.0}, "share must lie between 0 and 1; received 1.0"),
+        ({"share": 0.5, "n_components": 1}, "exclude each other"),
+        ({"n_components": 1, "out": "f.parquet"}, r"f.parquet: holds the features; give the compressed table another"),
+        ({"n_components": 1, "out": "c.csv"}, r"c.csv: the name of the table must end in .parquet"),
+        ({"n_components": 1, "features_loc": "c.csv"}, r"c.csv: the name of a table of features must end in .parquet"),
+    ],
+)
+def test_impossible_arguments_are_named(tmp_path, monkeypatch, options, words):
+    monkeypatch.chdir(tmp_path)
+    write_vectors(tmp_path / "f.parquet", "feature", CROSS)
+    with pytest.raises(ValueError, match=words):
+        compress(**({"features_loc": "f.parquet", "out": "c.parquet"} | options))
+    assert not list(tmp_path.glob("c*"))
+
+
+def test_tables_that_hold_no_features_are_refused(tmp_path):
+    out = tmp_path / "c.parquet"
+    with pytest.raises(FileNotFoundError, match=r"none.parquet: no such table of features; `zoobot3d representations`"):
+        compress(tmp_path / "none.parquet", out)
+    components = write_vectors(tmp_path / "other.parquet", "component", CROSS)
+    with pytest.raises(ValueError, match=r"other.parquet: has no columns feature_0000 and on"):
+        compress(components, out)
+    broken = write_vectors(tmp_path / "broken.parquet", "feature", [[1, 2], [3, np.nan], [4, 5]])
+    with pytest.raises(ValueError, match=r"broken.parquet, row 2: feature_0001 is nan; it must be a finite number"):
+        compress(broken, out, n_components=1)
+    same = write_vectors(tmp_path / "same.parquet", "feature", [[0.1, 0.7]] * 9)
+    with pytest.raises(ValueError, match=r"same.parquet: all 9 galaxies have the same features"):
+        compress(same, out, n_components=1)
+    one = write_vectors(tmp_path / "one.parquet", "feature", [[0.1, 0.7]])
+    with pytest.raises(ValueError, match=r"one.parquet: has one galaxy"):
+        compress(one, out, n_components=1)
+    empty = write_vectors(tmp_path / "empty.parquet", "feature", np.empty((0, 2)))
+    with pytest.raises(ValueError, match=r"empty.parquet: the table has no rows"):
+        compress(empty, out, n_components=1)
+    pq.write_table(pa.table({"id_str": ["a"], "file_loc": ["a.png"], "feature_0000": ["1"]}), tmp_path / "text.parquet")
+    with pytest.raises(ValueError, match=r"text.parquet: feature_0000 holds string; it must hold floats"):
+        compress(tmp_path / "text.parquet", out, n_components=1)
+    (tmp_path / "torn.parquet").write_bytes(components.read_bytes()[:200])
+    with pytest.raises(ValueError, match=r"torn.parquet: cannot be read"):
+        compress(tmp_path / "torn.parquet", out, n_components=1)
+    assert not out.exists()
+
+
+def test_a_pca_of_other_features_or_from_elsewhere_is_refused(tmp_path):
+    features = write_vectors(tmp_path / "f.parquet", "feature", CROSS, weights_sha256="abc", level="top")
+    compress(features, tmp_path / "c.parquet", n_components=1)
+    pca_loc, out = tmp_path / "c_pca.npz", tmp_path / "o.parquet"
+    level = write_vectors(tmp_path / "level.parquet", "feature", CROSS, weights_sha256="abc", level="P5")
+    with pytest.raises(ValueError, match=r"c_pca.npz: is of features of other weights or another level \(abc top\)"):
+        compress(level, out, pca_loc=pca_loc)
+    wide = write_vectors(tmp_path / "wide.parquet", "feature", np.eye(3))
+    with pytest.raises(ValueError, match=r"c_pca.npz: is of 2 features, .*wide.parquet has 3"):
+        compress(wide, out, pca_loc=pca_loc)
+    with pytest.raises(FileNotFoundError, match=r"none.npz: no such PCA"):
+        compress(features, out, pca_loc=tmp_path / "none.npz")
+    stored = dict(np.load(pca_loc))
+    np.savez(tmp_path / "odd.npz", **(stored | {"components": np.eye(3)}))
+    with pytest.raises(ValueError, match=r"odd.npz: is no PCA: .* \(2,\), \(3, 3\) and \(1,\)"):
+        compress(features, out, pca_loc=tmp_path / "odd.npz")
+    np.savez(tmp_path / "nan.npz", **(stored | {"mean": np.array([0, np.nan])}))
+    with pytest.raises(ValueError, match=r"nan.npz: is no PCA: its numbers are not finite"):
+        compress(features, out, pca_loc=tmp_path / "nan.npz")
+    pca_loc.write_bytes(pca_loc.read_bytes()[:100])
+    with pytest.raises(ValueError, match=r"c_pca.npz: cannot be read as a PCA"):
+        compress(features, out, pca_loc=pca_loc)
+
+
+def test_a_pca_with_a_pickle_inside_is_not_opened(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "sprung"), "w"))
+
+    features = write_vectors(tmp_path / "f.parquet", "feature", CROSS)
+    compress(features, tmp_path / "c.parquet", n_components=1)
+    stored = dict(np.load(tmp_path / "c_pca.npz"))
+    np.savez(tmp_path / "trap.npz", **(stored | {"mean": np.array([Trap()], dtype=object)}))
+    with pytest.raises(ValueError, match=r"trap.npz: cannot be read as a PCA"):
+        compress(features, tmp_path / "o.parquet", pca_loc=tmp_path / "trap.npz")
+    assert not (tmp_path / "sprung").exists()

@@ -1,0 +1,221 @@
+"""Run folders on the hub, played by a local server: what goes up, what comes down, and what is refused."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from hub_server import TOKEN, hub_server
+from prediction_runs import make_run
+
+from zoobot3d_tf.files import sha256_of
+from zoobot3d_tf.hub import from_hub, model_card, push_to_hub
+from zoobot3d_tf.training.run_folder import CONFIG_NAME, HISTORY_NAME, MODEL_NAME, WEIGHTS_NAME, read_run
+
+pytest.importorskip("huggingface_hub", reason="the extra [hub] is not installed")
+ROOT = Path(__file__).resolve().parents[1]
+HISTORY = "epoch,loss,val_loss,val_bar_mask_iou\n1,9.0,9.5,0.1\n2,8.0,8.25,0.625\n3,7.0,8.5,0.3\n"
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A finished run folder, with what must stay at home."""
+    folder = make_run(tmp_path / "run")
+    (folder / MODEL_NAME).write_bytes(b"the model")
+    (folder / HISTORY_NAME).write_text(HISTORY)
+    for private in ("checkpoints/best.weights.h5", "tensorboard/train/events", "notes.txt"):
+        (folder / private).parent.mkdir(parents=True, exist_ok=True)
+        (folder / private).write_bytes(b"private")
+    return folder
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """The hub, empty, and a user who is logged in."""
+    from huggingface_hub import constants
+
+    with hub_server() as server:
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # which the server does not speak
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        yield server
+
+
+def test_run_goes_up_with_its_card_and_without_checkpoints(hub, run):
+    assert push_to_hub(run, "owner/galaxies") == f"{hub.url}/owner/galaxies"
+    published = hub.repositories["owner/galaxies"]
+    assert set(published) == {CONFIG_NAME, MODEL_NAME, WEIGHTS_NAME, HISTORY_NAME, "README.md"}
+    for name in (CONFIG_NAME, MODEL_NAME, WEIGHTS_NAME, HISTORY_NAME):
+        assert published[name] == (run / name).read_bytes()
+    assert published["README.md"].decode() == model_card(read_run(run), "owner/galaxies")
+    assert not (run / "README.md").exists()
+
+
+def test_card_of_ones_own_goes_up_as_it_stands(hub, run):
+    (run / "README.md").write_text("---\nlicense: gpl-3.0\n---\nMine, with ¡accents!", encoding="utf-8")
+    push_to_hub(run, "hf://owner/galaxies")
+    assert hub.repositories["owner/galaxies"]["README.md"] == (run / "README.md").read_bytes()
+
+
+def test_run_comes_down_as_it_went_up_and_a_run_folder_may_be_its_name(hub, run):
+    push_to_hub(run, "owner/galaxies")
+    hub.requests.clear()
+    fetched = read_run("hf://owner/galaxies")
+    assert {path.rsplit("/", 1)[1] for _, path in hub.requests} == {CONFIG_NAME, WEIGHTS_NAME}
+    assert fetched.folder.name == hub.commit_of("owner/galaxies")
+    assert (fetched.model, fetched.framing) == (read_run(run).model, read_run(run).framing)
+    assert sha256_of(fetched.weights_loc) == sha256_of(run / WEIGHTS_NAME)
+    assert read_run(Path("hf://owner/galaxies")).folder == from_hub("owner/galaxies") == fetched.folder
+
+
+def test_what_was_fetched_serves_without_a_network(hub, run, monkeypatch):
+    from huggingface_hub import constants
+
+    push_to_hub(run, "owner/galaxies")
+    folder = from_hub("hf://owner/galaxies")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert from_hub("hf://owner/galaxies") == folder
+    with pytest.raises(
+        OSError, match=r"^hf://owner/others: the hub cannot be reached, and config.json was not fetched"
+    ):
+        from_hub("hf://owner/others")
+
+
+def test_new_commit_is_fetched_whole(hub, run):
+    push_to_hub(run, "owner/galaxies")
+    before = from_hub("hf://owner/galaxies")
+    hub.repositories["owner/galaxies"][WEIGHTS_NAME] = b"better"
+    after = from_hub("hf://owner/galaxies")
+    assert (after / WEIGHTS_NAME).read_bytes() == b"better"
+    assert (before / WEIGHTS_NAME).read_bytes() == (run / WEIGHTS_NAME).read_bytes()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["hf://owner", "owner", "hf://../etc", "hf://owner/..", "hf://a/b/c", "hf:///etc/passwd", "a/b\nc", "", "/a/b"],
+)
+def test_names_that_lead_elsewhere_are_refused(name):
+    with pytest.raises(ValueError, match=r"names no repository of the hub; write hf://owner/name"):
+        from_hub(name)
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (b'{"architecture": "efficientnet_b0"}', "it does not say 'format_version'"),
+        (b'{"format_version": 99}', "format version 99; this version reads 1"),
+        (b"not json", "Expecting value"),
+        (b"\xff\xfe", "can't decode"),
+        (b"[1, 2]", "unsupported operand"),
+        (b"[" * 100_000, "recursion"),
+    ],
+)
+def test_foreign_configuration_is_refused_before_the_weights_are_fetched(hub, config, words):
+    hub.repositories["owner/foreign"] = {CONFIG_NAME: config, WEIGHTS_NAME: b"large"}
+    with pytest.raises(ValueError, match=rf"^hf://owner/foreign is no run of zoobot3d_tf: .*{words}"):
+        from_hub("hf://owner/foreign")
+    assert not [path for _, path in hub.requests if path.endswith(WEIGHTS_NAME)]
+
+
+def test_what_the_hub_does_not_have_is_said_in_a_sentence(hub, run):
+    with pytest.raises(OSError, match=r"^hf://owner/none: no such repository, or a private one: try `hf auth login`$"):
+        from_hub("hf://owner/none")
+    hub.repositories["owner/half"] = {CONFIG_NAME: (run / CONFIG_NAME).read_bytes()}
+    with pytest.raises(OSError, match=rf"^hf://owner/half: there is no {WEIGHTS_NAME}$"):
+        from_hub("hf://owner/half")
+
+
+def test_who_may_not_publish_is_told_so(hub, run, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_of_somebody_else")
+    with pytest.raises(
+        OSError, match=r"^hf://owner/galaxies: .*401.*; `hf auth login` with a token that may write there"
+    ):
+        push_to_hub(run, "owner/galaxies")
+    assert not hub.repositories
+
+
+def test_unfinished_run_is_not_published(hub, run):
+    (run / WEIGHTS_NAME).unlink()
+    with pytest.raises(ValueError, match=r"no model\.weights\.h5; the run is unfinished"):
+        push_to_hub(run, "owner/galaxies")
+    assert not hub.requests
+
+
+def test_missing_library_is_named_with_the_way_to_install_it(run, monkeypatch):
+    monkeypatch.setattr("zoobot3d_tf.hub.find_spec", lambda name: None)
+    for action in (lambda: from_hub("hf://a/b"), lambda: push_to_hub(run, "a/b")):
+        with pytest.raises(ImportError, match=r"huggingface_hub is not installed: pip install 'zoobot3d_tf\[hub\]'"):
+            action()
+
+
+def test_weights_that_point_into_other_files_are_refused(tmp_path):
+    import h5py
+    import keras
+
+    from zoobot3d_tf.models import build_model
+
+    run = read_run(make_run(tmp_path / "run"))
+    secret = tmp_path / "secret.bin"
+    model = build_model(run.model)
+    model.save_weights(run.weights_loc)
+    kernel = model.get_layer("vote_head").get_layer("sigmoid").kernel
+    secret.write_bytes(b"\0" * 4 * int(keras.ops.size(kernel)))
+    with h5py.File(run.weights_loc, "r+") as file:
+        found = []
+        file.visititems(lambda name, item: found.append(name) if getattr(item, "shape", None) == kernel.shape else None)
+        del file[found[0]]
+        file.create_dataset(found[0], kernel.shape, "float32", external=[(str(secret), 0, secret.stat().st_size)])
+    with pytest.raises(ValueError, match=r"model\.weights\.h5: does not fit the model .*external"):
+        run.load_model()
+
+
+def test_card_tells_what_the_run_knows(run):
+    card = model_card(read_run(run), "owner/galaxies")
+    front = yaml.safe_load(card.split("---\n")[1])
+    assert front["license"] == "gpl-3.0"
+    assert "galaxy-zoo" in front["tags"]
+    assert "zoobot3d predict --checkpoint-dir hf://owner/galaxies" in card
+    assert "resize the central square of an image to 64 pixels, take its central 48, and resize these to 32" in card
+    assert sha256_of(run / WEIGHTS_NAME) in card
+    assert "votes on the 34 answers below, and masks of spiral arms and bars" in card
+    assert "how-rounded: round, in-between, cigar-shaped" in card
+    assert "| `bar_mask_iou` | 0.625 |" in card
+    assert "after epoch 2 of 3" in card
+    assert "| `loss` | 8.25 |" in card
+
+
+def test_card_of_masks_alone_asks_no_questions(tmp_path):
+    card = model_card(read_run(make_run(tmp_path / "run", tasks=("bar_mask",))), "owner/bars")
+    assert "masks of bars" in card
+    assert "It answers no questions." in card
+    assert "pipeline_tag: image-segmentation" in card
+    assert "Not recorded." in card
+
+
+def test_card_names_the_papers_of_the_citation_file(run):
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    card = model_card(read_run(run), "owner/galaxies")
+    for reference in cited["references"]:
+        assert f"https://doi.org/{reference['doi']}" in card
+    assert cited["license"] in card
+
+
+def test_hub_of_the_environment_serves_without_tensorflow(run, tmp_path):
+    with hub_server(
+        {"owner/galaxies": {name: (run / name).read_bytes() for name in (CONFIG_NAME, WEIGHTS_NAME)}}
+    ) as hub:
+        code = (
+            "import sys\nfrom zoobot3d_tf.training.run_folder import read_run\n"
+            "print(read_run('hf://owner/galaxies').weights_loc)\nassert 'tensorflow' not in sys.modules"
+        )
+        environment = os.environ | {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home")}
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.strip()).read_bytes() == (run / WEIGHTS_NAME).read_bytes()

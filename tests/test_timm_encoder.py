@@ -1,0 +1,158 @@
+"""EfficientNet as timm builds it: its levels, its padding, and its place inside the model."""
+
+import json
+from functools import cache
+
+import keras
+import numpy as np
+import pytest
+from prediction_runs import DECALS, make_run
+
+from zoobot3d_tf.models import ModelConfig, build_model
+from zoobot3d_tf.models.timm_encoder import build_timm_encoder
+from zoobot3d_tf.training.run_folder import read_run, write_config
+from zoobot3d_tf.training.training_config import get_run_config
+
+TASKS = ("votes", "spiral_mask", "bar_mask")
+
+
+@cache
+def any_size(name: str) -> keras.Model:
+    return build_timm_encoder(name, 1)
+
+
+def test_levels_halve_the_size_from_one_to_the_next():
+    shapes = {name: level.shape[1:] for name, level in build_timm_encoder("efficientnet_b0", 3, 224).output.items()}
+    assert shapes == {
+        "P1": (112, 112, 16),
+        "P2": (56, 56, 24),
+        "P3": (28, 28, 40),
+        "P4": (14, 14, 112),
+        "P5": (7, 7, 320),
+        "top": (7, 7, 1280),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "parameters"),
+    [  # as timm 1.0 counts them, without moving statistics
+        ("efficientnet_b0", (16, 24, 40, 112, 320, 1280), 4_007_548),
+        ("tf_efficientnet_b3", (24, 32, 48, 136, 384, 1536), 10_696_232),
+        ("tf_efficientnetv2_b3", (16, 40, 56, 136, 232, 1536), 12_821_406),
+        ("tf_efficientnetv2_s", (24, 48, 64, 160, 256, 1280), 20_177_488),
+    ],
+)
+def test_channels_and_parameters_are_those_of_timm(name, channels, parameters):
+    encoder = build_timm_encoder(name, 3)
+    assert tuple(level.shape[-1] for level in encoder.output.values()) == channels
+    assert sum(int(np.prod(weight.shape)) for weight in encoder.trainable_weights) == parameters
+
+
+@pytest.mark.parametrize("name", ["efficientnet_b0", "tf_efficientnet_b0"])
+def test_odd_sizes_are_rounded_up(name):
+    levels = any_size(name)(np.zeros((1, 33, 66, 1), np.float32))
+    assert [tuple(levels[f"P{n}"].shape[1:3]) for n in range(1, 6)] == [(17, 33), (9, 17), (5, 9), (3, 5), (2, 3)]
+
+
+@pytest.mark.parametrize(
+    ("name", "first_row", "epsilon"), [("efficientnet_b0", -1, 1e-5), ("tf_efficientnet_b0", 0, 1e-3)]
+)
+def test_only_the_variant_of_tensorflow_pads_even_sizes_at_the_end_alone(name, first_row, epsilon):
+    encoder = any_size(name)
+    stem = encoder.get_layer("conv_stem")
+    kernel = np.zeros(stem.kernel.shape, np.float32)
+    kernel[0, 0] = 1  # each output is the pixel under the kernel's first corner
+    stem.kernel.assign(kernel)
+    image = np.arange(64, dtype=np.float32).reshape(1, 8, 8, 1) + 1
+    seen = np.asarray(keras.Model(encoder.input, stem.output)(image))[0, ..., 0]
+    padded = np.pad(image[0, ..., 0], 1)
+    np.testing.assert_array_equal(seen, padded[first_row + 1 :: 2, first_row + 1 :: 2][:4, :4])
+    assert encoder.get_layer("bn1").epsilon == epsilon
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="unknown encoder of timm 'efficientnet_b9'; known are efficientnet_b0, "):
+        build_timm_encoder("efficientnet_b9", 3)
+
+
+def config(**settings) -> ModelConfig:
+    return ModelConfig(**{"schema": DECALS, "image_size": 32, "encoder": "tf_efficientnet_b0", **settings})
+
+
+def test_its_model_is_of_standard_layers_and_survives_both_files(tmp_path):
+    keras.utils.set_random_seed(0)
+    model = build_model(config(color=True))
+    assert {type(layer).__module__.split(".")[0] for layer in model._flatten_layers()} == {"keras"}
+    images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype(np.float32)
+    model.save(tmp_path / "model.keras")
+    model.save_weights(tmp_path / "model.weights.h5")
+    rebuilt = build_model(config(color=True))
+    rebuilt.load_weights(tmp_path / "model.weights.h5")
+    expected = model(images, training=False)
+    assert set(expected) == set(TASKS)
+    for other in (keras.saving.load_model(tmp_path / "model.keras"), rebuilt):
+        outputs = other(images, training=False)
+        for name in TASKS:
+            np.testing.assert_allclose(outputs[name], expected[name], rtol=1e-5)
+
+
+def encoder_input(settings: ModelConfig, pixel: tuple[float, float, float]) -> np.ndarray:
+    """What the encoder is given for an image of one colour."""
+    model = build_model(settings)
+    image = np.broadcast_to(np.array(pixel, np.float32), (1, 32, 32, 3))
+    return np.asarray(keras.Model(model.input, model.get_layer("normalised").output)(image))[0, 5, 7]
+
+
+def test_pixels_reach_the_encoder_in_the_range_that_the_configuration_names():
+    votes = ("votes",)
+    np.testing.assert_allclose(encoder_input(config(color=True, tasks=votes), (0, 51, 255)), [0, 0.2, 1], atol=1e-6)
+    half = config(color=True, tasks=votes, pixel_mean=(0.5, 0.2, 0), pixel_std=(0.5, 1, 2))
+    np.testing.assert_allclose(encoder_input(half, (0, 51, 255)), [-1, 0, 0.5], atol=1e-6)
+
+
+def test_one_band_takes_the_mean_of_the_three_settings():
+    grey = config(tasks=("votes",), pixel_mean=(0.1, 0.2, 0.3), pixel_std=(0.4, 0.5, 0.6))
+    np.testing.assert_allclose(encoder_input(grey, (51, 102, 153)), [(0.4 - 0.2) / 0.5], atol=1e-6)
+
+
+def test_the_range_of_the_pixels_travels_with_the_run(tmp_path):
+    make_run(tmp_path)
+    stored = json.loads((tmp_path / "config.json").read_text())
+    imagenet = {"pixel_mean": [0.485, 0.456, 0.406], "pixel_std": [0.229, 0.224, 0.225]}
+    stored["model"] |= {"encoder": "efficientnet_b0", **imagenet}
+    (tmp_path / "config.json").write_text(json.dumps(stored))
+    model = read_run(tmp_path).model
+    assert model.encoder == "efficientnet_b0"
+    assert (model.pixel_mean, model.pixel_std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def test_a_run_from_before_is_read_and_goes_on(tmp_path):
+    make_run(tmp_path)
+    path = tmp_path / "config.json"
+    stored = json.loads(path.read_text())
+    for name in ("pixel_mean", "pixel_std"):
+        del stored["model"][name]
+    path.write_text(json.dumps(stored))
+    assert read_run(tmp_path).model.pixel_mean is None
+    settings = {"train_records": ["train"], "eval_records": ["eval"], "epochs": 2, "batch_size": 4}
+    more = get_run_config(64, 32, 48, tmp_path, schema=DECALS, tasks=TASKS, **settings).to_dict()
+    write_config(tmp_path, more | {"stretch": "galaxy-zoo"})
+    assert json.loads(path.read_text())["training"]["epochs"] == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"encoder": "EfficientNetB0", "pixel_mean": (0, 0, 0)}, "EfficientNetB0 scales pixels itself"),
+        ({"pixel_mean": (0.5,)}, "pixel_mean must be three numbers"),
+        ({"pixel_mean": (0.5, 0.5, float("nan"))}, "pixel_mean must be three numbers"),
+        ({"pixel_std": (0.5, 0.5, 0)}, "pixel_std must be above 0"),
+    ],
+)
+def test_impossible_ranges_are_refused(settings, words):
+    with pytest.raises(ValueError, match=words):
+        config(**settings)
+
+
+def test_by_default_the_range_is_that_of_zoobot():
+    assert (config().pixel_mean, config().pixel_std) == ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))

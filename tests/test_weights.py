@@ -1,0 +1,582 @@
+"""Weights from elsewhere: every tensor lands where it belongs, and what does not fit is named."""
+
+import io
+import json
+import os
+import pickle
+import re
+import shutil
+import sys
+import types
+import zipfile
+from functools import cache
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+from hub_server import hub_server
+from prediction_runs import DECALS
+from safetensors.numpy import save_file
+from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
+
+from zoobot3d_tf.models import ModelConfig, build_model, weights
+from zoobot3d_tf.models.timm_encoder import build_timm_encoder
+from zoobot3d_tf.models.weights import (
+    encoder_settings,
+    load_encoder_weights,
+    load_timm_encoder,
+    load_zoobot_tf_checkpoint,
+    read_torch_tensors,
+)
+
+IMAGENET = {"pixel_mean": (0.485, 0.456, 0.406), "pixel_std": (0.229, 0.224, 0.225)}
+
+
+@pytest.fixture(scope="module")
+def golden(reference) -> Path:
+    return reference / "reference" / "golden" / "timm"
+
+
+def assert_close(received, expected, tolerance: float = 1e-4) -> None:
+    """Differences are within a share of the largest value."""
+    received = np.asarray(received)
+    assert received.shape == expected.shape
+    assert np.abs(received - expected).max() <= tolerance * np.abs(expected).max()
+
+
+def channels_last(images: np.ndarray) -> np.ndarray:
+    return images.transpose(0, 2, 3, 1)
+
+
+@pytest.mark.parametrize("name", ["efficientnet_b0", "tf_efficientnet_b0"])
+def test_activations_are_those_of_timm_at_even_and_odd_sizes(golden, name):
+    encoder = load_timm_encoder(golden / name)
+    outputs, inputs = np.load(golden / f"{name}_outputs.npz"), np.load(golden / "inputs.npz")
+    n_compared = 0
+    for size in ("224", "97x130"):
+        levels = encoder(channels_last(inputs[f"input_{size}"]), training=False)
+        assert_close(levels["top"], channels_last(outputs[f"out_{size}__forward_features"]))
+        assert_close(np.mean(levels["top"], axis=(1, 2)), outputs[f"out_{size}__pooled"])
+        for key in (key for key in outputs.files if key.startswith(f"out_{size}__feature_map")):
+            n = int(re.search(r"feature_map_(\d)", key)[1]) + 1
+            assert_close(levels[f"P{n}"], channels_last(outputs[key]))
+            n_compared += 1
+    assert n_compared == (10 if name == "efficientnet_b0" else 0)
+
+
+def test_weights_of_three_bands_are_summed_for_one(golden):
+    expected = np.load(golden / "efficientnet_b0_1channel.npz")
+    encoder = load_timm_encoder(golden / "efficientnet_b0", channels=1)
+    stem = encoder.get_layer("conv_stem").kernel
+    assert_close(stem, expected["conv_stem_weight"].transpose(2, 3, 1, 0))
+    top = encoder(channels_last(expected["input"]), training=False)["top"]
+    assert_close(top, channels_last(expected["forward_features"]))
+    assert_close(np.mean(top, axis=(1, 2)), expected["pooled"])
+
+
+def test_the_same_encoder_stands_inside_a_model_that_takes_plain_pixels(golden):
+    folder = golden / "efficientnet_b0"
+    config = ModelConfig(DECALS, image_size=64, color=True, tasks=("votes",), **encoder_settings(folder))
+    model = build_model(config)
+    load_encoder_weights(model, config, folder)
+    image = np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3)).astype(np.float32)
+    mean, std = (np.array(IMAGENET[name], np.float32) for name in ("pixel_mean", "pixel_std"))
+    top = load_timm_encoder(folder)((image / 255 - mean) / std, training=False)["top"]
+    features = keras.Model(model.input, model.get_layer("features").output)(image, training=False)
+    assert_close(features, np.mean(top, axis=(1, 2)))
+
+
+# Encoders of random weights, in the files that timm writes.
+
+
+@cache
+def source_encoder(channels: int) -> keras.Model:
+    keras.utils.set_random_seed(channels)
+    return build_timm_encoder("efficientnet_b0", channels)
+
+
+def timm_tensors(channels: int = 3) -> dict[str, np.ndarray]:
+    """The tensors as timm lays them out."""
+    tensors = {}
+    for layer in source_encoder(channels).layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            names = ("weight", "bias", "running_mean", "running_var")
+            tensors |= dict(zip((f"{layer.name}.{name}" for name in names), layer.get_weights(), strict=True))
+            tensors[f"{layer.name}.num_batches_tracked"] = np.array(7)
+        elif layer.weights:
+            kernel, *bias = layer.get_weights()
+            order = "hwio->iohw" if isinstance(layer, keras.layers.DepthwiseConv2D) else "hwio->oihw"
+            tensors[f"{layer.name}.weight"] = np.einsum(order, kernel)
+            tensors |= {f"{layer.name}.bias": each for each in bias}
+    return {name: np.ascontiguousarray(values) for name, values in tensors.items()}
+
+
+def write_config(folder: Path, **settings) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    cfg = {"mean": IMAGENET["pixel_mean"], "std": IMAGENET["pixel_std"]}
+    config = {"architecture": "efficientnet_b0", "model_args": {"num_classes": 0}, "pretrained_cfg": cfg} | settings
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def write_encoder(folder: Path, tensors: dict[str, np.ndarray], **settings) -> Path:
+    save_file(tensors, write_config(folder, **settings) / "model.safetensors")
+    return folder
+
+
+@pytest.fixture
+def one_encoder(monkeypatch):
+    """Builds no encoder anew, where what is wrong shows before any tensor is assigned."""
+    monkeypatch.setattr(weights, "build_timm_encoder", lambda name, channels: source_encoder(channels))
+
+
+def stems(encoder: keras.Model) -> np.ndarray:
+    return np.asarray(encoder.get_layer("conv_stem").kernel)
+
+
+def test_weights_of_one_band_load_as_such_and_a_classifier_is_passed_over(tmp_path):
+    tensors = timm_tensors(channels=1) | {"classifier.weight": np.ones((10, 1280), np.float32)}
+    encoder = load_timm_encoder(write_encoder(tmp_path, tensors), channels=1)
+    for mine, theirs in zip(encoder.weights, source_encoder(1).weights, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("folder", ["zoobot-encoder-efficientnet_b0", "models--mwalmsley--b0/snapshots/1a2b"])
+def test_zoobot_s_weights_want_pixels_as_they_are_whatever_their_configuration_says(tmp_path, folder):
+    settings = encoder_settings(write_encoder(tmp_path / folder, {}))
+    zoobot = {"encoder": "efficientnet_b0", "pixel_mean": (0.0, 0.0, 0.0), "pixel_std": (1.0, 1.0, 1.0)}
+    assert settings == zoobot
+    others = write_encoder(tmp_path / "mwalmsley" / "timm", {})
+    assert encoder_settings(others) == {"encoder": "efficientnet_b0", **IMAGENET}
+    assert ModelConfig(DECALS, encoder="efficientnet_b0") == ModelConfig(DECALS, **zoobot)
+
+
+def test_a_range_of_one_band_holds_for_all_three(tmp_path):
+    settings = encoder_settings(write_encoder(tmp_path, {}, pretrained_cfg={"mean": [0.1], "std": [0.5]}))
+    assert (settings["pixel_mean"], settings["pixel_std"]) == ((0.1,) * 3, (0.5,) * 3)
+
+
+def test_an_older_configuration_says_the_range_beside_the_architecture(tmp_path):
+    folder = write_encoder(tmp_path, {})
+    (folder / "config.json").write_text(
+        '{"architecture": "efficientnet_b0", "mean": [0.4, 0.5, 0.6], "std": [1, 1, 2]}'
+    )
+    settings = encoder_settings(folder)
+    assert (settings["pixel_mean"], settings["pixel_std"]) == ((0.4, 0.5, 0.6), (1.0, 1.0, 2.0))
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({"encoder": "tf_efficientnet_b0"}, "needs a model with encoder efficientnet_b0; it has tf_efficientnet_b0"),
+        ({"pixel_mean": None}, r"needs a model with pixel_mean \(0.485, 0.456, 0.406\); it has \(0.0, 0.0, 0.0\)"),
+    ],
+)
+def test_a_model_of_another_encoder_or_range_is_refused(tmp_path, other, words):
+    folder = write_encoder(tmp_path, {})
+    config = ModelConfig(DECALS, **encoder_settings(folder) | other)
+    with pytest.raises(ValueError, match=words):
+        load_encoder_weights(keras.Sequential(), config, folder)
+
+
+def changed(**changes: np.ndarray | None) -> dict[str, np.ndarray]:
+    """The tensors, with some replaced, added, or (None) left out; `__` stands for a dot."""
+    tensors = {**timm_tensors(), **{name.replace("__", "."): values for name, values in changes.items()}}
+    return {name: values for name, values in tensors.items() if values is not None}
+
+
+ZEROS = np.zeros(3, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "words"),
+    [
+        (lambda: changed(bn1__weight=None, bn1__bias=None), r"of 309 tensors: 2 missing \(bn1\.weight, bn1\.bias\)$"),
+        (lambda: changed(blocks__9__weight=ZEROS), r"1 left over \(blocks\.9\.weight\)$"),
+        (lambda: changed(bn2__bias=ZEROS), r"1 of another shape \(bn2\.bias \(3,\), not \(1280,\)\)$"),
+        (lambda: changed(conv_stem__weight=ZEROS), r"conv_stem\.weight \(3,\), not \(32, 3, 3, 3\)\)$"),
+        (
+            lambda: {"layer1.0.conv1.weight": ZEROS},
+            r"309 missing \(conv_stem\.weight, .*, \.\.\.\), 1 left over \(layer1\.0\.conv1\.weight\)$",
+        ),
+        (lambda: timm_tensors(channels=1), "weights for one band; they fit channels=1"),
+        (lambda: changed(bn1__weight=np.full(32, np.nan, np.float32)), r"bn1\.weight holds numbers that are not fini"),
+    ],
+)
+def test_a_wrong_partial_or_foreign_file_is_refused_by_its_first_tensors(tmp_path, one_encoder, tensors, words):
+    before = stems(source_encoder(3))
+    with pytest.raises(ValueError, match=words):
+        load_timm_encoder(write_encoder(tmp_path, tensors()))
+    np.testing.assert_array_equal(stems(source_encoder(3)), before)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"architecture": "resnet50"}, "its architecture is 'resnet50'; known are efficientnet_b0, "),
+        ({"architecture": ["efficientnet_b0"]}, r"its architecture is \['efficientnet_b0'\]"),
+        ({"model_args": {"act_layer": "relu"}}, "the encoder was altered by act_layer"),
+        ({"pretrained_cfg": {"mean": [0.5, 0.5], "std": [1.0]}}, "are not those of one or three bands"),
+        ({"pretrained_cfg": {"mean": [0.5], "std": [0.0]}}, "are not those of one or three bands"),
+        ({"pretrained_cfg": {"mean": "grey"}}, "is not a configuration as timm writes it"),
+        ({"pretrained_cfg": [1]}, "is not a configuration as timm writes it"),
+    ],
+)
+def test_a_configuration_that_cannot_be_used_is_refused(tmp_path, settings, words):
+    with pytest.raises(ValueError, match=words):
+        load_timm_encoder(write_encoder(tmp_path, {}, **settings))
+
+
+def test_what_is_not_there_or_damaged_is_said(tmp_path, one_encoder):
+    with pytest.raises(FileNotFoundError, match=r"nowhere: holds no config\.json"):
+        load_timm_encoder(tmp_path / "nowhere")
+    write_config(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"holds neither model\.safetensors nor pytorch_model\.bin"):
+        load_timm_encoder(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"not a file of tensors")
+    with pytest.raises(ValueError, match=r"model\.safetensors: is damaged, or no safetensors file"):
+        load_timm_encoder(tmp_path)
+    (tmp_path / "config.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"config\.json: is not a configuration as timm writes it"):
+        load_timm_encoder(tmp_path)
+    with pytest.raises(ValueError, match="channels must be 1 or 3; received 2"):
+        load_timm_encoder(tmp_path, channels=2)
+
+
+# Files of PyTorch, written as it does, without it.
+
+
+class Storage:
+    """Numbers as PyTorch stores them; several tensors may look at the same ones."""
+
+    def __init__(self, values: np.ndarray, kind: str = "FloatStorage"):
+        self.values, self.kind = values.ravel(), kind
+
+
+class Call:
+    """An object that is pickled as the call of a function."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+def named(module: str, name: str):
+    """A function that pickle stores by this name."""
+    return type(name, (), {"__module__": module, "__qualname__": name})
+
+
+@pytest.fixture
+def torch_names(monkeypatch):
+    """Lets pickle find the names of PyTorch's functions, which it checks as it writes."""
+    modules = {"torch": types.ModuleType("torch"), "torch._utils": types.ModuleType("torch._utils")}
+    for module, names in {
+        "torch": ("FloatStorage", "HalfStorage", "LongStorage"),
+        "torch._utils": ("_rebuild_tensor_v2", "_rebuild_parameter"),
+    }.items():
+        for name in names:
+            setattr(modules[module], name, named(module, name))
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    return types.SimpleNamespace(torch=modules["torch"], utils=modules["torch._utils"])
+
+
+def write_torch(path: Path, state, torch_names, compression: int = zipfile.ZIP_STORED, byteorder: str = "little"):
+    storages: list[Storage] = []
+
+    class Pickler(pickle.Pickler):
+        def persistent_id(self, item):
+            if not isinstance(item, Storage):
+                return None
+            if item not in storages:
+                storages.append(item)
+            kind = getattr(torch_names.torch, item.kind)
+            return ("storage", kind, str(storages.index(item)), "cpu", item.values.size)
+
+    program = io.BytesIO()
+    Pickler(program, protocol=2).dump(state)
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("weights/data.pkl", program.getvalue())
+        archive.writestr("weights/byteorder", byteorder)
+        for i, storage in enumerate(storages):
+            archive.writestr(f"weights/data/{i}", storage.values.tobytes())
+    return path
+
+
+def tensor(torch_names, storage: Storage, offset: int, shape: tuple, strides: tuple) -> Call:
+    hooks = {}
+    return Call(torch_names.utils._rebuild_tensor_v2, storage, offset, shape, strides, False, hooks)
+
+
+def whole(torch_names, values: np.ndarray, kind: str = "FloatStorage") -> Call:
+    strides = tuple(stride // values.itemsize for stride in values.strides)
+    return tensor(torch_names, Storage(values, kind), 0, values.shape, strides)
+
+
+def test_a_file_of_pytorch_is_read_without_being_unpickled(tmp_path, torch_names):
+    numbers = Storage(np.arange(12, dtype=np.float32))
+    state = {
+        "transposed": tensor(torch_names, numbers, 0, (3, 4), (1, 3)),
+        "from_the_middle": tensor(torch_names, numbers, 6, (2, 3), (3, 1)),
+        "parameter": Call(torch_names.utils._rebuild_parameter, whole(torch_names, np.ones(2, "f4")), True, {}),
+        "half": whole(torch_names, np.array([0.5, -2], "f2"), "HalfStorage"),
+        "count": whole(torch_names, np.array(5), "LongStorage"),
+        "none": whole(torch_names, np.zeros((0, 3), "f4")),
+    }
+    tensors = read_torch_tensors(write_torch(tmp_path / "weights.bin", state, torch_names))
+    np.testing.assert_array_equal(tensors["transposed"], np.arange(12).reshape(4, 3).T)
+    np.testing.assert_array_equal(tensors["from_the_middle"], [[6, 7, 8], [9, 10, 11]])
+    np.testing.assert_array_equal(tensors["parameter"], [1, 1])
+    np.testing.assert_array_equal(tensors["half"], [0.5, -2])
+    assert tensors["count"] == 5
+    assert tensors["none"].shape == (0, 3)
+
+
+def test_an_encoder_in_a_file_of_pytorch_loads_like_the_other(tmp_path, torch_names):
+    tensors = timm_tensors()
+    kinds = {"f": "FloatStorage", "i": "LongStorage"}
+    state = {name: whole(torch_names, values, kinds[values.dtype.kind]) for name, values in tensors.items()}
+    write_torch(write_config(tmp_path) / "pytorch_model.bin", state, torch_names)
+    encoder = load_timm_encoder(tmp_path)
+    for mine, theirs in zip(encoder.weights, source_encoder(3).weights, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_a_file_that_would_run_a_command_is_refused_and_does_not_run_it(tmp_path, torch_names):
+    command = Call(os.system, f"touch {tmp_path / 'run'}")
+    path = write_torch(tmp_path / "weights.bin", {"weight": command}, torch_names)
+    with pytest.raises(ValueError, match=r"it calls (posix|nt)\.system"):
+        read_torch_tensors(path)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("offset", "shape", "strides"),
+    [
+        (0, (5,), (1,)),
+        (3, (2,), (1,)),
+        (0, (2, 2), (3, 1)),
+        (-1, (2,), (1,)),
+        (0, (2**40, 2**40), (0, 0)),
+        (2, (3,), (-1,)),
+    ],
+)
+def test_a_tensor_that_reaches_beyond_its_numbers_is_refused(tmp_path, torch_names, offset, shape, strides):
+    state = {"weight": tensor(torch_names, Storage(np.zeros(4, "f4")), offset, shape, strides)}
+    with pytest.raises(ValueError, match="a tensor reaches beyond its numbers"):
+        read_torch_tensors(write_torch(tmp_path / "weights.bin", state, torch_names))
+
+
+def test_files_that_pytorch_does_not_write_are_refused(tmp_path, torch_names):
+    path, state = tmp_path / "weights.bin", {"weight": whole(torch_names, np.zeros(4, "f4"))}
+    write_torch(path, state, torch_names, compression=zipfile.ZIP_DEFLATED)
+    with pytest.raises(ValueError, match="is compressed, which PyTorch does not do"):
+        read_torch_tensors(path)
+    write_torch(path, state, torch_names, byteorder="big")
+    with pytest.raises(ValueError, match="its numbers are big-endian"):
+        read_torch_tensors(path)
+    write_torch(path, {"epoch": 3, "weight": state["weight"]}, torch_names)
+    with pytest.raises(ValueError, match="it holds more than tensors by name"):
+        read_torch_tensors(path)
+    write_torch(path, {3: state["weight"]}, torch_names)
+    with pytest.raises(ValueError, match="it names something by what is no text"):
+        read_torch_tensors(path)
+    write_torch(path, {"weight": 0.5}, torch_names)
+    with pytest.raises(ValueError, match="it has the instruction BINFLOAT"):
+        read_torch_tensors(path)
+    path.write_bytes(pickle.dumps({"weight": 1}))  # the form before PyTorch 1.6
+    with pytest.raises(ValueError, match=r"is no file of weights as PyTorch writes it .*; ask for model\.safetensors"):
+        read_torch_tensors(path)
+
+
+@pytest.mark.parametrize(
+    "program", [b"", b"\x80\x02", b"\x80\x02.", b"\x80\x02R.", b"\x80\x02}q\x00t.", b"\x80\x02h\x05."]
+)
+def test_a_damaged_program_is_refused(tmp_path, program):
+    with zipfile.ZipFile(tmp_path / "weights.bin", "w") as archive:
+        archive.writestr("weights/data.pkl", program)
+    with pytest.raises(ValueError, match="is no file of weights as PyTorch writes it"):
+        read_torch_tensors(tmp_path / "weights.bin")
+
+
+# The Hugging Face hub, as a server beside the test.
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """The hub, empty."""
+    constants = pytest.importorskip("huggingface_hub.constants")
+    with hub_server() as server:
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # which the server does not speak
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
+        yield server
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_an_encoder_comes_from_the_hub(tmp_path, hub):
+    repository = "mwalmsley/zoobot-encoder-b0"
+    hub.repositories[repository] = files_in(write_encoder(tmp_path / "here", timm_tensors()))
+    encoder = load_timm_encoder(f"hf://{repository}")
+    np.testing.assert_array_equal(stems(encoder), stems(source_encoder(3)))
+    asked = {path for _, path in hub.requests}
+    commit = hub.commit_of(repository)
+    assert asked == {f"/{repository}/resolve/main/config.json", f"/{repository}/resolve/{commit}/model.safetensors"}
+    assert encoder_settings(Path(f"hf://{repository}"))["pixel_mean"] == (0.0, 0.0, 0.0)
+
+
+def test_a_repository_without_safetensors_gives_its_other_file(tmp_path, hub, torch_names):
+    write_torch(write_config(tmp_path / "here") / "pytorch_model.bin", {}, torch_names)
+    hub.repositories["owner/b0"] = files_in(tmp_path / "here")
+    with pytest.raises(ValueError, match=r"pytorch_model\.bin: does not fit the network of 309 tensors: 309 missing"):
+        load_timm_encoder("hf://owner/b0")
+    assert encoder_settings("hf://owner/b0") == {"encoder": "efficientnet_b0", **IMAGENET}
+
+
+def test_a_repository_that_is_not_there_is_named(hub):
+    with pytest.raises(OSError, match="hf://owner/nothing: "):
+        load_timm_encoder("hf://owner/nothing")
+
+
+# Checkpoints of the original Zoobot.
+
+VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+
+
+@pytest.fixture(scope="module")
+def layout(reference) -> pd.DataFrame:
+    folder = reference / "reference" / "golden" / "tf_checkpoint_layout"
+    return pd.read_csv(folder / "decals_dr_train_set_only_m0.csv")
+
+
+def random_checkpoint(layout: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Tensors of the checkpoint by key, but for the object graph: those of the network random, the others 0."""
+    rng = np.random.default_rng(0)
+    tensors = {}
+    for row in layout[layout["kind"] != "object graph"].itertuples():
+        shape = () if row.shape == "scalar" else tuple(map(int, row.shape.split("x")))
+        values = rng.uniform(0.1, 1, shape) if row.kind == "model" else np.zeros(shape)
+        tensors[row.checkpoint_key] = values.astype(row.dtype)
+    return tensors
+
+
+def write_checkpoint(prefix: Path, tensors: dict[str, np.ndarray], names: dict[str, str]) -> Path:
+    """Writes a checkpoint whose object graph names the tensors."""
+    graph = TrackableObjectGraph()
+    for key, name in names.items():
+        graph.nodes.add().attributes.add(name="VARIABLE_VALUE", full_name=name, checkpoint_key=key)
+    tensors = tensors | {"_CHECKPOINTABLE_OBJECT_GRAPH": np.array(graph.SerializeToString(), dtype=object)}
+    tf.raw_ops.SaveV2(
+        prefix=str(prefix),
+        tensor_names=list(tensors),
+        shape_and_slices=[""] * len(tensors),
+        tensors=[tf.constant(values) for values in tensors.values()],
+    )
+    return prefix
+
+
+@pytest.fixture(scope="module")
+def checkpoint(layout) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    named = layout.dropna(subset="object_graph_name")
+    return random_checkpoint(layout), dict(zip(named["checkpoint_key"], named["object_graph_name"], strict=True))
+
+
+@pytest.fixture(scope="module")
+def original() -> keras.Model:
+    """The network of the original Zoobot."""
+    return build_model(ModelConfig(DECALS, image_size=32, tasks=("votes",)))
+
+
+def variable_of(model: keras.Model, name: str):
+    """The variable that the original's name belongs to, found without the loader's own rule."""
+    layer, variable = name.split("/")
+    if layer == "dense":
+        return getattr(model.get_layer("vote_head").get_layer("sigmoid"), variable)
+    return getattr(model.get_layer("encoder").get_layer(layer), variable.replace("depthwise_", ""))
+
+
+def test_every_tensor_of_a_checkpoint_of_the_original_lands(tmp_path, layout, checkpoint, original):
+    tensors, names = checkpoint
+    load_zoobot_tf_checkpoint(original, write_checkpoint(tmp_path / "in_progress", tensors, names))
+    network = layout[layout["kind"] == "model"]
+    assert len(network) == 311
+    for row in network.itertuples():
+        np.testing.assert_array_equal(variable_of(original, row.object_graph_name), tensors[row.checkpoint_key])
+    loaded = {id(variable_of(original, name)) for name in network["object_graph_name"]}
+    others = {v.path for v in original.weights if id(v) not in loaded}
+    assert {path.rpartition("/")[2] for path in others} == {"kernel", "mean", "variance", "count"}
+    assert len(others) == 4  # the mean of the three bands, and the range of pixels, which is 0..1
+
+
+def test_concentrations_of_the_original_are_one_and_a_hundred_sigmoids(tmp_path, checkpoint, original):
+    tensors, names = checkpoint
+    kernel, bias = (tensors[f"layer_with_weights-1/{name}{VALUE}"] for name in ("kernel", "bias"))
+    load_zoobot_tf_checkpoint(original, write_checkpoint(tmp_path / "checkpoint", tensors, names).with_suffix(".index"))
+    features = np.random.default_rng(1).normal(0, 0.05, (2, 1280)).astype(np.float32)
+    expected = 1 + 100 / (1 + np.exp(-(features @ kernel + bias)))
+    np.testing.assert_allclose(original.get_layer("vote_head")(features, training=False), expected, rtol=1e-5)
+
+
+STEM_KEY = f"layer_with_weights-0/layer_with_weights-0/layer_with_weights-0/kernel{VALUE}"
+BIAS_KEY = f"layer_with_weights-1/bias{VALUE}"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda tensors: tensors.pop(BIAS_KEY), f"of 311 tensors: 1 missing \\({BIAS_KEY}\\)$"),
+        (
+            lambda tensors: tensors.update({f"layer_with_weights-2/kernel{VALUE}": ZEROS}),
+            r"1 left over \(layer_with_weights-2/kernel",
+        ),
+        (lambda tensors: tensors.update({BIAS_KEY: ZEROS}), r"1 of another shape \(.* \(3,\), not \(34,\)\)$"),
+        (lambda tensors: tensors.update({BIAS_KEY: np.full(34, np.inf, "f4")}), "holds numbers that are not finite"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_refused_by_its_first_tensors(
+    tmp_path, layout, checkpoint, original, change, words
+):
+    network = set(layout.loc[layout["kind"] == "model", "checkpoint_key"])
+    tensors = {key: values for key, values in checkpoint[0].items() if key in network}
+    change(tensors)
+    before = [np.array(weight) for weight in original.weights]
+    with pytest.raises(ValueError, match=words):
+        load_zoobot_tf_checkpoint(original, write_checkpoint(tmp_path / "checkpoint", tensors, checkpoint[1]))
+    for weight, value in zip(original.weights, before, strict=True):
+        np.testing.assert_array_equal(weight, value)
+
+
+def test_a_checkpoint_of_other_layers_is_refused(tmp_path, checkpoint, original):
+    names = checkpoint[1] | {STEM_KEY: "conv2d/kernel"}
+    with pytest.raises(ValueError, match=f"layers of another network: {STEM_KEY} is conv2d/kernel, not stem_conv/ker"):
+        load_zoobot_tf_checkpoint(original, write_checkpoint(tmp_path / "checkpoint", checkpoint[0], names))
+
+
+def test_a_checkpoint_without_its_data_is_refused(tmp_path, checkpoint, original):
+    write_checkpoint(tmp_path / "checkpoint", *checkpoint)
+    shutil.copy(tmp_path / "checkpoint.index", tmp_path / "other.index")
+    with pytest.raises(OSError, match=r"other: the checkpoint cannot be read, is its \.data-\.\.\. file beside it"):
+        load_zoobot_tf_checkpoint(original, tmp_path / "other")
+    (tmp_path / "damaged.index").write_bytes(b"no index")
+    with pytest.raises(OSError, match="damaged: the checkpoint cannot be read"):
+        load_zoobot_tf_checkpoint(original, tmp_path / "damaged")
+    with pytest.raises(FileNotFoundError, match=r"nothing\.index: no such checkpoint"):
+        load_zoobot_tf_checkpoint(original, tmp_path / "nothing")
+
+
+def test_other_models_do_not_take_a_checkpoint_of_the_original(tmp_path):
+    (tmp_path / "checkpoint.index").touch()
+    masks_only = keras.Sequential([keras.layers.Dense(1, name="encoder")])
+    with pytest.raises(ValueError, match="fits a model of votes with Keras's EfficientNetB0"):
+        load_zoobot_tf_checkpoint(masks_only, tmp_path / "checkpoint")

@@ -1,0 +1,26 @@
+"""Tables of vectors, as the tests of representations need them."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from zoobot3d_tf.predictions.prediction_tables import write_metadata
+from zoobot3d_tf.representations import vectors
+from zoobot3d_tf.representations.vectors import vector_columns
+
+
+def write_vectors(path: Path, kind: str, values, ids=None, file_locs=None, **metadata) -> Path:
+    """A table of vectors of galaxies that are called g0, g1, ... unless they have other ids."""
+    values = np.asarray(values, np.float32)
+    ids = [f"g{i}" for i in range(len(values))] if ids is None else ids
+    identity = {"id_str": ids, "file_loc": [f"{i}.png" for i in ids] if file_locs is None else file_locs}
+    pq.write_table(pa.table(identity | vector_columns(kind, values)), path)
+    write_metadata(path, metadata)
+    return path
+
+
+def read_in_pieces(monkeypatch, n_rows: int, n_numbers: int) -> None:
+    """Lets tables of vectors of so many numbers be read so few rows at a time."""
+    monkeypatch.setattr(vectors, "_NUMBERS_AT_ONCE", n_rows * n_numbers)

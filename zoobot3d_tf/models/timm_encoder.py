@@ -1,0 +1,216 @@
+"""EfficientNet as timm builds it, in plain Keras layers, so that weights of Zoobot and timm fit tensor by tensor.
+
+Layers bear the names that their tensors have in timm's files: `blocks.1.0.conv_dw` is the depthwise convolution of the
+first block of the second stage.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import keras
+
+from zoobot3d_tf.models.config import TIMM_ENCODERS
+from zoobot3d_tf.models.encoder import MOMENTUM
+
+_INITIALIZER = keras.initializers.VarianceScaling(2.0, mode="fan_out", distribution="truncated_normal")
+_REDUCTION = 4  # of squeeze-and-excite, from the channels that enter the block
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """Blocks of one kind; the first of them has the stride.
+
+    Kinds: "separable" (depthwise, then pointwise), "inverted" (expand, depthwise, project), "fused" (expand by a full
+    convolution, project), "plain" (one convolution). The first two have squeeze-and-excite.
+    """
+
+    kind: str
+    repeats: int
+    kernel: int
+    stride: int
+    expansion: int
+    channels: int
+
+
+@dataclass(frozen=True)
+class _Architecture:
+    stem: int
+    stages: tuple[_Stage, ...]
+    top: int
+    symmetric: bool
+    epsilon: float
+
+
+# Tan & Le 2019, table 1.
+_VERSION_1 = (
+    _Stage("separable", 1, 3, 1, 1, 16),
+    _Stage("inverted", 2, 3, 2, 6, 24),
+    _Stage("inverted", 2, 5, 2, 6, 40),
+    _Stage("inverted", 3, 3, 2, 6, 80),
+    _Stage("inverted", 3, 5, 1, 6, 112),
+    _Stage("inverted", 4, 5, 2, 6, 192),
+    _Stage("inverted", 1, 3, 1, 6, 320),
+)
+# Tan & Le 2021, as in their code: what b0 to b3 are scaled from.
+_VERSION_2 = (
+    _Stage("plain", 1, 3, 1, 1, 16),
+    _Stage("fused", 2, 3, 2, 4, 32),
+    _Stage("fused", 2, 3, 2, 4, 48),
+    _Stage("inverted", 3, 3, 2, 4, 96),
+    _Stage("inverted", 5, 3, 1, 6, 112),
+    _Stage("inverted", 8, 3, 2, 6, 192),
+)
+# Width and depth, relative to b0.
+_SCALES = {
+    "b0": (1.0, 1.0),
+    "b1": (1.0, 1.1),
+    "b2": (1.1, 1.2),
+    "b3": (1.2, 1.4),
+    "b4": (1.4, 1.8),
+    "b5": (1.6, 2.2),
+    "b6": (1.8, 2.6),
+    "b7": (2.0, 3.1),
+}
+# Version 2 at larger sizes: repeats and channels of each stage; the stem has as many channels as the first.
+_LARGE = {
+    "s": ((2, 24), (4, 48), (4, 64), (6, 128), (9, 160), (15, 256)),
+    "m": ((3, 24), (5, 48), (5, 80), (7, 160), (14, 176), (18, 304), (5, 512)),
+    "l": ((4, 32), (7, 64), (7, 96), (10, 192), (19, 224), (25, 384), (7, 640)),
+    "xl": ((4, 32), (8, 64), (8, 96), (16, 192), (24, 256), (32, 512), (8, 640)),
+}
+
+
+def build_timm_encoder(name: str, channels: int, image_size: int | None = None) -> keras.Model:
+    """EfficientNet as one layer named `encoder`, randomly initialised.
+
+    Args:
+        name: one of `TIMM_ENCODERS`. Those that begin with `tf_` pad as TensorFlow's "same" and normalise with
+            epsilon 1e-3; the others pad both sides alike, with epsilon 1e-5.
+        channels: 1 (greyscale) or 3.
+        image_size: height and width, pixels; None takes images of any size.
+
+    Returns:
+        Model from images (B, H, W, channels), in the range that the weights expect, to a dict: `P1`..`P5`, where Pn is
+        2**n times smaller (rounded up) and is read after the last block at that size, and `top`, the 1x1 convolution
+        after P5 with its normalisation and activation, that the vote head pools.
+
+    Raises:
+        ValueError: the name is unknown.
+
+    Tan & Le 2019 (arXiv 1905.11946), Tan & Le 2021 (arXiv 2104.00298).
+    """
+    architecture = _architecture(name)
+    image = keras.Input((image_size, image_size, channels))
+    x = _convolution(image, architecture.stem, 3, 2, "conv_stem", architecture)
+    x = _activation(_normalisation(x, "bn1", architecture), "bn1")
+    levels, level = {}, 1
+    for i, stage in enumerate(architecture.stages):
+        level += stage.stride - 1
+        for j in range(stage.repeats):
+            x = _block(x, stage, stage.stride if j == 0 else 1, f"blocks.{i}.{j}", architecture)
+        levels[f"P{level}"] = x
+    x = _normalisation(_convolution(x, architecture.top, 1, 1, "conv_head", architecture), "bn2", architecture)
+    return keras.Model(image, {**levels, "top": _activation(x, "bn2")}, name="encoder")
+
+
+def _architecture(name: str) -> _Architecture:
+    if name not in TIMM_ENCODERS:
+        raise ValueError(f"unknown encoder of timm {name!r}; known are {', '.join(TIMM_ENCODERS)}")
+    symmetric = not name.startswith("tf_")
+    family, _, size = name.removeprefix("tf_").rpartition("_")
+    epsilon = 1e-5 if symmetric else 1e-3
+    if size in _LARGE:
+        # The seventh stage of the larger ones is like the sixth, at the same size.
+        kinds = (*_VERSION_2, replace(_VERSION_2[-1], stride=1))
+        stages = tuple(
+            replace(kind, repeats=repeats, channels=channels)
+            for kind, (repeats, channels) in zip(kinds, _LARGE[size], strict=False)
+        )
+        return _Architecture(stages[0].channels, stages, 1280, symmetric, epsilon)
+    width, depth = _SCALES[size]
+    is_first = family == "efficientnet"
+
+    def scaled(channels: int) -> int:
+        return _rounded(channels * width, at_least=0.9 if is_first else 0)
+
+    stages = tuple(
+        replace(stage, repeats=math.ceil(stage.repeats * depth), channels=scaled(stage.channels))
+        for stage in (_VERSION_1 if is_first else _VERSION_2)
+    )
+    return _Architecture(scaled(32), stages, scaled(1280), symmetric, epsilon)
+
+
+def _rounded(channels: float, at_least: float) -> int:
+    """The nearest multiple of 8, or the next one if that is less than the share `at_least` of the channels."""
+    nearest = max(8, int(channels + 4) // 8 * 8)
+    return nearest + 8 if nearest < at_least * channels else nearest
+
+
+def _block(x, stage: _Stage, stride: int, name: str, architecture: _Architecture):
+    entering = x.shape[-1]
+    expanded, inputs = entering * stage.expansion, x
+
+    def convolve(x, channels: int, kernel: int, stride: int, operation: str):
+        return _convolution(x, channels, kernel, stride, f"{name}.{operation}", architecture)
+
+    def normalise(x, operation: str, active: bool = True):
+        x = _normalisation(x, f"{name}.{operation}", architecture)
+        return _activation(x, f"{name}.{operation}") if active else x
+
+    if stage.kind == "plain":
+        x = normalise(convolve(x, stage.channels, stage.kernel, stride, "conv"), "bn1")
+    elif stage.kind == "fused":
+        x = normalise(convolve(x, expanded, stage.kernel, stride, "conv_exp"), "bn1")
+        x = normalise(convolve(x, stage.channels, 1, 1, "conv_pwl"), "bn2", active=False)
+    elif stage.kind == "separable":
+        x = normalise(_depthwise(x, stage.kernel, stride, f"{name}.conv_dw", architecture), "bn1")
+        x = _squeeze_and_excite(x, entering // _REDUCTION, f"{name}.se")
+        x = normalise(convolve(x, stage.channels, 1, 1, "conv_pw"), "bn2", active=False)
+    else:
+        x = normalise(convolve(x, expanded, 1, 1, "conv_pw"), "bn1")
+        x = normalise(_depthwise(x, stage.kernel, stride, f"{name}.conv_dw", architecture), "bn2")
+        x = _squeeze_and_excite(x, entering // _REDUCTION, f"{name}.se")
+        x = normalise(convolve(x, stage.channels, 1, 1, "conv_pwl"), "bn3", active=False)
+    if stride == 1 and entering == stage.channels:
+        x = keras.layers.Add(name=f"{name}.add")([x, inputs])
+    return x
+
+
+def _squeeze_and_excite(x, reduced: int, name: str):
+    """Hu et al. 2018 (arXiv 1709.01507)."""
+    share = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}.squeeze")(x)
+    for channels, activation, operation in ((reduced, "silu", "conv_reduce"), (x.shape[-1], "sigmoid", "conv_expand")):
+        share = keras.layers.Conv2D(
+            channels, 1, activation=activation, kernel_initializer=_INITIALIZER, name=f"{name}.{operation}"
+        )(share)
+    return keras.layers.Multiply(name=f"{name}.excite")([x, share])
+
+
+def _convolution(x, channels: int, kernel: int, stride: int, name: str, architecture: _Architecture):
+    x, padding = _padded(x, kernel, stride, name, architecture)
+    return keras.layers.Conv2D(
+        channels, kernel, stride, padding, use_bias=False, kernel_initializer=_INITIALIZER, name=name
+    )(x)
+
+
+def _depthwise(x, kernel: int, stride: int, name: str, architecture: _Architecture):
+    x, padding = _padded(x, kernel, stride, name, architecture)
+    return keras.layers.DepthwiseConv2D(
+        kernel, stride, padding, use_bias=False, depthwise_initializer=_INITIALIZER, name=name
+    )(x)
+
+
+def _padded(x, kernel: int, stride: int, name: str, architecture: _Architecture):
+    """The image as a convolution takes it, and the padding that is left to the convolution."""
+    # "same" adds a row more at the end than at the beginning where a stride leaves an odd number of them.
+    if stride == 1 or not architecture.symmetric:
+        return x, "same"
+    return keras.layers.ZeroPadding2D(kernel // 2, name=f"{name}.pad")(x), "valid"
+
+
+def _normalisation(x, name: str, architecture: _Architecture):
+    return keras.layers.BatchNormalization(momentum=MOMENTUM, epsilon=architecture.epsilon, name=name)(x)
+
+
+def _activation(x, name: str):
+    return keras.layers.Activation("silu", name=f"{name}.act")(x)

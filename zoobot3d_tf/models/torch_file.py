@@ -1,0 +1,142 @@
+"""PyTorch's files of weights, read as data: nothing in them is ever executed."""
+
+import math
+import pickletools
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from zoobot3d_tf.files import PathLike
+
+# What comes of following a program that makes no sense.
+_PARSING_ERRORS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+# The types of numbers in PyTorch's files.
+_STORAGES = {
+    "torch.DoubleStorage": "<f8",
+    "torch.FloatStorage": "<f4",
+    "torch.HalfStorage": "<f2",
+    "torch.LongStorage": "<i8",
+    "torch.IntStorage": "<i4",
+}
+
+
+def read_torch_tensors(path: PathLike) -> dict[str, np.ndarray]:
+    """Tensors of a file of weights that `torch.save` wrote.
+
+    Nothing is unpickled: the few instructions that such a file needs are read as data, and any other one is refused.
+
+    Args:
+        path: zip archive, as PyTorch has written it since 1.6.
+
+    Raises:
+        ValueError: it is damaged, of the older form, or holds anything but tensors by name.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            (program,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
+            folder = program.removesuffix("data.pkl")
+
+            @cache
+            def stored(name: str) -> bytes:
+                if archive.getinfo(folder + name).compress_type != zipfile.ZIP_STORED:
+                    raise ValueError(f"{name} is compressed, which PyTorch does not do")
+                return archive.read(folder + name)
+
+            if f"{folder}byteorder" in archive.namelist() and stored("byteorder") != b"little":
+                raise ValueError("its numbers are big-endian")
+            tensors = _run_torch_program(stored("data.pkl"), lambda key: stored(f"data/{key}"))
+    except (zipfile.BadZipFile, EOFError, *_PARSING_ERRORS) as error:
+        raise ValueError(
+            f"{path}: is no file of weights as PyTorch writes it ({error}); ask for model.safetensors"
+        ) from error
+    return tensors
+
+
+@dataclass(frozen=True)
+class _Name:
+    """A class or function that a pickle names: never looked up."""
+
+    text: str
+
+
+def _run_torch_program(program: bytes, read_storage: Callable[[str], bytes]) -> dict[str, np.ndarray]:
+    """Follows the instructions of a pickled `state_dict`, protocol 2, without importing or calling what they name."""
+    stack: list[Any] = []
+    memo: dict[int, Any] = {}
+    marks: list[int] = []
+    argument: Any
+
+    def pop(n: int) -> list[Any]:
+        return [stack.pop() for _ in range(n)][::-1]
+
+    def pop_to_mark() -> list[Any]:
+        return pop(len(stack) - marks.pop())
+
+    for opcode, argument, _ in pickletools.genops(program):
+        match opcode.name:
+            case "PROTO":
+                pass
+            case "MARK":
+                marks.append(len(stack))
+            case "GLOBAL":
+                stack.append(_Name(argument.replace(" ", ".")))
+            case "BINUNICODE" | "BININT" | "BININT1" | "BININT2" | "LONG1":
+                stack.append(argument)
+            case "NEWTRUE" | "NEWFALSE":
+                stack.append(opcode.name == "NEWTRUE")
+            case "NONE":
+                stack.append(None)
+            case "EMPTY_DICT":
+                stack.append({})
+            case "EMPTY_TUPLE":
+                stack.append(())
+            case "TUPLE1" | "TUPLE2" | "TUPLE3":
+                stack.append(tuple(pop(int(opcode.name[-1]))))
+            case "TUPLE":
+                stack.append(tuple(pop_to_mark()))
+            case "BINPUT" | "LONG_BINPUT":
+                memo[argument] = stack[-1]
+            case "BINGET" | "LONG_BINGET":
+                stack.append(memo[argument])
+            case "BINPERSID":
+                _, kind, key, _, _ = stack.pop()
+                stack.append(np.frombuffer(read_storage(key), _STORAGES[kind.text]))
+            case "REDUCE":
+                function, arguments = pop(2)
+                stack.append(_result_of(function.text, arguments))
+            case "SETITEM" | "SETITEMS":
+                items = pop(2) if opcode.name == "SETITEM" else pop_to_mark()
+                if not all(isinstance(key, str) for key in items[::2]):
+                    raise ValueError("it names something by what is no text")
+                stack[-1].update(zip(items[::2], items[1::2], strict=True))
+            case "BUILD":  # the versions of PyTorch's modules
+                stack.pop()
+            case "STOP":
+                break
+            case other:
+                raise ValueError(f"it has the instruction {other}")
+    (tensors,) = stack
+    if not all(isinstance(value, np.ndarray) for value in tensors.values()):
+        raise ValueError("it holds more than tensors by name")
+    return tensors
+
+
+def _result_of(function: str, arguments: tuple[Any, ...]) -> Any:
+    """What the functions that a `state_dict` names would give: a dict or a tensor."""
+    if function == "collections.OrderedDict" and not arguments:
+        return {}
+    if function == "torch._utils._rebuild_parameter":
+        return arguments[0]
+    if function != "torch._utils._rebuild_tensor_v2":
+        raise ValueError(f"it calls {function}")
+    storage, offset, shape, strides = arguments[:4]
+    n_values = math.prod(shape)
+    last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
+    if min((offset, *shape, *strides)) < 0 or n_values > storage.size or (n_values and last >= storage.size):
+        raise ValueError("a tensor reaches beyond its numbers")
+    strides = [stride * storage.itemsize for stride in strides]
+    return np.lib.stride_tricks.as_strided(storage[offset:], shape, strides, writeable=False)

@@ -1,0 +1,156 @@
+"""A job from its first part to the table: on this machine or on a cluster, and again after an interruption."""
+
+import logging
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from tqdm import tqdm
+
+from zoobot3d_tf import __version__
+from zoobot3d_tf.files import failed_loc, sha256_of, write_atomically
+from zoobot3d_tf.machine import available_cores
+from zoobot3d_tf.predictions.job import AnySettings, Job, JobSettings
+from zoobot3d_tf.predictions.prediction_tables import write_metadata, write_table
+from zoobot3d_tf.training.run_folder import WEIGHTS_NAME, TrainedRun
+
+# Whose versions decide what comes out.
+_PACKAGES = ("numpy", "pillow", "astropy", "tensorflow", "keras")
+
+log = logging.getLogger(__name__)
+
+
+def check_weights(run: TrainedRun) -> None:
+    """Refuses a run folder whose training has not left any weights yet."""
+    if not (run.folder / WEIGHTS_NAME).is_file():
+        raise ValueError(f"{run.folder}: no {WEIGHTS_NAME}; the run is unfinished, run train_model.py on it again")
+
+
+def check_same_weights(run: TrainedRun, settings: JobSettings) -> None:
+    """Refuses weights that have changed since a job began: its parts would be of two networks."""
+    weights = run.folder / WEIGHTS_NAME
+    if sha256_of(weights) != settings.weights_sha256:
+        raise ValueError(
+            f"{weights}: is not the file that these predictions began with: let the training end, or put that file "
+            "back, and repeat the command"
+        )
+
+
+def check_output(path: Path, what: str, suffixes: Sequence[str]) -> None:
+    """Refuses a file that could not be written in the end, before the work rather than after it.
+
+    Args:
+        path: the file.
+        what: what it is to be, for the sentence.
+        suffixes: those that its name may end in.
+
+    Raises:
+        ValueError: it ends in another one.
+        OSError: it is a folder, or its own folder is missing or cannot be written.
+    """
+    if path.suffix.lower() not in suffixes:
+        raise ValueError(f"{path}: the name of the {what} must end in {' or '.join(suffixes)}")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: is a folder; give the {what} another name")
+    if not path.parent.is_dir():
+        raise NotADirectoryError(f"{path.parent}: no such folder; make it for the {what} first")
+    if not os.access(path.parent, os.W_OK):
+        raise PermissionError(f"{path.parent}: cannot be written; choose another folder for the {what}")
+
+
+def run_parts(
+    job: Job[AnySettings], run_part: Callable[[Job[AnySettings], int], None], executor: Executor | None
+) -> None:
+    """Computes what is missing, on all cores of this machine or by the executor.
+
+    Args:
+        job: as `start_job` made or found it.
+        run_part: computes one part and adds it to the job.
+        executor: whose workers see the same files; None takes threads of this process.
+
+    Raises:
+        ChildProcessError: the executor gave up.
+        ValueError, OSError: as `run_part` raises them.
+    """
+    missing = job.missing()
+    if not missing:
+        return
+    place: AbstractContextManager[Executor] = (
+        ThreadPoolExecutor(available_cores()) if executor is None else nullcontext(executor)
+    )
+    n_galaxies = job.settings.n_galaxies
+    n_done = n_galaxies - sum(job.size_of(number) for number in missing)
+    with place as pool, tqdm(initial=n_done, total=n_galaxies, unit="galaxy", disable=None) as bar:
+        parts = {pool.submit(run_part, job, number): number for number in missing}
+        try:
+            for part in as_completed(parts):
+                part.result()
+                bar.update(job.size_of(parts[part]))
+        except Exception as error:
+            if executor is None or isinstance(error, (ValueError, OSError)):
+                raise
+            raise ChildProcessError(f"the cluster gave up a part: {error}") from error
+        finally:
+            for part in parts:
+                part.cancel()
+
+
+def join_parts(
+    job: Job[AnySettings],
+    save_loc: Path,
+    metadata: Mapping[str, Any],
+    join_more: Callable[[], None] = lambda: None,
+) -> None:
+    """Joins the parts to the table and what stands beside it; a table that stood there is replaced whole by whole.
+
+    Args:
+        job: all of whose parts are finished; its folder is removed.
+        save_loc: the table.
+        metadata: what made it.
+        join_more: writes what else belongs to the table, before it appears.
+
+    Raises:
+        ValueError: there is no row.
+    """
+    failures = job.failures()
+    failed_table = pd.DataFrame([asdict(failure) for failure in failures], columns=["id_str", "file_loc", "reason"])
+    write_atomically(failed_loc(save_loc), failed_table.to_csv(index=False, lineterminator="\n"))
+    n_predicted = job.settings.n_galaxies - len(failures)
+    if n_predicted:
+        new_table = job.folder / f"table{save_loc.suffix}"
+        write_table(new_table, job.pieces())
+        join_more()
+        write_metadata(save_loc, metadata)
+        new_table.replace(save_loc)
+    job.remove()
+    if not n_predicted:
+        raise ValueError(f"none of the {len(failures)} galaxies can be used; the first: {failures[0].reason}")
+    log.info("%d galaxies predicted: %s", n_predicted, save_loc)
+    if failures:
+        log.warning("%d galaxies left out, see %s", len(failures), failed_loc(save_loc))
+
+
+def how_it_was_made(engine: str) -> dict[str, Any]:
+    """For the metadata: the versions of the packages that decide what comes out, and the command line."""
+    packages = (*_PACKAGES, *(["openvino"] if engine == "openvino" else []))
+    return {
+        "versions": {"zoobot3d_tf": __version__} | {name: version(name) for name in packages},
+        "command": shlex.join(sys.argv),
+    }
+
+
+@contextmanager
+def keeping_what_is_finished(save_loc: Path) -> Iterator[None]:
+    """Adds to errors of the disk, which Python reports without a place, that the finished parts are kept."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"{error}; what is finished is kept beside {save_loc}: repeat the command to go on") from error

@@ -1,0 +1,1 @@
+"""What the network sees in galaxies: features, compressed, and what they are good for."""

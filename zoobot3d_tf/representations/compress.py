@@ -1,0 +1,257 @@
+"""Principal components of features: a few numbers a galaxy that hold nearly all of what the features say.
+
+1280 features of EfficientNet are far from independent: published, 40 components keep about 95 % of their variance
+(Walmsley et al. 2022, arXiv 2110.12735).
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from zoobot3d_tf.files import PathLike, partial_path
+from zoobot3d_tf.predictions.prediction_tables import write_metadata, write_table
+from zoobot3d_tf.predictions.run_job import check_output
+from zoobot3d_tf.representations.vectors import IDENTITY, SUFFIXES, VectorTable, open_vectors, vector_columns
+
+log = logging.getLogger(__name__)
+
+N_COMPONENTS = 40
+
+
+@dataclass(frozen=True)
+class FittedPca:
+    """Principal components.
+
+    Attributes:
+        mean: of the features, float64 (features,).
+        components: orthonormal rows, of falling variance, float64 (components, features).
+        variance: of the galaxies along each component, float64 (components,).
+        total_variance: of the galaxies, over all features.
+        source: which features these are: the SHA-256 of the weights, and the level; '' if unknown.
+    """
+
+    mean: np.ndarray
+    components: np.ndarray
+    variance: np.ndarray
+    total_variance: float
+    source: str
+
+    @property
+    def share(self) -> float:
+        """Share of the variance that the components keep, 0 to 1."""
+        return float(self.variance.sum() / self.total_variance)
+
+    def keep(self, n_components: int) -> "FittedPca":
+        """The same with the first components only."""
+        return FittedPca(
+            self.mean, self.components[:n_components], self.variance[:n_components], self.total_variance, self.source
+        )
+
+    def transform(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Compresses features.
+
+        Args:
+            features: (galaxies, features).
+
+        Returns:
+            The components, float64 (galaxies, components), and the length of what they leave out, (galaxies,).
+        """
+        centred = features.astype(np.float64) - self.mean
+        compressed = centred @ self.components.T
+        return compressed, np.linalg.norm(centred - compressed @ self.components, axis=1)
+
+    def save(self, path: Path) -> None:
+        """Writes it as .npz: plain arrays, nothing that runs."""
+        partial = partial_path(path)
+        with partial.open("wb") as file:
+            np.savez(file, **vars(self))
+        partial.replace(path)
+
+
+def compress(
+    features_loc: PathLike,
+    out: PathLike,
+    *,
+    n_components: int | None = None,
+    share: float | None = None,
+    pca_loc: PathLike | None = None,
+) -> Path:
+    """Compresses a table of features to principal components; memory does not grow with the number of galaxies.
+
+    The table is read twice: to fit, and to compress. The PCA is stored beside the new table, as `<table>_pca.npz`, to
+    compress other galaxies with later.
+
+    Args:
+        features_loc: as `write_features` leaves it.
+        out: table to write, .parquet: `id_str`, `file_loc`, `component_0000` and on, and `residual`, the length of
+            what the components leave out of the features.
+        n_components: how many to keep; by default `N_COMPONENTS`.
+        share: or keep as many as hold this share of the variance, between 0 and 1.
+        pca_loc: or take the stored PCA of other galaxies, so that both lie in one space.
+
+    Returns:
+        Path of the table. Its metadata are those of the features, and `pca`: the number of components, the share that
+        they keep of the variance of these galaxies, and what the PCA was fitted to.
+
+    Raises:
+        ValueError: more than one of the three is given, or it is impossible for this table; a table or PCA is damaged,
+            or they are of different features.
+        OSError: a file is missing or cannot be written.
+    """
+    out = Path(out).absolute()
+    if sum(choice is not None for choice in (n_components, share, pca_loc)) > 1:
+        raise ValueError("n_components, share and pca_loc exclude each other: give one of them")
+    if share is not None and not 0 < share < 1:
+        raise ValueError(f"share must lie between 0 and 1; received {share}")
+    check_output(out, "table", SUFFIXES)
+    if out == Path(features_loc).absolute():
+        raise ValueError(f"{out}: holds the features; give the compressed table another name")
+    features = open_vectors(features_loc, "feature")
+    if pca_loc is None:
+        pca = _choose(features, fit_pca(features), n_components, share)
+    else:
+        pca = load_pca(pca_loc)
+        _check_source(features, pca, pca_loc)
+    partial = partial_path(out)
+    squares = _Squares()
+    write_table(partial, _compressed(features, pca, squares))
+    pca.save(pca_path(out))
+    about = {
+        "n_components": len(pca.variance),
+        "share": squares.share_kept,
+        "fitted_to": str(Path(features_loc if pca_loc is None else pca_loc).absolute()),
+    }
+    write_metadata(out, {**features.metadata, "pca": about})
+    partial.replace(out)
+    log.info("%d components keep %.1f %% of the variance: %s", len(pca.variance), 100 * squares.share_kept, out)
+    return out
+
+
+def pca_path(table_loc: Path) -> Path:
+    """Where the PCA of a compressed table is: `<table>_pca.npz`, beside it."""
+    return table_loc.with_name(f"{table_loc.stem}_pca.npz")
+
+
+def fit_pca(features: VectorTable) -> FittedPca:
+    """All principal components of a table of features, in one pass.
+
+    The covariance is summed piece by piece, and its eigenvectors are the components: exact, and in flat memory.
+    scikit-learn's IncrementalPCA approximates them, and takes ten times as long.
+
+    Raises:
+        ValueError: there are fewer than two galaxies, or all have the same features.
+    """
+    if features.n_galaxies < 2:
+        raise ValueError(f"{features.path}: has one galaxy; principal components take two at least")
+    n_features = len(features.names)
+    # Sums of squares about some place near the mean lose no digits.
+    pieces = (vectors for _, vectors in features.pieces())
+    first = next(pieces)
+    near_mean = first.mean(axis=0, dtype=np.float64)
+    sums, products = np.zeros(n_features), np.zeros((n_features, n_features))
+    for vectors in chain([first], pieces):
+        centred = vectors - near_mean
+        sums += centred.sum(axis=0)
+        products += centred.T @ centred
+    shift = sums / features.n_galaxies
+    mean = near_mean + shift
+    covariance = (products - np.outer(shift, sums)) / (features.n_galaxies - 1)
+    variance, directions = np.linalg.eigh(covariance)
+    n_components = min(n_features, features.n_galaxies - 1)  # no more than these have any variance
+    variance, components = variance[::-1][:n_components], directions.T[::-1][:n_components]
+    # A component may point either way: let its largest part be positive, whatever the machine.
+    components = components * np.sign(np.take_along_axis(components, np.abs(components).argmax(1)[:, None], 1))
+    # What is left of identical galaxies is rounding.
+    if variance.sum() <= (np.finfo(np.float32).eps * np.abs(mean).max()) ** 2:
+        raise ValueError(f"{features.path}: all {features.n_galaxies} galaxies have the same features")
+    return FittedPca(mean, components, variance, float(variance.sum()), _source_of(features))
+
+
+def load_pca(path: PathLike) -> FittedPca:
+    """Reads what `FittedPca.save` wrote.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is something else, or damaged.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such PCA; `zoobot3d compress` leaves one beside its table")
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            mean, components, variance = (
+                stored[name].astype(np.float64) for name in ("mean", "components", "variance")
+            )
+            pca = FittedPca(mean, components, variance, float(stored["total_variance"]), str(stored["source"]))
+    except Exception as error:  # damaged archives raise errors of nearly every kind
+        raise ValueError(f"{path}: cannot be read as a PCA, as `zoobot3d compress` leaves it: {error}") from error
+    fits = mean.ndim == 1 and components.shape == (len(variance), len(mean)) and variance.ndim == 1 and len(variance)
+    if not fits:
+        raise ValueError(
+            f"{path}: is no PCA: mean, components and variance have the shapes {mean.shape}, {components.shape} and "
+            f"{variance.shape}"
+        )
+    if not all(np.isfinite(numbers).all() for numbers in (mean, components, variance)):
+        raise ValueError(f"{path}: is no PCA: its numbers are not finite")
+    return pca
+
+
+@dataclass
+class _Squares:
+    """Sums over galaxies of the squared distance from the mean, and of what of it the components leave out."""
+
+    total: float = 0.0
+    left_out: float = 0.0
+
+    @property
+    def share_kept(self) -> float:
+        return 1 - self.left_out / self.total if self.total else 1.0
+
+
+def _choose(features: VectorTable, pca: FittedPca, n_components: int | None, share: float | None) -> FittedPca:
+    """The components wanted."""
+    if share is not None:
+        shares = np.cumsum(pca.variance) / pca.total_variance
+        return pca.keep(min(int(np.searchsorted(shares, share)) + 1, len(shares)))
+    wanted = N_COMPONENTS if n_components is None else n_components
+    most = len(pca.variance)
+    if not 1 <= wanted <= most:
+        raise ValueError(
+            f"{features.path}: {features.n_galaxies} galaxies of {len(features.names)} features have 1 to {most} "
+            f"components; received {wanted}"
+        )
+    return pca.keep(wanted)
+
+
+def _compressed(features: VectorTable, pca: FittedPca, squares: _Squares) -> Iterator[pa.Table]:
+    """The rows of the new table, while the squares are summed."""
+    for others, vectors in features.pieces():
+        components, residual = pca.transform(vectors)
+        squares.left_out += float((residual**2).sum())
+        squares.total += float((components**2).sum() + (residual**2).sum())
+        columns = vector_columns("component", components) | {"residual": residual.astype(np.float32)}
+        identity = {name: others[name].cast(pa.string()) for name in IDENTITY}
+        yield pa.table(identity | columns)
+
+
+def _source_of(features: VectorTable) -> str:
+    known = [str(features.metadata.get(name, "")) for name in ("weights_sha256", "level")]
+    return " ".join(known).strip()
+
+
+def _check_source(features: VectorTable, pca: FittedPca, pca_loc: PathLike) -> None:
+    if len(features.names) != len(pca.mean):
+        raise ValueError(
+            f"{pca_loc}: is of {len(pca.mean)} features, {features.path} has {len(features.names)}; "
+            "compute both with one model and one level"
+        )
+    source = _source_of(features)
+    if source and pca.source and source != pca.source:
+        raise ValueError(
+            f"{pca_loc}: is of features of other weights or another level ({pca.source}) than {features.path} "
+            f"({source}); compute both with one model and one level"
+        )

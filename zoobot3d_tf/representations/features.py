@@ -1,0 +1,188 @@
+"""Galaxies in, a table of their features out: what the encoder sees in each image, averaged over its pixels.
+
+Galaxies that look alike have features alike, also in ways that no volunteer was asked about. TensorFlow is imported
+only when every argument has been checked.
+"""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from zoobot3d_tf import __version__
+from zoobot3d_tf.data.framing import Framing
+from zoobot3d_tf.files import PathLike, partial_path, sha256_of
+from zoobot3d_tf.images.read import ImageError
+from zoobot3d_tf.predictions.inputs import fingerprint
+from zoobot3d_tf.predictions.job import Failure, Job, JobSettings, start_job
+from zoobot3d_tf.predictions.run_job import (
+    check_output,
+    check_same_weights,
+    check_weights,
+    how_it_was_made,
+    join_parts,
+    keeping_what_is_finished,
+    run_parts,
+)
+from zoobot3d_tf.predictions.source_images import frame_images, read_images
+from zoobot3d_tf.representations.vectors import IDENTITY, SUFFIXES, vector_columns
+from zoobot3d_tf.training.run_folder import WEIGHTS_NAME, read_run
+
+LEVELS = ("top", "P1", "P2", "P3", "P4", "P5")
+"""Where features are taken: `top` is what the vote head sees, Pn the map that is 2**n times smaller than the image."""
+
+_loading = threading.Lock()
+
+
+@dataclass(frozen=True)
+class FeatureSettings(JobSettings):
+    """All that features depend on.
+
+    Attributes:
+        level: one of `LEVELS`.
+    """
+
+    level: str
+
+
+@dataclass(frozen=True)
+class _FeatureNetwork:
+    """The encoder: from uint8 (step, H, W, 3) to a list of one array, float32 (step, n_features)."""
+
+    step: int
+    n_features: int
+    function: Callable[[np.ndarray], list[np.ndarray]]
+
+
+def write_features(
+    galaxies: pd.DataFrame,
+    run_folder: PathLike,
+    save_loc: PathLike,
+    *,
+    level: str = "top",
+    batch_size: int = 64,
+    engine: str = "auto",
+    executor: Executor | None = None,
+) -> Path:
+    """Computes the features of galaxies.
+
+    Images are read and framed, failures listed, and interrupted runs continued as `predict_galaxies` does it.
+
+    Args:
+        galaxies: as the functions of `predictions.inputs` list them.
+        run_folder: of the trained model.
+        save_loc: table to write, .parquet, a row a galaxy in the order given: `id_str`, `file_loc`, and
+            `feature_0000` and on, float32: 1280 of the `top` of EfficientNetB0.
+        level: one of `LEVELS`.
+        batch_size: galaxies a GPU takes at once; a CPU takes fewer.
+        engine: "tf", "openvino" (extra `[fast]`), or "auto": OpenVINO where it is installed and there is no GPU.
+        executor: runs the parts in place of the threads of this process; its workers must see the same files.
+
+    Returns:
+        Path of the table.
+
+    Raises:
+        ValueError: an argument is impossible, no image can be used, or an unfinished run at `save_loc` had others.
+        OSError: a folder or file is missing or cannot be written.
+        ImportError: OpenVINO is wanted but not installed.
+    """
+    save_loc = Path(save_loc).absolute()
+    run = read_run(run_folder)
+    check_weights(run)
+    if level not in LEVELS:
+        raise ValueError(f"level must be one of {', '.join(LEVELS)}; received {level!r}")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1; received {batch_size}")
+    check_output(save_loc, "table", SUFFIXES)
+
+    from zoobot3d_tf.predictions.network import choose_engine
+
+    engine, precision = choose_engine(engine)
+    settings = FeatureSettings(
+        version=__version__,
+        run_folder=str(run.folder),
+        weights_sha256=sha256_of(run.folder / WEIGHTS_NAME),
+        **asdict(run.framing),
+        stretch=run.stretch,
+        engine=engine,
+        precision=precision,
+        batch_size=batch_size,
+        n_galaxies=len(galaxies),
+        fingerprint=fingerprint(galaxies),
+        level=level,
+    )
+    job = start_job(partial_path(save_loc), settings, galaxies)
+    if executor is None and job.missing():
+        _load_once(settings)  # so that weights that do not fit say so once, not once a thread
+    with keeping_what_is_finished(save_loc):
+        run_parts(job, features_part, executor)
+        join_parts(job, save_loc, asdict(settings) | how_it_was_made(engine))
+    return save_loc
+
+
+def features_part(job: Job[FeatureSettings], number: int) -> None:
+    """Computes the features of part `number` of a job.
+
+    Raises:
+        ValueError: the weights do not fit their configuration, or are others than at the start.
+        OSError: the part cannot be written.
+    """
+    settings = job.settings
+    network = _load_once(settings)
+    framing = Framing(settings.initial_size, settings.crop_size, settings.final_size)
+    galaxies = job.galaxies(number)
+    images = zip(galaxies.itertuples(), read_images(galaxies, settings.stretch), strict=True)
+    identity: list[tuple[str, str]] = []
+    failures: list[Failure] = []
+    vectors = [np.empty((0, network.n_features), np.float32)]
+    while batch := list(islice(images, network.step)):
+        (features,) = network.function(frame_images([image for _, image in batch], framing, network.step))
+        is_usable = [not isinstance(image, ImageError) for _, image in batch]
+        vectors.append(features[: len(batch)][is_usable])
+        for galaxy, image in batch:
+            whose = str(galaxy.id_str), str(galaxy.file_loc)
+            if isinstance(image, ImageError):
+                failures.append(Failure(*whose, str(image)))
+            else:
+                identity.append(whose)
+    columns = {name: pa.array([whose[i] for whose in identity], pa.string()) for i, name in enumerate(IDENTITY)}
+    job.add(number, pa.table(columns | vector_columns("feature", np.concatenate(vectors))), failures)
+
+
+def _load_once(settings: FeatureSettings) -> _FeatureNetwork:
+    """The network, which stays for the parts to come."""
+    with _loading:
+        return _load(settings)
+
+
+@lru_cache(maxsize=1)
+def _load(settings: FeatureSettings) -> _FeatureNetwork:
+    import tensorflow as tf
+
+    from zoobot3d_tf.predictions.network import compile_function, step_size
+
+    run = read_run(settings.run_folder)
+    check_same_weights(run, settings)
+    model = run.load_model()
+    step = step_size(settings.engine, settings.batch_size)
+
+    def features(images):
+        outputs = tf.cast(images, tf.float32)
+        # What stands before the encoder, such as the mean of the bands, is a chain.
+        for layer in model.layers[1:]:
+            outputs = layer(outputs, training=False)
+            if layer.name == "encoder":
+                break
+        return [tf.reduce_mean(tf.cast(outputs[settings.level], tf.float32), axis=(1, 2))]
+
+    pixels = tf.TensorSpec((step, *model.input.shape[1:]), tf.uint8)
+    traced = tf.function(features, autograph=False).get_concrete_function(pixels)
+    n_features = traced.outputs[0].shape[-1]
+    return _FeatureNetwork(step, n_features, compile_function(traced, settings.engine, settings.precision))
