@@ -83,8 +83,9 @@ def run_parts(
     missing = job.missing()
     if not missing:
         return
+    # A thread more than there are cores: one of them waits for another's result now and then.
     place: AbstractContextManager[Executor] = (
-        ThreadPoolExecutor(available_cores()) if executor is None else nullcontext(executor)
+        ThreadPoolExecutor(available_cores() + 1) if executor is None else nullcontext(executor)
     )
     n_galaxies = job.settings.n_galaxies
     n_done = n_galaxies - sum(job.size_of(number) for number in missing)
