@@ -54,7 +54,7 @@ def test_weights_are_the_presence_of_labels_and_masks_are_fractions(shards):
 
 def test_counts_of_any_number_of_volunteers_become_their_fraction(tmp_path):
     numbers = (1, 7, 15, 100, 128, 255)
-    Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / "galaxy.png")
+    Image.fromarray(np.arange(32 * 32 * 3).astype(np.uint8).reshape(32, 32, 3)).save(tmp_path / "galaxy.png")
     rows = []
     for n in numbers:
         Image.fromarray(np.linspace(0, n, 32 * 32).astype(np.uint8).reshape(32, 32)).save(tmp_path / f"{n}.png")

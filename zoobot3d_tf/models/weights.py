@@ -244,7 +244,7 @@ def _zoobot_tf_targets(model: keras.Model) -> dict[str, tuple[str, keras.Variabl
     except ValueError as error:
         raise ValueError("the original Zoobot fits a model of votes with Keras's EfficientNetB0") from error
     # The range of pixels, 0..1, is no part of the checkpoint.
-    layers = [layer for layer in encoder.layers if layer.weights and layer.name != "normalization"]
+    layers = [layer for layer in encoder.layers if layer.weights and not isinstance(layer, keras.layers.Normalization)]
     targets = {}
     for i, layer in enumerate(layers):
         is_depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
