@@ -1,9 +1,20 @@
 """Fixtures shared by all tests."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
+
+CHROMIUM_OPTIONS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 @pytest.fixture(scope="session")
@@ -56,3 +67,32 @@ def small_model(tmp_path_factory):
     model.save_weights(run.folder / WEIGHTS_NAME)
     model.run = run
     return model
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, without a window."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested in a browser by playwright")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("the page is tested in Chromium, which is not installed")
+    with playwright.sync_playwright() as session:
+        with session.chromium.launch(executable_path=chromium, args=CHROMIUM_OPTIONS) as browser:
+            yield browser
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """The hub, empty, and a user who is logged in."""
+    constants = pytest.importorskip("huggingface_hub.constants", reason="the extra [hub] is not installed")
+    from hub_server import TOKEN, hub_server
+
+    with hub_server() as server:
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # which the server does not speak
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        yield server

@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import shutil
 
 import h5py
 import numpy as np
@@ -225,27 +224,6 @@ def test_impossible_arguments_are_refused_and_nothing_is_written(table, tmp_path
 
 
 # In a browser
-
-CHROMIUM_OPTIONS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested in a browser by playwright")
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("the page is tested in Chromium, which is not installed")
-    with playwright.sync_playwright() as session:
-        with session.chromium.launch(executable_path=chromium, args=CHROMIUM_OPTIONS) as browser:
-            yield browser
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hub_server import TOKEN, hub_server
+from hub_server import hub_server
 from prediction_runs import make_run
 
 from zoobot3d_tf.files import sha256_of
@@ -29,22 +29,6 @@ def run(tmp_path):
         (folder / private).parent.mkdir(parents=True, exist_ok=True)
         (folder / private).write_bytes(b"private")
     return folder
-
-
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
-    """The hub, empty, and a user who is logged in."""
-    from huggingface_hub import constants
-
-    with hub_server() as server:
-        monkeypatch.setattr(constants, "ENDPOINT", server.url)
-        template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # which the server does not speak
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
-        monkeypatch.setenv("HF_TOKEN", TOKEN)
-        yield server
 
 
 def test_run_goes_up_with_its_card_and_without_checkpoints(hub, run):

@@ -3,13 +3,12 @@
 import base64
 import json
 import re
-import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from test_gallery import CHROMIUM_OPTIONS, HOSTILE
+from test_gallery import HOSTILE
 from vector_tables import write_vectors
 
 from zoobot3d_tf.representations import map_page
@@ -128,17 +127,6 @@ def test_umap_of_very_few_galaxies_is_refused(table, tmp_path, monkeypatch):
 
 
 # In a browser
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested in a browser by playwright")
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("the page is tested in Chromium, which is not installed")
-    with playwright.sync_playwright() as session:
-        with session.chromium.launch(executable_path=chromium, args=CHROMIUM_OPTIONS) as browser:
-            yield browser
 
 
 @pytest.fixture

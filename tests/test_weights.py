@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
-from hub_server import hub_server
 from prediction_runs import DECALS
 from safetensors.numpy import save_file
 from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
@@ -405,20 +404,6 @@ def test_a_damaged_program_is_refused(tmp_path, program):
 
 
 # The Hugging Face hub, as a server beside the test.
-
-
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
-    """The hub, empty."""
-    constants = pytest.importorskip("huggingface_hub.constants")
-    with hub_server() as server:
-        monkeypatch.setattr(constants, "ENDPOINT", server.url)
-        template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # which the server does not speak
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
-        yield server
 
 
 def files_in(folder: Path) -> dict[str, bytes]:
