@@ -70,7 +70,7 @@ def read_pieces(
 
 def no_rows(file: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """A piece without rows; arguments and errors as of `read_pieces`."""
-    with _naming_file(file):
+    with naming_file(file):
         table = pq.read_schema(file).empty_table()
     require_columns(file, table.column_names, columns or [])
     return table if columns is None else table.select(list(columns))
@@ -98,7 +98,7 @@ def piece_positions(path: PathLike, first_row: int, piece: pa.Table, columns: Se
 
 
 @contextmanager
-def _naming_file(file: Path) -> Iterator[None]:
+def naming_file(file: Path) -> Iterator[None]:
     """Turn Arrow's errors about a file into ones that name it."""
     try:
         yield
@@ -107,12 +107,12 @@ def _naming_file(file: Path) -> Iterator[None]:
 
 
 def _n_rows(file: Path) -> int:
-    with _naming_file(file):
+    with naming_file(file):
         return pq.read_metadata(file).num_rows
 
 
 def _read_batches(file: Path, columns: Sequence[str] | None) -> Iterator[pa.Table]:
-    with _naming_file(file), pq.ParquetFile(file, pre_buffer=False) as parquet:
+    with naming_file(file), pq.ParquetFile(file, pre_buffer=False) as parquet:
         require_columns(file, parquet.schema_arrow.names, columns or [])
         for batch in parquet.iter_batches(_BATCH_ROWS, columns=columns):
             yield pa.Table.from_batches([batch])

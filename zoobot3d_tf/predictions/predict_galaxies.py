@@ -23,14 +23,13 @@ from zoobot3d_tf.predictions.prediction_tables import SUFFIXES, metadata_loc, re
 from zoobot3d_tf.predictions.results import N_VOLUNTEERS
 from zoobot3d_tf.predictions.run_job import (
     check_output,
-    check_weights,
     how_it_was_made,
     join_parts,
     keeping_what_is_finished,
     run_parts,
 )
 from zoobot3d_tf.schemas import Schema
-from zoobot3d_tf.training.run_folder import WEIGHTS_NAME, TrainedRun, read_run
+from zoobot3d_tf.training.run_folder import TrainedRun, read_run
 
 MASK_FORMATS = ("png", "fits")
 ENGINES = ("auto", "tf", "openvino")
@@ -104,7 +103,8 @@ def predict_galaxies(
     folder_of_masks = None if masks_dir is None else Path(masks_dir).absolute()
     file_of_masks = None if masks_file is None else Path(masks_file).absolute()
     run = read_run(checkpoint_dir)
-    _check_run(run, schema)
+    weights_sha256 = sha256_of(run.weights_loc)
+    _check_schema(run, schema)
     _check_numbers(n_samples=(n_samples, 1), batch_size=(batch_size, 1), n_votes=(n_votes, 1), seed=(seed, 0))
     _check_choice("engine", engine, ENGINES)
     _check_choice("mask format", mask_format, MASK_FORMATS)
@@ -121,7 +121,7 @@ def predict_galaxies(
     settings = Settings(
         version=__version__,
         run_folder=str(run.folder),
-        weights_sha256=sha256_of(run.folder / WEIGHTS_NAME),
+        weights_sha256=weights_sha256,
         **chosen,
         engine=engine,
         precision=precision,
@@ -148,8 +148,7 @@ def predict_galaxies(
     return save_loc
 
 
-def _check_run(run: TrainedRun, schema: Schema | None) -> None:
-    check_weights(run)
+def _check_schema(run: TrainedRun, schema: Schema | None) -> None:
     if schema is not None and schema != run.model.schema:
         raise ValueError(f"{run.folder} was trained with {run.model.schema!r}, not {schema!r}; leave out schema")
 

@@ -20,7 +20,7 @@ from zoobot3d_tf.files import failed_loc, sha256_of, write_atomically
 from zoobot3d_tf.machine import available_cores
 from zoobot3d_tf.predictions.job import AnySettings, Job, JobSettings
 from zoobot3d_tf.predictions.prediction_tables import write_metadata, write_table
-from zoobot3d_tf.training.run_folder import WEIGHTS_NAME, TrainedRun
+from zoobot3d_tf.training.run_folder import TrainedRun
 
 # Whose versions decide what comes out.
 _PACKAGES = ("numpy", "pillow", "astropy", "tensorflow", "keras")
@@ -28,15 +28,9 @@ _PACKAGES = ("numpy", "pillow", "astropy", "tensorflow", "keras")
 log = logging.getLogger(__name__)
 
 
-def check_weights(run: TrainedRun) -> None:
-    """Refuses a run folder whose training has not left any weights yet."""
-    if not (run.folder / WEIGHTS_NAME).is_file():
-        raise ValueError(f"{run.folder}: no {WEIGHTS_NAME}; the run is unfinished, run train_model.py on it again")
-
-
 def check_same_weights(run: TrainedRun, settings: JobSettings) -> None:
     """Refuses weights that have changed since a job began: its parts would be of two networks."""
-    weights = run.folder / WEIGHTS_NAME
+    weights = run.weights_loc
     if sha256_of(weights) != settings.weights_sha256:
         raise ValueError(
             f"{weights}: is not the file that these predictions began with: let the training end, or put that file "

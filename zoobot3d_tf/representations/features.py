@@ -25,7 +25,6 @@ from zoobot3d_tf.predictions.job import Failure, Job, JobSettings, start_job
 from zoobot3d_tf.predictions.run_job import (
     check_output,
     check_same_weights,
-    check_weights,
     how_it_was_made,
     join_parts,
     keeping_what_is_finished,
@@ -33,7 +32,7 @@ from zoobot3d_tf.predictions.run_job import (
 )
 from zoobot3d_tf.predictions.source_images import frame_images, read_images
 from zoobot3d_tf.representations.vectors import IDENTITY, SUFFIXES, vector_columns
-from zoobot3d_tf.training.run_folder import WEIGHTS_NAME, read_run
+from zoobot3d_tf.training.run_folder import read_run
 
 LEVELS = ("top", "P1", "P2", "P3", "P4", "P5")
 """Where features are taken: `top` is what the vote head sees, Pn the map that is 2**n times smaller than the image."""
@@ -95,7 +94,7 @@ def write_features(
     """
     save_loc = Path(save_loc).absolute()
     run = read_run(run_folder)
-    check_weights(run)
+    weights_sha256 = sha256_of(run.weights_loc)
     if level not in LEVELS:
         raise ValueError(f"level must be one of {', '.join(LEVELS)}; received {level!r}")
     if batch_size < 1:
@@ -108,7 +107,7 @@ def write_features(
     settings = FeatureSettings(
         version=__version__,
         run_folder=str(run.folder),
-        weights_sha256=sha256_of(run.folder / WEIGHTS_NAME),
+        weights_sha256=weights_sha256,
         **asdict(run.framing),
         stretch=run.stretch,
         engine=engine,

@@ -6,7 +6,6 @@ Two kinds exist: of the features of a network, `feature_0000` and on, and of the
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from zoobot3d_tf.catalogs.parquet_pieces import naming_file
 from zoobot3d_tf.catalogs.tables import require_columns
 from zoobot3d_tf.files import PathLike
 from zoobot3d_tf.predictions.prediction_tables import read_metadata
@@ -61,7 +61,7 @@ class VectorTable:
         first_row = 0
         rows_at_once = max(1, _NUMBERS_AT_ONCE // len(self.names))
         # Without `pre_buffer=False`, Arrow keeps all bytes of the file that it has read.
-        with _naming_file(self.path), pq.ParquetFile(self.path, pre_buffer=False) as file:
+        with naming_file(self.path), pq.ParquetFile(self.path, pre_buffer=False) as file:
             others = [name for name in file.schema_arrow.names if name not in set(self.names)]
             with tqdm(total=self.n_galaxies, unit="galaxy", unit_scale=True, disable=None) as bar:
                 for batch in file.iter_batches(rows_at_once, columns=[*others, *self.names]):
@@ -105,7 +105,7 @@ def open_vectors(path: PathLike, kind: str) -> VectorTable:
         raise ValueError(f"{path}: the name of a table of {kind}s must end in {' or '.join(SUFFIXES)}")
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such table of {kind}s; `{_MADE_BY[kind]}` makes one")
-    with _naming_file(path):
+    with naming_file(path):
         metadata = pq.read_metadata(path)
         columns = metadata.schema.to_arrow_schema()
     require_columns(path, columns.names, IDENTITY)
@@ -154,12 +154,3 @@ def rows_of(table: VectorTable, id_strs: Sequence[str]) -> tuple[pa.Table, np.nd
             )
     order = [places.index(id_str) for id_str in id_strs]
     return rows.take(order), np.concatenate(vectors)[order]
-
-
-@contextmanager
-def _naming_file(path: Path) -> Iterator[None]:
-    """Turns Arrow's errors about a file into ones that name it."""
-    try:
-        yield
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path}: cannot be read as a PARQUET table: {error}") from error

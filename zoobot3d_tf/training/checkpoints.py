@@ -7,6 +7,7 @@ import keras
 import pandas as pd
 
 from zoobot3d_tf.files import partial_path, write_atomically
+from zoobot3d_tf.training.run_folder import HISTORY_NAME
 
 
 class Checkpoints(keras.callbacks.Callback):
@@ -58,7 +59,7 @@ class Checkpoints(keras.callbacks.Callback):
         self._save(self._epoch_path(self.epochs_done))
         write_atomically(self._state_path, json.dumps({"history": self.history}, indent=1))
         self._epoch_path(self.epochs_done - 1).unlink(missing_ok=True)
-        write_atomically(self.folder.parent / "history.csv", pd.DataFrame(self.history).to_csv(index=False))
+        write_atomically(self.folder.parent / HISTORY_NAME, pd.DataFrame(self.history).to_csv(index=False))
         self.model.stop_training = self.exhausted
 
     @property
