@@ -12,12 +12,12 @@ from PIL import Image
 from zoobot3d_tf.images.masks import counts_from_marks
 from zoobot3d_tf.schemas import get_schema
 from zoobot3d_tf.simulation.field import add_defect
-from zoobot3d_tf.simulation.galaxies import IMAGE_SIZE, Arm, Bar, Bulge, Colour, Disc, Galaxy, Scene
+from zoobot3d_tf.simulation.galaxies import IMAGE_SIZE, Arm, Bar, Bulge, Colour, Disc, Galaxy, Ring, Scene
 from zoobot3d_tf.simulation.light import galaxy_light
 from zoobot3d_tf.simulation.population import KIND_SHARES, sample_scene
 from zoobot3d_tf.simulation.render import render
 from zoobot3d_tf.simulation.survey import simulate_galaxy, simulate_survey
-from zoobot3d_tf.simulation.visibility import arms_visibility, bar_visibility, bulge_fraction
+from zoobot3d_tf.simulation.visibility import arms_visibility, bar_visibility, bulge_fraction, ring_visibility
 from zoobot3d_tf.simulation.volunteers import draw_marks
 from zoobot3d_tf.simulation.votes import answer_leanings, draw_votes
 
@@ -79,7 +79,7 @@ def test_population_has_its_shares_and_a_spread_of_everything():
     assert np.mean(pitch) == pytest.approx(19, abs=1.5)
     assert np.std(pitch) == pytest.approx(7, abs=1.5)
     assert {scene.defect for scene in scenes} == {None, "trail", "bleed", "lost-band", "edge"}
-    assert all(0.099 < scene.pixscale < 0.46 for scene in scenes)
+    assert all(0.099 < scene.pixscale < 0.51 for scene in scenes)
 
 
 def test_images_are_as_bright_as_real_ones(reference, sample):
@@ -167,6 +167,30 @@ def test_arm_opens_by_its_pitch():
     assert azimuth[0] - azimuth[1] == pytest.approx(np.log(4.5) / np.tan(np.radians(20)))
 
 
+def test_ring_shines_at_its_radius_with_less_light_inside_and_beyond():
+    ring = Ring(radius=10.0, width=1.0, contrast=1.0, gap=0.5, edge=0.8)
+    disc = Disc(scale_length=5.0, mu_0=20.0, colour=Colour(0.6, 0.3))
+    plain = Galaxy("disc", 60.0, 90.0, disc=disc)
+    with_ring, without = (
+        galaxy_light(galaxy, 301, np.random.default_rng(0))[1] for galaxy in (replace(plain, ring=ring), plain)
+    )
+    share = with_ring[150] / without[150]  # east to west along the major axis
+    at = {radius: share[150 + round(radius / 0.262)] for radius in (0.5, 6.0, 10.0, 14.0)}
+    on_ridge = 2 - 0.5 * np.exp(-2)  # two widths from the middle of the gap
+    assert at == pytest.approx({0.5: 1.0, 6.0: 0.5, 10.0: on_ridge, 14.0: 0.2}, abs=0.04)
+    minor = with_ring[:, 150] / without[:, 150]  # foreshortened by cos(60) = 1/2
+    assert minor[150 + round(5.0 / 0.262)] == pytest.approx(on_ridge, abs=0.04)
+
+
+def test_ring_is_voted_for_where_it_can_be_seen():
+    ring = Ring(radius=8.0, width=1.0, contrast=1.5, gap=0.5)
+    clear = a_scene(kind="disc", arms=(), ring=ring)
+    tiny = a_scene(kind="disc", arms=(), ring=replace(ring, radius=0.8, width=0.1))
+    assert ring_visibility(clear) > 0.7 > 0.2 > ring_visibility(tiny) > ring_visibility(a_scene()) == 0
+    assert answer_leanings(clear)["ring_yes"] > 0.65
+    assert answer_leanings(a_scene())["ring_yes"] == pytest.approx(0.04)
+
+
 def test_what_is_hard_to_see_is_drawn_by_fewer():
     clear, faint = a_scene(), a_scene(disc=replace(a_scene().galaxy.disc, mu_0=26.0))
     tilted = a_scene(inclination=78.0)
@@ -201,7 +225,7 @@ def test_marks_are_fifteen_volunteers_and_give_the_counts(sample):
 
 
 def test_votes_obey_the_tree(sample):
-    schema = get_schema("decals")
+    schema = get_schema("decals_rings")
     for galaxy in sample:
         assert list(galaxy.votes) == list(schema.label_cols)
         for question in schema.questions:
@@ -215,7 +239,7 @@ def test_votes_obey_the_tree(sample):
 def test_leanings_are_probabilities_of_every_answer(sample):
     for galaxy in sample:
         leanings = answer_leanings(galaxy.truth)
-        for question in get_schema("decals").questions:
+        for question in get_schema("decals_rings").questions:
             weights = np.array([leanings[answer.text] for answer in question.answers])
             assert weights.sum() == pytest.approx(1)
             assert (weights >= 0).all()
@@ -251,7 +275,7 @@ def test_bulge_fraction_of_a_profile_known_by_hand():
 
 def test_survey_is_a_catalogue_of_what_is_known(survey):
     catalog = pd.read_csv(survey / "catalog.csv")
-    votes = list(get_schema("decals").label_cols)
+    votes = list(get_schema("decals_rings").label_cols)
     masks = ["spiral_mask_loc", "bar_mask_loc", "marks_loc"]
     assert list(catalog.columns) == ["id_str", "file_loc", "ra", "dec", "pixscale", *votes, *masks, "n_volunteers"]
     assert list(catalog["id_str"]) == [f"sim-5-{index:06d}" for index in range(N_SURVEY)]

@@ -238,6 +238,7 @@ _decals_campaigns = ("decals_dr12_ortho", "decals_dr5_ortho", "decals_dr8_ortho"
 _public_v1 = (*_decals_campaigns, "gz2_ortho", "candels_ortho", "hubble_ortho")
 _public_v2 = (*_decals_campaigns, "gz2_ortho", "candels_ortho", "hubble_v2_ortho")
 joined_trees: dict[str, tuple[str, ...]] = {
+    "decals_rings": ("decals", "rings"),
     "decals_all_campaigns_ortho": _decals_campaigns,
     "gz_evo_v1": (*_public_v1, "cosmic_dawn_ortho"),
     "gz_evo_v1_public": _public_v1,

@@ -99,11 +99,16 @@ class Bar:
 
 @dataclass(frozen=True)
 class Ring:
-    """Ring in the disc: its radius, the standard deviation across it, its light relative to the disc."""
+    """Ring in the disc: its radius, the standard deviation across it, its light relative to the disc.
+
+    `gap` is the share of the disc's light that is missing inside it, `edge` that beyond it.
+    """
 
     radius: float
     width: float
     contrast: float
+    gap: float = 0.0
+    edge: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from zoobot3d_tf.simulation.galaxies import NATIVE_PIXSCALE, Arm, Bar, Colour, Disc, Galaxy, nanomaggies
+from zoobot3d_tf.simulation.galaxies import NATIVE_PIXSCALE, Arm, Bar, Colour, Disc, Galaxy, Ring, nanomaggies
 from zoobot3d_tf.simulation.profiles import add_blobs, sersic
 
 YOUNG = Colour(0.25, 0.05)
@@ -56,6 +56,20 @@ def arm_profile(arm: Arm, radius: np.ndarray, azimuth: np.ndarray, log_radius: n
     return np.float32(arm.contrast) * profile
 
 
+def ring_profile(ring: Ring, radius: np.ndarray) -> np.ndarray:
+    """Light of a ring relative to the disc below, at radii in the disc's plane."""
+    away = (radius - np.float32(ring.radius)) / np.float32(ring.width)
+    return np.float32(ring.contrast) * np.exp(-0.5 * away**2)
+
+
+def ring_gap(ring: Ring, radius: np.ndarray) -> np.ndarray:
+    """Share of the disc's light that a ring leaves: it is darkest at 3/5 of its radius, and beyond its width outside."""
+    share = radius / np.float32(ring.radius)
+    inside = np.exp(-0.5 * ((share - np.float32(0.6)) / np.float32(0.2)) ** 2)
+    outside = np.clip((radius - np.float32(ring.radius)) / np.float32(2 * ring.width), 0, 1)
+    return (1 - np.float32(ring.gap) * inside) * (1 - np.float32(ring.edge) * outside)
+
+
 def bar_profile(bar: Bar, along: np.ndarray, across: np.ndarray) -> np.ndarray:
     """Light of a bar relative to its centre, at points of the disc's plane: flat, boxy and sharply ended."""
     cos, sin = np.float32(np.cos(bar.azimuth)), np.float32(np.sin(bar.azimuth))
@@ -77,9 +91,7 @@ def _add_inclined_disc(
     patches = np.exp(_random_field(len(along), disc.scale_length, rng) * np.float32(disc.clumpiness))
     old = np.sqrt(patches)
     if galaxy.ring is not None:
-        ring = galaxy.ring
-        away = (radius - np.float32(ring.radius)) / np.float32(ring.width)
-        old += np.float32(ring.contrast) * np.exp(-0.5 * away**2)
+        old = old * ring_gap(galaxy.ring, radius) + patches * ring_profile(galaxy.ring, radius)
     _add(bands, light * old, disc.colour.ratios())
     if galaxy.arms:
         log_radius = np.log(radius)

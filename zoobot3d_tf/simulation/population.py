@@ -17,7 +17,15 @@ from zoobot3d_tf.simulation.galaxies import (
     Scene,
 )
 
-KIND_SHARES = {"spiral": 0.45, "disc": 0.12, "edge-on": 0.12, "elliptical": 0.22, "merger": 0.06, "artifact": 0.03}
+KIND_SHARES = {
+    "spiral": 0.40,
+    "disc": 0.15,
+    "edge-on": 0.11,
+    "elliptical": 0.20,
+    "irregular": 0.05,
+    "merger": 0.06,
+    "artifact": 0.03,
+}
 DEFECTS = ("trail", "bleed", "lost-band", "edge")
 
 
@@ -27,7 +35,7 @@ def sample_scene(rng: np.random.Generator) -> Scene:
     size = float(np.clip(rng.lognormal(np.log(7.0), 0.40), 2.5, 17.0))
     galaxy = _SAMPLERS[kind](rng, size)
     # Galaxy Zoo cutouts show p50 over 25 pixels or more; Petrosian radii scatter about the true ones.
-    pixscale = np.clip(size * 0.026 * rng.lognormal(0, 0.25), 0.1, 0.45)
+    pixscale = np.clip(size * 0.031 * rng.lognormal(0, 0.28), 0.1, 0.5)
     depth = rng.lognormal(np.log(1.15), 0.22)
     seeing_r = rng.lognormal(np.log(1.25), 0.12)
     return Scene(
@@ -43,17 +51,39 @@ def sample_scene(rng: np.random.Generator) -> Scene:
 
 def _spiral(rng: np.random.Generator, size: float) -> Galaxy:
     galaxy, disc = _disc_galaxy(rng, size, "spiral", late=rng.random(), barred=rng.random() < 0.5)
-    return replace(galaxy, arms=_arms(rng, disc, galaxy.bar))
+    # Rings of spirals lie at the ends of bars, and arms start from them.
+    ring = _ring(rng, disc, galaxy.bar) if rng.random() < (0.3 if galaxy.bar else 0.1) else None
+    return replace(galaxy, ring=ring, arms=_arms(rng, disc, galaxy.bar, ring))
 
 
 def _armless_disc(rng: np.random.Generator, size: float) -> Galaxy:
     """An S0, as a rule barred or ringed."""
-    galaxy, disc = _disc_galaxy(rng, size, "disc", late=0.35 * rng.random(), barred=rng.random() < 0.5)
-    if rng.random() < 0.4:
-        return galaxy
+    galaxy, disc = _disc_galaxy(rng, size, "disc", late=0.5 * rng.random(), barred=rng.random() < 0.5)
+    return galaxy if rng.random() < 0.35 else replace(galaxy, ring=_ring(rng, disc, galaxy.bar))
+
+
+def _irregular(rng: np.random.Generator, size: float) -> Galaxy:
+    """A faint blue dwarf: clumps, a lopsided disc, at times a bar out of place, and neither bulge nor arms."""
+    galaxy, disc = _disc_galaxy(rng, 0.8 * size, "irregular", late=1.0, barred=rng.random() < 0.3)
+    clumpy = replace(
+        disc,
+        mu_0=disc.mu_0 + rng.uniform(0, 0.8),
+        clumpiness=rng.uniform(0.5, 0.9),
+        lopsidedness=rng.uniform(0.3, 0.9),
+    )
+    return replace(galaxy, bulge=None, disc=clumpy)
+
+
+def _ring(rng: np.random.Generator, disc: Disc, bar: Bar | None) -> Ring:
+    """A ring, about the bar where there is one, with less light inside it and often a sharp outer edge."""
     h = disc.scale_length
-    radius = galaxy.bar.half_length * rng.uniform(1.05, 1.6) if galaxy.bar else h * rng.uniform(1.0, 2.4)
-    return replace(galaxy, ring=Ring(radius, h * rng.uniform(0.15, 0.3), rng.lognormal(np.log(0.8), 0.4)))
+    return Ring(
+        radius=bar.half_length * rng.uniform(1.0, 1.4) if bar else h * rng.uniform(1.0, 2.4),
+        width=h * rng.uniform(0.15, 0.3),
+        contrast=rng.lognormal(np.log(0.8), 0.4),
+        gap=rng.uniform(0, 0.7),
+        edge=rng.uniform(0, 0.9),
+    )
 
 
 def _disc_galaxy(rng: np.random.Generator, size: float, kind: str, late: float, barred: bool) -> tuple[Galaxy, Disc]:
@@ -81,15 +111,17 @@ def _disc_galaxy(rng: np.random.Generator, size: float, kind: str, late: float, 
     return Galaxy(kind, inclination, rng.uniform(0, 180), bulge, disc, bar), disc
 
 
-def _arms(rng: np.random.Generator, disc: Disc, bar: Bar | None) -> tuple[Arm, ...]:
+def _arms(rng: np.random.Generator, disc: Disc, bar: Bar | None, ring: Ring | None = None) -> tuple[Arm, ...]:
     # Pitch angles of disc galaxies in the local Universe: mean 19, scatter 7 degrees (Hart et al. 2017; Yu & Ho 2018).
     pitch = float(np.clip(rng.normal(19, 7), 7, 40))
     n_arms = int(rng.choice([1, 2, 3, 4, 5, 6], p=[0.05, 0.53, 0.17, 0.12, 0.07, 0.06]))
     winds = int(rng.choice([-1, 1]))
     h = disc.scale_length
     contrast = rng.lognormal(np.log(1.4), 0.65) * (1 if n_arms < 4 else 0.8)
-    # Arms start at the ends of a bar.
+    # Arms start at the ends of a bar, or from a ring.
     r_start = bar.half_length * 0.95 if bar else h * rng.uniform(0.35, 0.8)
+    if ring:
+        r_start = ring.radius
     phase = bar.azimuth if bar else rng.uniform(0, 2 * np.pi)
     return tuple(
         Arm(
@@ -185,6 +217,7 @@ _SAMPLERS = {
     "disc": _armless_disc,
     "edge-on": _edge_on,
     "elliptical": _elliptical,
+    "irregular": _irregular,
     "merger": _merger,
     "artifact": _artifact,
 }

@@ -20,7 +20,7 @@ from zoobot3d_tf.schemas import get_schema
 from zoobot3d_tf.simulation.galaxies import IMAGE_SIZE, Scene
 from zoobot3d_tf.simulation.population import sample_scene
 from zoobot3d_tf.simulation.render import render
-from zoobot3d_tf.simulation.visibility import arms_visibility, bar_visibility, bulge_fraction
+from zoobot3d_tf.simulation.visibility import arms_visibility, bar_visibility, bulge_fraction, ring_visibility
 from zoobot3d_tf.simulation.volunteers import VolunteerMarks, draw_marks
 from zoobot3d_tf.simulation.votes import SCHEMA_NAME, draw_votes
 
@@ -37,7 +37,7 @@ class SimulatedGalaxy:
         truth: its geometry, its light and how it was observed.
         bands: g, r, z in nanomaggies per native pixel, float32 (3, 424, 424).
         image: uint8 (424, 424, 3), north up, east left.
-        votes: of each answer of the schema `decals`.
+        votes: of each answer of the schema `decals_rings`.
         marks: `spiral_mask` and `bar_mask`: the volunteers' paths in pixels of the image.
         spiral_counts: volunteers who enclosed each pixel, uint8 (424, 424).
         bar_counts: the same for the bar.
@@ -175,6 +175,7 @@ def _truth_row(scene: Scene) -> dict:
         "bar_position_angle": galaxy.bar_position_angle(),
         "bar_visibility": bar_visibility(scene),
         "ring_radius": ring.radius if ring else None,
+        "ring_visibility": ring_visibility(scene),
         "n_companions": len(galaxy.companions),
     }
     return {name: round(value, 6) if isinstance(value, float) else value for name, value in row.items()}

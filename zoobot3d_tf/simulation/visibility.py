@@ -38,6 +38,21 @@ def bar_visibility(scene: Scene) -> float:
     return _half_at(blurred, HALF_SEEN_CONTRAST) * _half_at(signal / scene.sky_noise[1], HALF_SEEN_SIGNAL) * resolved
 
 
+def ring_visibility(scene: Scene) -> float:
+    """Visibility of a galaxy's ring; 0 for a galaxy without one."""
+    disc, ring = scene.galaxy.disc, scene.galaxy.ring
+    if disc is None or ring is None:
+        return 0.0
+    flux = ring.contrast * nanomaggies(disc.mu_0) * np.exp(-ring.radius / disc.scale_length)
+    signal = flux / scene.sky_noise[1] * 2 * ring.width / NATIVE_PIXSCALE
+    # A ring stands out by what it adds, and by what is missing inside and beyond.
+    contrast = 0.7 * ring.contrast + 0.4 * (ring.gap + ring.edge)
+    foreshortening = np.cos(np.radians(scene.galaxy.inclination))
+    blurred = contrast * _kept(ring.width * (1 + foreshortening) / 2, scene)
+    resolved = _half_at(ring.radius * foreshortening / scene.seeing[1], 1.8)
+    return _half_at(blurred, HALF_SEEN_CONTRAST) * _half_at(signal, HALF_SEEN_SIGNAL) * resolved
+
+
 def bulge_fraction(galaxy: Galaxy) -> float:
     """Share of a galaxy's r-band light in its bulge."""
     if galaxy.bulge is None:

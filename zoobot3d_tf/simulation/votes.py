@@ -11,15 +11,15 @@ import numpy as np
 
 from zoobot3d_tf.schemas import get_schema
 from zoobot3d_tf.simulation.galaxies import Scene
-from zoobot3d_tf.simulation.visibility import arms_visibility, bar_visibility, bulge_fraction
+from zoobot3d_tf.simulation.visibility import arms_visibility, bar_visibility, bulge_fraction, ring_visibility
 
-SCHEMA_NAME = "decals"
+SCHEMA_NAME = "decals_rings"
 CONCENTRATION = 30.0
 """Of the Dirichlet distribution: how closely the volunteers of one galaxy lean the way its truth suggests."""
 
 
 def draw_votes(scene: Scene, rng: np.random.Generator) -> dict[str, int]:
-    """Let some 40 volunteers answer the tree of Galaxy Zoo DECaLS.
+    """Let some 40 volunteers answer the tree of Galaxy Zoo DECaLS, and say whether they see a ring.
 
     Args:
         scene: the truth.
@@ -45,10 +45,10 @@ def answer_leanings(scene: Scene) -> dict[str, float]:
     """Probability of each answer, within its question, for a typical volunteer who is asked."""
     galaxy = scene.galaxy
     arms, bar = arms_visibility(scene), bar_visibility(scene)
-    bulge = bulge_fraction(galaxy)
+    ring, bulge = ring_visibility(scene), bulge_fraction(galaxy)
     strong = _bar_strength(scene)
     questions = {
-        "smooth-or-featured": _smooth_or_featured(scene, arms, bar),
+        "smooth-or-featured": _smooth_or_featured(scene, arms, bar, ring),
         "disk-edge-on": _yes_no(_edge_on(scene)),
         "has-spiral-arms": _yes_no(0.08 + 0.9 * arms),
         "bar": {"strong": bar * strong, "weak": bar * (1 - strong) + 0.08, "no": 1.02 - bar},
@@ -66,6 +66,7 @@ def answer_leanings(scene: Scene) -> dict[str, float]:
         ),
         "spiral-arm-count": _arm_count(len(galaxy.arms), arms),
         "merging": _merging(scene),
+        "ring": _yes_no(0.04 + (0.9 * ring if galaxy.kind != "artifact" else 0)),
     }
     return {
         f"{question}_{answer}": weight / sum(answers.values())
@@ -74,7 +75,7 @@ def answer_leanings(scene: Scene) -> dict[str, float]:
     }
 
 
-def _smooth_or_featured(scene: Scene, arms: float, bar: float) -> dict[str, float]:
+def _smooth_or_featured(scene: Scene, arms: float, bar: float, ring: float) -> dict[str, float]:
     galaxy = scene.galaxy
     if galaxy.kind == "artifact":
         return {"smooth": 0.15, "featured-or-disk": 0.1, "artifact": 0.75}
@@ -82,9 +83,8 @@ def _smooth_or_featured(scene: Scene, arms: float, bar: float) -> dict[str, floa
     if galaxy.kind == "edge-on":
         featured = 0.80
     elif galaxy.disc is not None:
-        ring = 0.35 if galaxy.ring is not None else 0.0
-        merging = 0.45 if galaxy.companions else 0.0
-        featured = 0.15 + 0.8 * max(arms, 0.7 * bar, ring, merging, _edge_on(scene))
+        disturbed = {"merger": 0.45, "irregular": 0.55}.get(galaxy.kind, 0.0)
+        featured = 0.15 + 0.8 * max(arms, 0.7 * bar, 0.6 * ring, disturbed, _edge_on(scene))
     return {"smooth": 1 - featured, "featured-or-disk": featured, "artifact": 0.10}
 
 
