@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from scipy.spatial.distance import cdist
 from vector_tables import read_in_pieces, write_vectors
 
 from zoobot3d_tf.representations import anomalies
@@ -33,6 +34,15 @@ def test_distances_on_a_line_are_known_by_hand(tmp_path):
     assert distances["g11"] == pytest.approx(99)
     assert (distances["g0"], distances["g5"], distances["g10"]) == pytest.approx((10, 5, 10))
     assert ranked.id_str[0] == "g11"
+
+
+def test_distances_are_those_of_scipy(tmp_path, monkeypatch):
+    read_in_pieces(monkeypatch, 30, 5)
+    vectors = np.random.default_rng(2).normal(size=(100, 5)).astype(np.float32)
+    vectors[20:35] = vectors[20]  # more of a kind than there are neighbours to look at
+    ranked = rank(write_vectors(tmp_path / "c.parquet", "component", vectors)).set_index("id_str")
+    tenth = np.sort(cdist(vectors, vectors), axis=1)[:, 10]
+    np.testing.assert_allclose(ranked.distance[[f"g{i}" for i in range(100)]], tenth, atol=1e-6)
 
 
 def test_planted_odd_ones_come_first_also_where_several_are_odd_in_one_way(tmp_path):
@@ -78,3 +88,5 @@ def test_too_few_galaxies_are_refused(tmp_path):
         rank(table)
     with pytest.raises(ValueError, match=r"a.txt"):
         write_anomalies(table, tmp_path / "a.txt")
+    with pytest.raises(ValueError, match=r"c.parquet: is the table to read"):
+        write_anomalies(table, table)

@@ -8,6 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from sklearn.decomposition import PCA
 from vector_tables import read_in_pieces, write_vectors
 
 from zoobot3d_tf.representations.compress import compress, load_pca
@@ -42,7 +43,7 @@ def test_a_cross_has_components_known_by_hand(tmp_path, caplog):
     pca = load_pca(tmp_path / "c_pca.npz")
     np.testing.assert_allclose(pca.mean, [0, 0], atol=1e-12)
     np.testing.assert_allclose(pca.components, [[1, 0]], atol=1e-12)  # its largest part is positive
-    np.testing.assert_allclose([*pca.variance, pca.total_variance, pca.share], [8 / 3, 10 / 3, 0.8])
+    np.testing.assert_allclose([*pca.variance, pca.total_variance], [8 / 3, 10 / 3])
 
 
 def test_points_on_a_line_need_one_component_and_on_a_plane_two(tmp_path):
@@ -78,6 +79,24 @@ def test_pieces_give_the_components_of_the_whole(tmp_path, monkeypatch):
 
 
 # Properties
+
+
+def test_components_are_those_of_scikit_learn_with_their_signs(tmp_path):
+    rng = np.random.default_rng(3)
+    values = (rng.normal(size=(200, 12)) * 1.5 ** np.arange(12) + 50).astype(np.float32)
+    features = write_vectors(tmp_path / "f.parquet", "feature", values)
+    theirs = PCA(5, svd_solver="full").fit(values.astype(float))
+    out = compress(features, tmp_path / "c.parquet", n_components=5)
+    np.testing.assert_allclose(load_pca(tmp_path / "c_pca.npz").components, theirs.components_, atol=1e-9)
+    np.testing.assert_allclose(components_of(out), theirs.transform(values.astype(float)), atol=1e-3)
+    assert pca_of(out)["share"] == pytest.approx(theirs.explained_variance_ratio_.sum())
+
+
+def test_by_default_forty_components_are_kept_or_all_where_there_are_fewer(tmp_path):
+    for n_features, n_kept in ((50, 40), (16, 16)):
+        values = np.random.default_rng(4).normal(size=(60, n_features))
+        features = write_vectors(tmp_path / "f.parquet", "feature", values)
+        assert pca_of(compress(features, tmp_path / "c.parquet"))["n_components"] == n_kept
 
 
 def test_a_share_keeps_as_few_components_as_hold_it(tmp_path):
@@ -116,16 +135,17 @@ def test_metadata_of_the_features_come_along(tmp_path):
     [
         ({"n_components": 3}, "4 galaxies of 2 features have 1 to 2 components; received 3"),
         ({"n_components": 0}, "have 1 to 2 components; received 0"),
-        ({}, "received 40"),
         ({"share": 1.0}, "share must lie between 0 and 1; received 1.0"),
         ({"share": 0.5, "n_components": 1}, "exclude each other"),
-        ({"n_components": 1, "out": "f.parquet"}, r"f.parquet: holds the features; give the compressed table another"),
+        ({"n_components": 1, "out": "f.parquet"}, r"f.parquet: is the table to read; give the one to write another"),
+        ({"n_components": 1, "out": "here/../f.parquet"}, r"f.parquet: is the table to read"),
         ({"n_components": 1, "out": "c.csv"}, r"c.csv: the name of the table must end in .parquet"),
         ({"n_components": 1, "features_loc": "c.csv"}, r"c.csv: the name of a table of features must end in .parquet"),
     ],
 )
 def test_impossible_arguments_are_named(tmp_path, monkeypatch, options, words):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
     write_vectors(tmp_path / "f.parquet", "feature", CROSS)
     with pytest.raises(ValueError, match=words):
         compress(**({"features_loc": "f.parquet", "out": "c.parquet"} | options))
@@ -140,7 +160,9 @@ def test_tables_that_hold_no_features_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"other.parquet: has no columns feature_0000 and on"):
         compress(components, out)
     broken = write_vectors(tmp_path / "broken.parquet", "feature", [[1, 2], [3, np.nan], [4, 5]])
-    with pytest.raises(ValueError, match=r"broken.parquet, row 2: feature_0001 is nan; it must be a finite number"):
+    with pytest.raises(
+        ValueError, match=r"broken.parquet: feature_0001 is nan in row 3 \(g1\); it must be a finite number"
+    ):
         compress(broken, out, n_components=1)
     same = write_vectors(tmp_path / "same.parquet", "feature", [[0.1, 0.7]] * 9)
     with pytest.raises(ValueError, match=r"same.parquet: all 9 galaxies have the same features"):
@@ -179,9 +201,17 @@ def test_a_pca_of_other_features_or_from_elsewhere_is_refused(tmp_path):
     np.savez(tmp_path / "nan.npz", **(stored | {"mean": np.array([0, np.nan])}))
     with pytest.raises(ValueError, match=r"nan.npz: is no PCA: its numbers are not finite"):
         compress(features, out, pca_loc=tmp_path / "nan.npz")
+    np.savez(tmp_path / "one.npz", **(stored | {"variance": np.array(1.0)}))
+    with pytest.raises(ValueError, match=r"one.npz: is no PCA: .* \(2,\), \(1, 2\) and \(\)"):
+        compress(features, out, pca_loc=tmp_path / "one.npz")
+    np.savez(tmp_path / "long.npz", **(stored | {"components": np.array([[2.0, 0.0]])}))
+    with pytest.raises(ValueError, match=r"long.npz: is no PCA: its components are not orthonormal"):
+        compress(features, out, pca_loc=tmp_path / "long.npz")
     pca_loc.write_bytes(pca_loc.read_bytes()[:100])
-    with pytest.raises(ValueError, match=r"c_pca.npz: cannot be read as a PCA"):
+    with pytest.raises(ValueError, match=r"c_pca.npz: cannot be read as a PCA, .*: it is no .npz file"):
         compress(features, out, pca_loc=pca_loc)
+    with pytest.raises(ValueError, match=r"f.parquet: cannot be read as a PCA, .*: it is no .npz file"):
+        compress(features, out, pca_loc=features)
 
 
 def test_a_pca_with_a_pickle_inside_is_not_opened(tmp_path):

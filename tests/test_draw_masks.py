@@ -135,7 +135,7 @@ def test_a_bad_galaxy_costs_itself_alone(tmp_path):
         "few": "there are marks of 2 volunteers, counted from 0; received the choice 2",
         "imageless": "no such file",
         "resized": "200 x 200 pixels in place of 128 x 128",
-        "web_page": "cannot be read as FITS",
+        "web_page": "not a FITS file, or without a place on the sky",
         "nowhere": "wcs_ra or wcs_dec is empty",
     }
     cutouts, marks = tmp_path / "cutouts", tmp_path / "marks"

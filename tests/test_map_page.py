@@ -76,6 +76,12 @@ def test_a_large_table_is_sampled_and_the_page_says_so(tmp_path, monkeypatch):
     assert len(data["atlases"]) == 2
 
 
+def test_metadata_of_another_form_cost_the_share_alone(tmp_path):
+    table = write_vectors(tmp_path / "c.parquet", "component", PLACES, pca=3)
+    about = data_of(write_map(table, tmp_path / "map.html", method="pca"))["about"]
+    assert about == "3 galaxies. The first two of 3 principal components."
+
+
 def test_one_component_makes_a_line():
     np.testing.assert_array_equal(place_on_map(np.array([[1.0], [2.0]]), "pca"), [[1, 0], [2, 0]])
 

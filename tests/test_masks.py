@@ -12,9 +12,8 @@ from zoobot3d_tf.images.masks import (
     align_counts_wcs,
     counts_from_marks,
     crosses_itself,
-    flip_rows,
-    north_up_wcs,
 )
+from zoobot3d_tf.images.wcs import flip_rows, north_up_wcs
 
 SQUARE = [[100, 100], [200, 100], [200, 200], [100, 200]]
 GZ3D = ["gz3d_1-304336_127_14724446", "gz3d_1-379196_127_14728482"]

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from scipy.spatial.distance import cdist
 from vector_tables import read_in_pieces, write_vectors
 
 from zoobot3d_tf.representations.neighbours import METRICS, find_neighbours, write_neighbours
@@ -51,6 +52,25 @@ def test_planted_copies_come_first_and_the_galaxy_itself_never(tmp_path, monkeyp
     assert everyone.distance.is_monotonic_increasing
 
 
+def test_a_table_that_pandas_stored_anew_serves_too(table):
+    stored = pd.read_parquet(table).assign(id_str=[11, 5, 7, 3], file_loc=["a.png", None, "c.png", "d.png"])
+    stored.set_index("id_str").to_parquet(table)
+    near = find(table, ["11"], k=3)
+    assert list(near.neighbour) == ["7", "5", "3"]
+    assert list(near.file_loc) == ["c.png", "", "d.png"]
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_distances_are_those_of_scipy(tmp_path, monkeypatch, metric):
+    read_in_pieces(monkeypatch, 30, 5)
+    vectors = np.random.default_rng(1).normal(size=(100, 5)).astype(np.float32)
+    near = find(write_vectors(tmp_path / "c.parquet", "component", vectors), ["g7"], k=99, metric=metric)
+    distances = cdist(vectors[[7]], vectors, metric)[0]
+    order = [i for i in np.argsort(distances, kind="stable") if i != 7]
+    assert list(near.neighbour) == [f"g{i}" for i in order]
+    np.testing.assert_allclose(near.distance, distances[order], rtol=1e-5)
+
+
 def test_a_sheet_shows_each_galaxy_before_its_neighbours(tmp_path):
     colours = {"a": (250, 0, 0), "b": (0, 250, 0), "c": (0, 0, 250)}
     for name, colour in colours.items():
@@ -87,6 +107,7 @@ def test_ids_of_any_length_and_letters_fit_beneath_their_picture(tmp_path):
         ({"id_strs": ["a", "a"]}, "each once; received a, a"),
         ({"id_strs": ["e"]}, "the galaxy 'e' is in 0 rows; it must be in one"),
         ({"out": "n.txt"}, r"n.txt"),
+        ({"out": "c.parquet"}, r"c.parquet: is the table to read; give the one to write another name"),
         ({"picture": "n.jpg"}, r"n.jpg: a sheet of pictures is a PNG"),
         ({"picture": "n.png", "k": 2000}, r"n.png: would show 2001 galaxies; a sheet shows 1000 at most"),
     ],

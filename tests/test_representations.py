@@ -62,9 +62,11 @@ def test_every_kind_of_input_gives_its_galaxies(run, survey, shards, tmp_path):
         ("list.txt", ["--recursive"], "--recursive is about a folder of images, which list.txt is not"),
         ("list.txt", ["--image-root", "."], "--image-root is where the paths in a catalogue start from, and list.txt"),
         (".", ["--image-root", "."], "--image-root is where the paths in a catalogue start from"),
+        ("imgaes", [], "imgaes: no such folder, catalogue or list of images"),
     ],
 )
 def test_options_of_another_kind_of_input_are_refused(run, tmp_path, monkeypatch, capsys, source, option, words):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "list.txt").write_text("a.png")
     assert command("representations", run, source, "--out", "f.parquet", *option) == 2
     assert words in capsys.readouterr().err

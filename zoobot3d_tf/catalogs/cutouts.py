@@ -33,6 +33,7 @@ from zoobot3d_tf.catalogs.tables import (
 from zoobot3d_tf.files import FAILED_NAME, PathLike, partial_path, write_atomically
 from zoobot3d_tf.images.read import FITS_SIGNATURE, MIN_SIDE, read_image
 from zoobot3d_tf.images.rgb import check_bands, check_stretch
+from zoobot3d_tf.images.wcs import pixscale_of
 
 BASE_URL = "https://www.legacysurvey.org/viewer/fits-cutout"
 MAX_SIZE = 512
@@ -291,11 +292,10 @@ def _read_grid(header: fits.Header, asked: _Cutout, size: int) -> dict[str, floa
         raise ValueError(f"the cutout's WCS cannot be read: {error}") from error
     if not wcs.has_celestial:
         raise ValueError("the cutout has no WCS that says where on the sky it lies")
-    matrix = wcs.pixel_scale_matrix * 3600
-    pixscale = float(np.sqrt(np.abs(np.linalg.det(matrix))))
+    pixscale = pixscale_of(wcs)
     if not abs(pixscale / asked.pixscale - 1) < 0.01:
         raise ValueError(f"the cutout's scale is {pixscale:.4g} arcsec per pixel, not {asked.pixscale:.4g}")
-    if not np.allclose(matrix / pixscale, [[-1, 0], [0, 1]], atol=0.01):
+    if not np.allclose(wcs.pixel_scale_matrix * 3600 / pixscale, [[-1, 0], [0, 1]], atol=0.01):
         raise ValueError("the cutout does not have north up and east left")
     middle = (size - 1) / 2
     x, y = wcs.wcs_world2pix(asked.ra, asked.dec, 0)

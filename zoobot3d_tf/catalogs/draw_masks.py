@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from astropy.io import fits
 from astropy.wcs import WCS
 from PIL import Image
 
@@ -28,8 +27,9 @@ from zoobot3d_tf.catalogs.tables import (
     write_table,
 )
 from zoobot3d_tf.files import FAILED_NAME, PathLike, write_atomically
-from zoobot3d_tf.images.masks import MASKS, Marks, align_counts_wcs, counts_from_marks, flip_rows, north_up_wcs
+from zoobot3d_tf.images.masks import MASKS, Marks, align_counts_wcs, counts_from_marks
 from zoobot3d_tf.images.read import read_image
+from zoobot3d_tf.images.wcs import flip_rows, read_wcs, wcs_at
 
 CATALOG_NAME = "catalog.csv"
 
@@ -196,19 +196,19 @@ def _read_marks(path: Path) -> dict[str, Marks]:
 def _image_wcs(galaxy: _Galaxy, shape: tuple[int, int]) -> WCS:
     """The sky under the image, for pixels counted from 0, row 0 on top."""
     height, width = shape
+    wcs: WCS | None
     if galaxy.fits is None:
         if not (galaxy.pixscale > 0 and np.isfinite(galaxy.centre).all()):
             raise ValueError(f"{galaxy.image}: has neither a FITS file nor a pixscale and a centre in the catalogue")
-        return north_up_wcs(*galaxy.centre, galaxy.pixscale, crpix=((width + 1) / 2, (height + 1) / 2))
-    try:
-        header = fits.getheader(galaxy.fits)
-        wcs = WCS(header, naxis=2)
-    except Exception as error:  # damaged files make astropy raise errors of many kinds
-        raise ValueError(f"{galaxy.fits}: cannot be read as FITS: {error}") from error
-    size = header.get("NAXIS2"), header.get("NAXIS1")
-    if size != (height, width) or not wcs.has_celestial:
-        raise ValueError(
-            f"{galaxy.fits}: not the cutout of {galaxy.image}: {size[0]} x {size[1]} pixels in place of "
-            f"{height} x {width}, or no place on the sky"
-        )
+        wcs = wcs_at(*galaxy.centre, galaxy.pixscale, shape)
+    else:
+        wcs = read_wcs(galaxy.fits)
+        if wcs is None:
+            raise ValueError(f"{galaxy.fits}: not a FITS file, or without a place on the sky")
+        size = tuple(wcs.array_shape[-2:])
+        if size != (height, width):
+            raise ValueError(
+                f"{galaxy.fits}: not the cutout of {galaxy.image}: {size[0]} x {size[1]} pixels in place of "
+                f"{height} x {width}"
+            )
     return flip_rows(wcs, height)

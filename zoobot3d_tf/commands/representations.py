@@ -11,7 +11,7 @@ from zoobot3d_tf.commands.stage import Stage, at_least, given
 
 def _representations_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("run_folder", metavar="RUN", type=Path, help="the run folder")
+    add("run_folder", metavar="RUN", type=Path, help="the run folder, or hf://owner/name")
     add(
         "source",
         metavar="INPUT",
@@ -46,6 +46,8 @@ def _galaxies(source: str, recursive: bool, image_root: Path | None):
         raise ValueError(
             f"--image-root is where the paths in a catalogue start from, and {source} is none; leave it out"
         )
+    if source != "-" and not path.exists():
+        raise FileNotFoundError(f"{source}: no such folder, catalogue or list of images")
     if is_list:
         return inputs.galaxies_in_list(source)
     if not is_folder:

@@ -1,7 +1,8 @@
 """Where an image lies on the sky.
 
-A WCS here is that of the FITS file: its rows are counted from the bottom. Arrays have row 0 at the top, and pixel
-centres at whole numbers (docs/conventions.md): `sky_of_pixel` and `pixel_of_sky` go between the two.
+A WCS here is that of the FITS file, whose rows are counted from the bottom, unless it is said to be of an array. Arrays
+have row 0 at the top, and pixel centres at whole numbers (docs/conventions.md): `sky_of_pixel`, `pixel_of_sky` and
+`flip_rows` go between the two.
 """
 
 from typing import TYPE_CHECKING
@@ -10,7 +11,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from zoobot3d_tf.files import PathLike
-from zoobot3d_tf.images.masks import north_up_wcs
 from zoobot3d_tf.images.read import FITS_SIGNATURE, GZIP_SIGNATURE, ImageError, open_fits_image
 
 if TYPE_CHECKING:
@@ -71,6 +71,42 @@ def wcs_at(ra: float, dec: float, pixscale: float, shape: tuple[int, int]) -> "W
     wcs = north_up_wcs(ra, dec, pixscale, crpix=((width + 1) / 2, (height + 1) / 2))
     wcs.wcs.cdelt = [-pixscale / 3600, pixscale / 3600]  # its rows count from the bottom, about the same centre
     return wcs
+
+
+def north_up_wcs(ra: float, dec: float, pixscale: float, crpix: tuple[float, float]) -> "WCS":
+    """The sky under an array with north up and east left: row 0 north, column 0 east, in tangent projection.
+
+    Args:
+        ra: right ascension of the reference pixel, degrees, ICRS.
+        dec: its declination, degrees.
+        pixscale: arcsec per pixel.
+        crpix: (x, y) of the reference pixel as FITS counts, from 1; the centre of n pixels is (n + 1) / 2.
+    """
+    from astropy.wcs import WCS
+
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
+    wcs.wcs.crval = [ra, dec]
+    wcs.wcs.crpix = crpix
+    wcs.wcs.cdelt = [-pixscale / 3600, -pixscale / 3600]
+    wcs.wcs.radesys = "ICRS"
+    return wcs
+
+
+def flip_rows(wcs: "WCS", height: int) -> "WCS":
+    """The celestial WCS of an image turned upside down, as PNGs of FITS images are.
+
+    Args:
+        wcs: of the image before.
+        height: its rows.
+    """
+    from astropy.wcs import WCS
+
+    header = wcs.celestial.to_header()
+    header["CRPIX2"] = height + 1 - header.get("CRPIX2", 0.0)
+    header["PC1_2"] = -header.get("PC1_2", 0.0)
+    header["PC2_2"] = -header.get("PC2_2", 1.0)
+    return WCS(header)
 
 
 def pixscale_of(wcs: "WCS") -> float:

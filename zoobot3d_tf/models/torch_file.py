@@ -6,14 +6,14 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from zoobot3d_tf.files import PathLike
 
 # What comes of following a program that makes no sense.
-_PARSING_ERRORS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+_PARSING_ERRORS = (ArithmeticError, AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 # The types of numbers in PyTorch's files.
 _STORAGES = {
     "torch.DoubleStorage": "<f8",
@@ -34,26 +34,31 @@ def read_torch_tensors(path: PathLike) -> dict[str, np.ndarray]:
 
     Raises:
         ValueError: it is damaged, of the older form, or holds anything but tensors by name.
+        OSError: it cannot be opened.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            (program,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
-            folder = program.removesuffix("data.pkl")
+    with open(path, "rb") as file:
+        try:
+            return _read_archive(file)
+        except (zipfile.BadZipFile, *_PARSING_ERRORS) as error:
+            raise ValueError(
+                f"{path}: is no file of weights as PyTorch writes it ({error}); ask for model.safetensors"
+            ) from error
 
-            @cache
-            def stored(name: str) -> bytes:
-                if archive.getinfo(folder + name).compress_type != zipfile.ZIP_STORED:
-                    raise ValueError(f"{name} is compressed, which PyTorch does not do")
-                return archive.read(folder + name)
 
-            if f"{folder}byteorder" in archive.namelist() and stored("byteorder") != b"little":
-                raise ValueError("its numbers are big-endian")
-            tensors = _run_torch_program(stored("data.pkl"), lambda key: stored(f"data/{key}"))
-    except (zipfile.BadZipFile, EOFError, *_PARSING_ERRORS) as error:
-        raise ValueError(
-            f"{path}: is no file of weights as PyTorch writes it ({error}); ask for model.safetensors"
-        ) from error
-    return tensors
+def _read_archive(file: BinaryIO) -> dict[str, np.ndarray]:
+    with zipfile.ZipFile(file) as archive:
+        (program,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
+        folder = program.removesuffix("data.pkl")
+
+        @cache
+        def stored(name: str) -> bytes:
+            if archive.getinfo(folder + name).compress_type != zipfile.ZIP_STORED:
+                raise ValueError(f"{name} is compressed, which PyTorch does not do")
+            return archive.read(folder + name)
+
+        if f"{folder}byteorder" in archive.namelist() and stored("byteorder") != b"little":
+            raise ValueError("its numbers are big-endian")
+        return _run_torch_program(stored("data.pkl"), lambda key: stored(f"data/{key}"))
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,8 @@ import pandas as pd
 
 from zoobot3d_tf.catalogs.tables import check_writable, write_table
 from zoobot3d_tf.files import PathLike
-from zoobot3d_tf.images.rgb import DEFAULT_STRETCH
 from zoobot3d_tf.representations.thumbnails import Picture, check_sheet, write_sheet
-from zoobot3d_tf.representations.vectors import IDENTITY, VectorTable, open_vectors, sample_rows
+from zoobot3d_tf.representations.vectors import IDENTITY, VectorTable, check_other_table, open_vectors, sample_rows
 
 N_NEIGHBOURS = 10
 # Neighbours are sought among so many galaxies, drawn at random where there are more: of ten million, each with each
@@ -39,6 +38,7 @@ def write_anomalies(components_loc: PathLike, out: PathLike, *, picture: PathLik
         OSError: a file is missing or cannot be written.
     """
     check_writable(out)
+    check_other_table(out, components_loc)
     if picture is not None:
         check_sheet(picture, _COLUMNS * _ROWS)
     table = open_vectors(components_loc, "component")
@@ -48,7 +48,7 @@ def write_anomalies(components_loc: PathLike, out: PathLike, *, picture: PathLik
         places = zip(first["file_loc"], first["id_str"], first["rank"], first["distance"], strict=True)
         oddest = [Picture(file_loc, name, f"{rank}: {distance:#.3g}") for file_loc, name, rank, distance in places]
         rows = [oddest[i : i + _COLUMNS] for i in range(0, len(oddest), _COLUMNS)]
-        write_sheet(picture, rows, table.metadata.get("stretch", DEFAULT_STRETCH))
+        write_sheet(picture, rows, table.stretch)
     return write_table(ranked, out)
 
 

@@ -4,7 +4,9 @@
 (Walmsley et al. 2022, arXiv 2110.12735).
 """
 
+import io
 import logging
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -13,10 +15,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from zoobot3d_tf.files import PathLike, partial_path
+from zoobot3d_tf.files import PathLike, check_output, partial_path, write_atomically
 from zoobot3d_tf.predictions.prediction_tables import write_metadata, write_table
-from zoobot3d_tf.predictions.run_job import check_output
-from zoobot3d_tf.representations.vectors import IDENTITY, SUFFIXES, VectorTable, open_vectors, vector_columns
+from zoobot3d_tf.representations.vectors import (
+    IDENTITY,
+    SUFFIXES,
+    VectorTable,
+    check_other_table,
+    open_vectors,
+    vector_columns,
+)
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +39,7 @@ class FittedPca:
         mean: of the features, float64 (features,).
         components: orthonormal rows, of falling variance, float64 (components, features).
         variance: of the galaxies along each component, float64 (components,).
-        total_variance: of the galaxies, over all features.
+        total_variance: of the galaxies, over all features; those along the components are a part of it.
         source: which features these are: the SHA-256 of the weights, and the level; '' if unknown.
     """
 
@@ -40,11 +48,6 @@ class FittedPca:
     variance: np.ndarray
     total_variance: float
     source: str
-
-    @property
-    def share(self) -> float:
-        """Share of the variance that the components keep, 0 to 1."""
-        return float(self.variance.sum() / self.total_variance)
 
     def keep(self, n_components: int) -> "FittedPca":
         """The same with the first components only."""
@@ -67,10 +70,9 @@ class FittedPca:
 
     def save(self, path: Path) -> None:
         """Writes it as .npz: plain arrays, nothing that runs."""
-        partial = partial_path(path)
-        with partial.open("wb") as file:
-            np.savez(file, **vars(self))
-        partial.replace(path)
+        content = io.BytesIO()
+        np.savez(content, **vars(self))
+        write_atomically(path, content.getvalue())
 
 
 def compress(
@@ -90,7 +92,7 @@ def compress(
         features_loc: as `write_features` leaves it.
         out: table to write, .parquet: `id_str`, `file_loc`, `component_0000` and on, and `residual`, the length of
             what the components leave out of the features.
-        n_components: how many to keep; by default `N_COMPONENTS`.
+        n_components: how many to keep; by default `N_COMPONENTS`, or all where there are fewer.
         share: or keep as many as hold this share of the variance, between 0 and 1.
         pca_loc: or take the stored PCA of other galaxies, so that both lie in one space.
 
@@ -109,8 +111,7 @@ def compress(
     if share is not None and not 0 < share < 1:
         raise ValueError(f"share must lie between 0 and 1; received {share}")
     check_output(out, "table", SUFFIXES)
-    if out == Path(features_loc).absolute():
-        raise ValueError(f"{out}: holds the features; give the compressed table another name")
+    check_other_table(out, features_loc)
     features = open_vectors(features_loc, "feature")
     if pca_loc is None:
         pca = _choose(features, fit_pca(features), n_components, share)
@@ -163,7 +164,8 @@ def fit_pca(features: VectorTable) -> FittedPca:
     covariance = (products - np.outer(shift, sums)) / (features.n_galaxies - 1)
     variance, directions = np.linalg.eigh(covariance)
     n_components = min(n_features, features.n_galaxies - 1)  # no more than these have any variance
-    variance, components = variance[::-1][:n_components], directions.T[::-1][:n_components]
+    # Where there is no variance, rounding may leave less than none.
+    variance, components = np.maximum(variance[::-1][:n_components], 0), directions.T[::-1][:n_components]
     # A component may point either way: let its largest part be positive, whatever the machine.
     components = components * np.sign(np.take_along_axis(components, np.abs(components).argmax(1)[:, None], 1))
     # What is left of identical galaxies is rounding.
@@ -182,6 +184,8 @@ def load_pca(path: PathLike) -> FittedPca:
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such PCA; `zoobot3d compress` leaves one beside its table")
     try:
+        if not zipfile.is_zipfile(path):  # NumPy would advise to open it unsafely
+            raise ValueError("it is no .npz file")
         with np.load(path, allow_pickle=False) as stored:
             mean, components, variance = (
                 stored[name].astype(np.float64) for name in ("mean", "components", "variance")
@@ -189,14 +193,15 @@ def load_pca(path: PathLike) -> FittedPca:
             pca = FittedPca(mean, components, variance, float(stored["total_variance"]), str(stored["source"]))
     except Exception as error:  # damaged archives raise errors of nearly every kind
         raise ValueError(f"{path}: cannot be read as a PCA, as `zoobot3d compress` leaves it: {error}") from error
-    fits = mean.ndim == 1 and components.shape == (len(variance), len(mean)) and variance.ndim == 1 and len(variance)
-    if not fits:
+    if not (mean.ndim == variance.ndim == 1 and components.shape == (variance.size, mean.size) and variance.size):
         raise ValueError(
             f"{path}: is no PCA: mean, components and variance have the shapes {mean.shape}, {components.shape} and "
             f"{variance.shape}"
         )
-    if not all(np.isfinite(numbers).all() for numbers in (mean, components, variance)):
+    if not all(np.isfinite(numbers).all() for numbers in (mean, components, variance, pca.total_variance)):
         raise ValueError(f"{path}: is no PCA: its numbers are not finite")
+    if not np.allclose(components @ components.T, np.eye(len(components)), atol=1e-6):
+        raise ValueError(f"{path}: is no PCA: its components are not orthonormal")
     return pca
 
 
@@ -217,8 +222,8 @@ def _choose(features: VectorTable, pca: FittedPca, n_components: int | None, sha
     if share is not None:
         shares = np.cumsum(pca.variance) / pca.total_variance
         return pca.keep(min(int(np.searchsorted(shares, share)) + 1, len(shares)))
-    wanted = N_COMPONENTS if n_components is None else n_components
     most = len(pca.variance)
+    wanted = min(N_COMPONENTS, most) if n_components is None else n_components
     if not 1 <= wanted <= most:
         raise ValueError(
             f"{features.path}: {features.n_galaxies} galaxies of {len(features.names)} features have 1 to {most} "
@@ -234,8 +239,7 @@ def _compressed(features: VectorTable, pca: FittedPca, squares: _Squares) -> Ite
         squares.left_out += float((residual**2).sum())
         squares.total += float((components**2).sum() + (residual**2).sum())
         columns = vector_columns("component", components) | {"residual": residual.astype(np.float32)}
-        identity = {name: others[name].cast(pa.string()) for name in IDENTITY}
-        yield pa.table(identity | columns)
+        yield pa.table({name: others[name] for name in IDENTITY} | columns)
 
 
 def _source_of(features: VectorTable) -> str:

@@ -4,11 +4,9 @@ Galaxies that look alike have features alike, also in ways that no volunteer was
 only when every argument has been checked.
 """
 
-import threading
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
@@ -18,16 +16,16 @@ import pyarrow as pa
 
 from zoobot3d_tf import __version__
 from zoobot3d_tf.data.framing import Framing
-from zoobot3d_tf.files import PathLike, partial_path, sha256_of
+from zoobot3d_tf.files import PathLike, check_output, partial_path, sha256_of
 from zoobot3d_tf.images.read import ImageError
 from zoobot3d_tf.predictions.inputs import fingerprint
 from zoobot3d_tf.predictions.job import Failure, Job, JobSettings, start_job
 from zoobot3d_tf.predictions.run_job import (
-    check_output,
     check_same_weights,
     how_it_was_made,
     join_parts,
     keeping_what_is_finished,
+    loaded_once,
     run_parts,
 )
 from zoobot3d_tf.predictions.source_images import frame_images, read_images
@@ -36,8 +34,6 @@ from zoobot3d_tf.training.run_folder import read_run
 
 LEVELS = ("top", "P1", "P2", "P3", "P4", "P5")
 """Where features are taken: `top` is what the vote head sees, Pn the map that is 2**n times smaller than the image."""
-
-_loading = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -119,7 +115,7 @@ def write_features(
     )
     job = start_job(partial_path(save_loc), settings, galaxies)
     if executor is None and job.missing():
-        _load_once(settings)  # so that weights that do not fit say so once, not once a thread
+        _load(settings)  # so that weights that do not fit say so once, not once a thread
     with keeping_what_is_finished(save_loc):
         run_parts(job, features_part, executor)
         join_parts(job, save_loc, asdict(settings) | how_it_was_made(engine))
@@ -134,7 +130,7 @@ def features_part(job: Job[FeatureSettings], number: int) -> None:
         OSError: the part cannot be written.
     """
     settings = job.settings
-    network = _load_once(settings)
+    network = _load(settings)
     framing = Framing(settings.initial_size, settings.crop_size, settings.final_size)
     galaxies = job.galaxies(number)
     images = zip(galaxies.itertuples(), read_images(galaxies, settings.stretch), strict=True)
@@ -155,13 +151,7 @@ def features_part(job: Job[FeatureSettings], number: int) -> None:
     job.add(number, pa.table(columns | vector_columns("feature", np.concatenate(vectors))), failures)
 
 
-def _load_once(settings: FeatureSettings) -> _FeatureNetwork:
-    """The network, which stays for the parts to come."""
-    with _loading:
-        return _load(settings)
-
-
-@lru_cache(maxsize=1)
+@loaded_once
 def _load(settings: FeatureSettings) -> _FeatureNetwork:
     import tensorflow as tf
 

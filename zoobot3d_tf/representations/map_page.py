@@ -21,11 +21,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from zoobot3d_tf.catalogs.tables import read_table, refuse, require_columns
-from zoobot3d_tf.files import PathLike, write_atomically
+from zoobot3d_tf.files import PathLike, check_output, write_atomically
 from zoobot3d_tf.images.read import ImageError
-from zoobot3d_tf.images.rgb import DEFAULT_STRETCH
 from zoobot3d_tf.machine import available_cores
-from zoobot3d_tf.predictions.run_job import check_output
 from zoobot3d_tf.representations.thumbnails import read_thumbnail
 from zoobot3d_tf.representations.vectors import VectorTable, open_vectors, sample_rows
 
@@ -76,11 +74,11 @@ def write_map(
     shown = pd.concat([others.to_pandas() for others, _ in pieces], ignore_index=True)
     vectors = np.concatenate([vectors for _, vectors in pieces])
     colours = _numbers(shown) | ({} if catalog is None else _numbers_of_catalog(catalog, shown["id_str"]))
-    atlases, has_picture = _draw_atlases(shown["file_loc"], table.metadata.get("stretch", DEFAULT_STRETCH))
+    atlases, has_picture = _draw_atlases(shown["file_loc"], table.stretch)
     data = {
         "title": Path(components_loc).name,
         "about": _about(table, method, len(shown)),
-        "id_str": [str(id_str) for id_str in shown["id_str"]],
+        "id_str": shown["id_str"].tolist(),
         "x_y": _encode(place_on_map(vectors, method)),
         "colours": [[name, _encode(numbers)] for name, numbers in colours.items()],
         "thumbnail_side": _THUMBNAIL_SIDE,
@@ -129,7 +127,8 @@ def _about(table: VectorTable, method: str, n_shown: int) -> str:
     which = f"{n_shown:,} galaxies"
     if n_shown < table.n_galaxies:
         which = f"{n_shown:,} of {table.n_galaxies:,} galaxies, drawn at random"
-    share = table.metadata.get("pca", {}).get("share")
+    pca = table.metadata.get("pca")
+    share = pca.get("share") if isinstance(pca, dict) else None
     kept = f", which keep {100 * share:.1f} % of the variance" if isinstance(share, float) else ""
     components = f"{len(table.names)} principal components{kept}"
     return f"{which}. {'UMAP of' if method == 'umap' else 'The first two of'} {components}."

@@ -9,9 +9,8 @@ import pyarrow.compute as pc
 
 from zoobot3d_tf.catalogs.tables import check_writable, write_table
 from zoobot3d_tf.files import PathLike
-from zoobot3d_tf.images.rgb import DEFAULT_STRETCH
 from zoobot3d_tf.representations.thumbnails import Picture, check_sheet, write_sheet
-from zoobot3d_tf.representations.vectors import IDENTITY, VectorTable, open_vectors, rows_of
+from zoobot3d_tf.representations.vectors import IDENTITY, VectorTable, check_other_table, open_vectors, rows_of
 
 METRICS = ("euclidean", "cosine")
 
@@ -43,6 +42,7 @@ def write_neighbours(
         OSError: a file is missing or cannot be written.
     """
     check_writable(out)
+    check_other_table(out, components_loc)
     if picture is not None:
         check_sheet(picture, len(id_strs) * (k + 1))
     table = open_vectors(components_loc, "component")
@@ -55,7 +55,7 @@ def write_neighbours(
             of_this = found[found["id_str"] == id_str]
             neighbours = zip(of_this["file_loc"], of_this["neighbour"], of_this["distance"], strict=True)
             row += [Picture(file_loc, name, f"{distance:#.3g}") for file_loc, name, distance in neighbours]
-        write_sheet(picture, rows, table.metadata.get("stretch", DEFAULT_STRETCH))
+        write_sheet(picture, rows, table.stretch)
     return write_table(found, out)
 
 

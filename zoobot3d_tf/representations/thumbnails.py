@@ -7,12 +7,12 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from zoobot3d_tf.files import PathLike, partial_path
-from zoobot3d_tf.images.read import ImageError, read_image
+from zoobot3d_tf.images.read import ImageError
+from zoobot3d_tf.predictions.gallery import read_picture
 
 MAX_PICTURES = 1000
 """A sheet of more could not be looked at."""
 
-_SHARD_SUFFIX = ".tfrecord"
 _SIDE, _GAP, _LINE = 150, 10, 15  # pixels
 _PAPER, _INK, _QUIET, _EMPTY = "#ffffff", "#1c2230", "#69728a", "#e9ecf2"
 
@@ -37,9 +37,7 @@ def read_thumbnail(file_loc: str, side: int, stretch: str) -> Image.Image:
     Raises:
         ImageError: it cannot be read, or is inside a shard.
     """
-    if file_loc.endswith(_SHARD_SUFFIX):
-        raise ImageError(f"{file_loc}: images inside shards are not shown")
-    image = Image.fromarray(read_image(file_loc, stretch))
+    image = Image.fromarray(read_picture(file_loc, stretch))
     shorter = min(image.size)
     left, top = (image.width - shorter) / 2, (image.height - shorter) / 2
     box = (left, top, left + shorter, top + shorter)

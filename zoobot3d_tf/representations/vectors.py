@@ -19,6 +19,7 @@ from tqdm import tqdm
 from zoobot3d_tf.catalogs.parquet_pieces import naming_file
 from zoobot3d_tf.catalogs.tables import require_columns
 from zoobot3d_tf.files import PathLike
+from zoobot3d_tf.images.rgb import DEFAULT_STRETCH
 from zoobot3d_tf.predictions.prediction_tables import read_metadata
 
 SUFFIXES = (".parquet",)
@@ -46,6 +47,11 @@ class VectorTable:
     n_galaxies: int
     metadata: Mapping[str, Any]
 
+    @property
+    def stretch(self) -> str:
+        """That of FITS cutouts, for pictures of the galaxies as the network saw them."""
+        return str(self.metadata.get("stretch", DEFAULT_STRETCH))
+
     def pieces(self, rows: np.ndarray | None = None) -> Iterator[tuple[pa.Table, np.ndarray]]:
         """The rows, as many at a time as memory easily holds.
 
@@ -53,7 +59,8 @@ class VectorTable:
             rows: numbers of those wanted, ascending; by default all.
 
         Yields:
-            The columns that are not numbers of the vectors, and the vectors, float32 (rows, numbers).
+            The columns that are not numbers of the vectors, `IDENTITY` as text, and the vectors, float32
+            (rows, numbers).
 
         Raises:
             ValueError: the file is damaged, or a number is missing or not finite.
@@ -65,8 +72,9 @@ class VectorTable:
             others = [name for name in file.schema_arrow.names if name not in set(self.names)]
             with tqdm(total=self.n_galaxies, unit="galaxy", unit_scale=True, disable=None) as bar:
                 for batch in file.iter_batches(rows_at_once, columns=[*others, *self.names]):
-                    piece = pa.Table.from_batches([batch])
-                    known, vectors = piece.select(others), self._vectors_of(piece, first_row)
+                    # What pandas adds would make an index of a column, if somebody has stored the table anew.
+                    piece = pa.Table.from_batches([batch]).replace_schema_metadata(None)
+                    known, vectors = _with_text(piece.select(others)), self._vectors_of(piece, first_row)
                     if rows is not None:
                         wanted = rows[(rows >= first_row) & (rows < first_row + len(piece))] - first_row
                         known, vectors = known.take(wanted), vectors[wanted]
@@ -81,9 +89,10 @@ class VectorTable:
         is_wrong = ~np.isfinite(vectors)
         if is_wrong.any():
             row, column = np.argwhere(is_wrong)[0]
+            # Rows are counted as in all tables: the header is row 1.
             raise ValueError(
-                f"{self.path}, row {first_row + row + 1}: {self.names[column]} is {vectors[row, column]}; "
-                "it must be a finite number"
+                f"{self.path}: {self.names[column]} is {vectors[row, column]} in row {first_row + row + 2} "
+                f"({piece['id_str'][row]}); it must be a finite number"
             )
         return vectors
 
@@ -109,7 +118,7 @@ def open_vectors(path: PathLike, kind: str) -> VectorTable:
         metadata = pq.read_metadata(path)
         columns = metadata.schema.to_arrow_schema()
     require_columns(path, columns.names, IDENTITY)
-    names = [name for name in columns.names if re.fullmatch(rf"{kind}_\d{{4}}", name)]
+    names = [name for name in columns.names if re.fullmatch(rf"{kind}_\d{{4,}}", name)]
     if not names or names != vector_names(kind, len(names)):
         raise ValueError(f"{path}: has no columns {kind}_0000 and on; `{_MADE_BY[kind]}` makes such a table")
     for name in names:
@@ -118,6 +127,16 @@ def open_vectors(path: PathLike, kind: str) -> VectorTable:
     if not metadata.num_rows:
         raise ValueError(f"{path}: the table has no rows")
     return VectorTable(path, tuple(names), metadata.num_rows, read_metadata(path))
+
+
+def check_other_table(out: PathLike, source: PathLike) -> None:
+    """Refuses to write a table over the one that it is made of.
+
+    Raises:
+        ValueError: both are one file.
+    """
+    if Path(out).resolve() == Path(source).resolve():
+        raise ValueError(f"{out}: is the table to read; give the one to write another name")
 
 
 def vector_columns(kind: str, vectors: np.ndarray) -> dict[str, np.ndarray]:
@@ -142,7 +161,7 @@ def rows_of(table: VectorTable, id_strs: Sequence[str]) -> tuple[pa.Table, np.nd
     wanted = pa.array(id_strs, pa.string())
     found, vectors = [], []
     for others, piece in table.pieces():
-        is_wanted = np.asarray(pc.is_in(others["id_str"].cast(pa.string()), wanted))
+        is_wanted = np.asarray(pc.is_in(others["id_str"], wanted))
         found.append(others.filter(pa.array(is_wanted)))
         vectors.append(piece[is_wanted])
     rows = pa.concat_tables(found)
@@ -154,3 +173,11 @@ def rows_of(table: VectorTable, id_strs: Sequence[str]) -> tuple[pa.Table, np.nd
             )
     order = [places.index(id_str) for id_str in id_strs]
     return rows.take(order), np.concatenate(vectors)[order]
+
+
+def _with_text(piece: pa.Table) -> pa.Table:
+    """The same columns, those of `IDENTITY` as text, '' where there is none."""
+    for name in IDENTITY:
+        text = pc.fill_null(piece[name].cast(pa.string()), "")
+        piece = piece.set_column(piece.column_names.index(name), name, text)
+    return piece
