@@ -239,7 +239,7 @@ def test_one_folder_of_shards_is_a_part_of_them(stored, monkeypatch):
 def test_shards_of_the_first_version_do_not_know_the_scale_of_what_they_hold(stored, tmp_path):
     copy = shutil.copytree(stored, tmp_path / "old")
     manifest = (copy / "shards.json").read_text()
-    (copy / "shards.json").write_text(manifest.replace('"format_version": 2', '"format_version": 1'))
+    (copy / "shards.json").write_text(manifest.replace('"format_version": 3', '"format_version": 1'))
     galaxies = galaxies_in_shards(copy)
     assert galaxies["pixscale"].isna().all()
     assert galaxies["ra"].notna().all()

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from zoobot3d_tf.models import ModelConfig, build_model
-from zoobot3d_tf.models.config import TASKS
+from zoobot3d_tf.models.config import VOLUNTEER_TASKS
 from zoobot3d_tf.models.encoder import build_encoder
 from zoobot3d_tf.schemas import get_schema
 from zoobot3d_tf.training.losses import MASK_LOSSES, votes_loss
@@ -121,7 +121,9 @@ def gradients(model: keras.Model, images: np.ndarray, weights: dict[str, float])
     targets |= {name: rng.uniform(size=(3, 64, 64, 1)).astype(np.float32) for name in ("spiral_mask", "bar_mask")}
     with tf.GradientTape() as tape:
         outputs = model(images, training=True)
-        loss = model.compute_loss(images, targets, outputs, {name: tf.fill((3,), weights[name]) for name in TASKS})
+        loss = model.compute_loss(
+            images, targets, outputs, {name: tf.fill((3,), weights[name]) for name in VOLUNTEER_TASKS}
+        )
     assert np.isfinite(loss)
     found = tape.gradient(loss, model.trainable_variables, unconnected_gradients="zero")
     largest: dict[str, float] = {}

@@ -485,7 +485,7 @@ def test_manifests_that_cannot_be_used_are_refused(copied, shards):
     with pytest.raises(ValueError, match="from one shard folder"):
         check_shards([*read_manifest(copied).paths("train"), *read_manifest(shards).paths("train")])
     path.write_text(json.dumps(content | {"format_version": 99}))
-    with pytest.raises(ValueError, match="format version 99; this version reads 1 and 2: make the shards again"):
+    with pytest.raises(ValueError, match="format version 99; this version reads 1 to 3: make the shards again"):
         read_manifest(copied)
     path.write_text(path.read_text()[:100])
     with pytest.raises(ValueError, match=r"shards.json: damaged"):

@@ -115,10 +115,13 @@ def check_writable(path: PathLike) -> Path:
 
     Raises:
         ValueError: the suffix is none of those that `write_table` knows.
+        IsADirectoryError: a folder has that name.
     """
     path = Path(path)
     if path.suffix.lower() not in _WRITERS:
         raise ValueError(f"{path}: the name of a table to write must end in {', '.join(_WRITERS)}")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: is a folder; give the table another name")
     return path
 
 

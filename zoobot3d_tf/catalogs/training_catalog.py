@@ -26,10 +26,11 @@ MAX_VOTES = 2**24
 
 def read_training_catalog(
     path: PathLike,
-    schema: Schema,
+    schema: Schema | None,
     image_root: PathLike | None = None,
     missing_questions_unasked: bool = False,
     labels: Sequence[str] = LABELS,
+    label_col: str | None = None,
 ) -> pd.DataFrame:
     """Read a catalogue, check all of it, and bring it into the one form that later stages know.
 
@@ -37,10 +38,11 @@ def read_training_catalog(
         path: table of galaxies, see `read_table`. Needs `id_str`, `file_loc` and, to read votes, a column of them for
             each answer of the schema; masks, `n_volunteers`, `ra`, `dec` and `pixscale` are optional. Other columns are
             ignored, and so are marks where there is a mask.
-        schema: the decision tree.
+        schema: the decision tree; None if there are no votes.
         image_root: folder that relative file names start from; by default the catalogue's.
         missing_questions_unasked: take questions without any column as asked of nobody, rather than as an error.
         labels: any of `LABELS` to read; of others, no galaxy has any.
+        label_col: a further column, of a label that is neither (see `labels`), to keep as it is.
 
     Returns:
         A row a galaxy, in the table's order: `id_str`; `file_loc` (absolute); votes, int64 in `schema.label_cols`, 0
@@ -55,14 +57,16 @@ def read_training_catalog(
     table = read_table(path)
     if table.empty:
         raise ValueError(f"{path}: the catalogue has no rows")
-    require_columns(path, table.columns, ["id_str", "file_loc"])
+    require_columns(path, table.columns, ["id_str", "file_loc", *([] if label_col is None else [label_col])])
     _check_filled(path, table, "id_str")
     _check_filled(path, table, "file_loc")
     _check_unique(path, table)
 
     root = Path(image_root if image_root is not None else Path(path).parent).absolute()
     catalog = pd.DataFrame({"id_str": table["id_str"], "file_loc": _absolute(table["file_loc"], root)})
-    if "votes" in labels:
+    if schema is None:
+        votes = pd.DataFrame(index=table.index)
+    elif "votes" in labels:
         votes = _read_votes(path, table, schema, missing_questions_unasked)
     else:
         votes = pd.DataFrame(0, index=table.index, columns=schema.label_cols)
@@ -75,8 +79,10 @@ def read_training_catalog(
         catalog[column] = _read_in_range(path, table, column)
 
     has_mask = (catalog[list(_MASK_COLUMNS)] != "").any(axis=1)
-    if "votes" in labels and not (catalog["has_votes"] | has_mask).any():
+    if "votes" in labels and label_col is None and not (catalog["has_votes"] | has_mask).any():
         raise ValueError(f"{path}: no galaxy has a vote or a mask; a labelled catalogue needs some")
+    if label_col is not None and label_col not in catalog:
+        catalog[label_col] = table[label_col]
     return catalog
 
 

@@ -120,7 +120,10 @@ def read_pairs(
         ValueError: a table cannot be read, lacks a column or has an impossible value; nothing was predicted; or no
             galaxy is in both.
     """
-    predictions = load_predictions(predictions_path).table
+    read = load_predictions(predictions_path)
+    predictions = read.table
+    if read.label and read.concentrations is None and not any(f"{mask}_loc" in predictions for mask in MASKS):
+        raise ValueError(f"{predictions_path}: predicts {read.label.column} alone; the report is about votes and masks")
     catalog = read_training_catalog(catalog_path, schema, image_root, missing_questions_unasked)
     shared = catalog["id_str"].isin(predictions["id_str"])
     if not shared.any():

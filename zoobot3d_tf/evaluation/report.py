@@ -13,9 +13,9 @@ from zoobot3d_tf.files import PathLike, write_atomically
 from zoobot3d_tf.images.masks import MASKS
 from zoobot3d_tf.images.overlay import draw_masks, is_enclosed
 from zoobot3d_tf.images.read import ImageError
+from zoobot3d_tf.predictions.gallery import MASK_TITLES
+from zoobot3d_tf.predictions.prediction_tables import read_metadata
 from zoobot3d_tf.schemas import Schema
-
-MASK_TITLES = {"spiral_mask": "spiral arms", "bar_mask": "bar"}
 
 # A question that fewer would be asked is named, but its answers are not drawn.
 _LIKELY = 0.5
@@ -72,9 +72,10 @@ def write_report(
     """
     pairs = read_pairs(predictions_path, catalog_path, schema, image_root, missing_questions_unasked)
     scores = score_pairs(pairs)
+    provenance = _provenance(scores, read_metadata(Path(predictions_path)).get("note"))
     shown = _choose_galaxies(pairs, n_galaxies)
     content = [
-        f"<header>{page.heading(title)}{page.note(_provenance(scores))}</header>",
+        f"<header>{page.heading(title)}{page.note(provenance)}</header>",
         page.tiles(_headlines(scores)),
         *_mask_section(scores.masks),
         *_vote_section(scores.votes),
@@ -103,8 +104,8 @@ def _choose_galaxies(pairs: Pairs, n_galaxies: int) -> list[int]:
     return sorted(drawn, key=lambda index: -drawn[index])
 
 
-def _provenance(scores: Scores) -> str:
-    """Which galaxies the scores are about."""
+def _provenance(scores: Scores, note: str | None) -> str:
+    """Which galaxies the scores are about, and what must be said of the network."""
     left_out = [
         f"{number:,} {reason}"
         for number, reason in (
@@ -114,7 +115,8 @@ def _provenance(scores: Scores) -> str:
         )
         if number
     ]
-    return f"{scores.n_galaxies:,} galaxies" + (f"; left out: {', '.join(left_out)}" if left_out else "") + "."
+    galaxies = f"{scores.n_galaxies:,} galaxies" + (f"; left out: {', '.join(left_out)}" if left_out else "") + "."
+    return f"{galaxies} Predicted with {note}." if note else galaxies
 
 
 def _headlines(scores: Scores) -> list[tuple[str, str, str]]:

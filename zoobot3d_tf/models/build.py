@@ -6,17 +6,18 @@ import numpy as np
 from zoobot3d_tf.models.config import TIMM_ENCODERS, ModelConfig
 from zoobot3d_tf.models.decoder import build_decoder
 from zoobot3d_tf.models.encoder import build_encoder
-from zoobot3d_tf.models.heads import build_vote_head, mask_head
+from zoobot3d_tf.models.heads import POOLED_HEADS, build_label_head, build_vote_head, mask_head
 from zoobot3d_tf.models.timm_encoder import build_timm_encoder
 
 
 def build_model(config: ModelConfig) -> keras.Model:
-    """Joint model of votes and masks, of standard Keras layers only: its file opens in plain Keras.
+    """Joint model of votes, masks and a label, of standard Keras layers only: its file opens in plain Keras.
 
     Returns:
         Functional model from `image` (B, H, W, 3), 0..255 as read from the file, to a dict with one entry a task:
         `votes`, concentrations (B, answers); `spiral_mask` and `bar_mask`, (B, H, W, 1) for fractions or (B, H, W, 2)
-        for a beta-binomial head. Layers to hold it by: `encoder`, `decoder`, `features` (pooled), `vote_head`.
+        for a beta-binomial head; `label`, probabilities or a number, (B, columns of `Label.outputs`). Layers to hold it
+        by: `encoder`, `decoder`, `features` (pooled), `vote_head`, `label_head`.
     """
     image = keras.Input((config.image_size, config.image_size, 3), name="image")
     pixels = image if config.color else _greyscale(image)
@@ -27,10 +28,12 @@ def build_model(config: ModelConfig) -> keras.Model:
         encoder = build_encoder(config.encoder, config.image_size, pixels.shape[-1])
     levels = encoder(pixels)
     outputs = {}
-    if "votes" in config.tasks:
+    if not POOLED_HEADS.keys().isdisjoint(config.tasks):
         features = keras.layers.GlobalAveragePooling2D(dtype="float32", name="features")(levels["top"])
-        head = build_vote_head(features.shape[-1], config)
-        outputs["votes"] = head(features)
+        if "votes" in config.tasks:
+            outputs["votes"] = build_vote_head(features.shape[-1], config)(features)
+        if config.label is not None:
+            outputs["label"] = build_label_head(features.shape[-1], config.label, config.dropout)(features)
     if config.masks:
         decoded = build_decoder(encoder)({name: levels[name] for name in ("P1", "P2", "P3", "P4", "P5")})
         outputs |= {name: mask_head(decoded, name, config.mask_head) for name in config.masks}

@@ -1,11 +1,8 @@
-"""Weights from elsewhere: encoders of Zoobot and timm, and the original Zoobot's TensorFlow checkpoints."""
+"""Weights from elsewhere: encoders of Zoobot, timm and Keras, and the original Zoobot's TensorFlow checkpoints."""
 
-import json
-import logging
-import math
 import re
+import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +13,15 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
 
 from zoobot3d_tf.files import PathLike
-from zoobot3d_tf.models.config import TIMM_ENCODERS, ModelConfig
+from zoobot3d_tf.models.config import ModelConfig
 from zoobot3d_tf.models.timm_encoder import build_timm_encoder
+from zoobot3d_tf.models.timm_files import SAFETENSORS_NAME, TimmWeights, find_timm_weights
 from zoobot3d_tf.models.torch_file import read_torch_tensors
 
-logger = logging.getLogger(__name__)
-
-# A path collapses the two slashes.
-_HUB = re.compile(r"hf:/+")
-_CONFIG_NAME = "config.json"
-_SAFETENSORS_NAME = "model.safetensors"
-_TORCH_NAME = "pytorch_model.bin"
-# Published from timm's own settings, Zoobot's encoders name ImageNet's mean and deviation, which they do not want.
-_ZOOBOT = re.compile(r"zoobot-encoder|models--mwalmsley--")
-# Arguments with which timm makes the same encoder.
-_HARMLESS_ARGUMENTS = {"num_classes", "in_chans", "global_pool", "drop_rate", "drop_path_rate"}
 _STEM = "conv_stem.weight"
+_KERAS_STEM = "stem_conv"
+# Seconds without a byte before a download is given up.
+_PATIENCE = 30
 # A classifier's last layer, and a counter that PyTorch needs for another kind of moving average.
 _UNUSED_TENSOR = re.compile(r"classifier\.|.*\.num_batches_tracked$")
 _TIMM_NAMES = {
@@ -51,17 +41,6 @@ _HEAD_KEY = "layer_with_weights-1/"
 _TRAINING_STATE = re.compile(
     rf".*/\.OPTIMIZER_SLOT/|optimizer/|layer-\d+/_rng/|(step|save_counter){_VALUE}$|{_OBJECT_GRAPH}$"
 )
-
-
-@dataclass(frozen=True)
-class _TimmWeights:
-    """What `config.json` says of an encoder, and where its tensors are."""
-
-    name: str
-    path: Path
-    architecture: str
-    pixel_mean: tuple[float, ...]
-    pixel_std: tuple[float, ...]
 
 
 def load_timm_encoder(path_or_name: PathLike, channels: int = 3) -> keras.Model:
@@ -84,7 +63,7 @@ def load_timm_encoder(path_or_name: PathLike, channels: int = 3) -> keras.Model:
     """
     if channels not in (1, 3):
         raise ValueError(f"channels must be 1 or 3; received {channels}")
-    weights = _find_timm_weights(path_or_name)
+    weights = find_timm_weights(path_or_name)
     encoder = build_timm_encoder(weights.architecture, channels)
     _load_timm_tensors(encoder, weights)
     return encoder
@@ -98,8 +77,7 @@ def encoder_settings(path_or_name: PathLike) -> dict[str, Any]:
     Args:
         path_or_name: as for `load_timm_encoder`, like the errors.
     """
-    weights = _find_timm_weights(path_or_name)
-    return {"encoder": weights.architecture, "pixel_mean": weights.pixel_mean, "pixel_std": weights.pixel_std}
+    return find_timm_weights(path_or_name).settings
 
 
 def load_encoder_weights(model: keras.Model, config: ModelConfig, path_or_name: PathLike) -> None:
@@ -113,15 +91,60 @@ def load_encoder_weights(model: keras.Model, config: ModelConfig, path_or_name: 
     Raises:
         ValueError: also, if the configuration names another encoder or another range of pixels.
     """
-    weights = _find_timm_weights(path_or_name)
-    for name, wanted in (
-        ("encoder", weights.architecture),
-        ("pixel_mean", weights.pixel_mean),
-        ("pixel_std", weights.pixel_std),
-    ):
+    weights = find_timm_weights(path_or_name)
+    for name, wanted in weights.settings.items():
         if getattr(config, name) != wanted:
             raise ValueError(f"{weights.name}: needs a model with {name} {wanted}; it has {getattr(config, name)}")
     _load_timm_tensors(model.get_layer("encoder"), weights)
+
+
+def fetch_imagenet_encoder(name: str) -> tuple[keras.Model, Path]:
+    """Keras's own encoder, its weights learned on ImageNet.
+
+    Args:
+        name: one of `KERAS_ENCODERS`.
+
+    Returns:
+        The model, from colour images (B, 64, 64, 3) in 0..255 to its top, and the file of its weights, which Keras
+        fetches unless it has it.
+
+    Raises:
+        OSError: it cannot be fetched.
+    """
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_PATIENCE)  # Keras would wait for ever
+    try:
+        model = getattr(keras.applications, name)(include_top=False, weights="imagenet", input_shape=(64, 64, 3))
+    except Exception as error:  # Keras raises no narrower one
+        raise OSError(
+            f"imagenet: Keras's weights of {name} cannot be had: {' '.join(str(error).split())}; "
+            "name a folder or hf://owner/name of others, or leave out the encoder's weights"
+        ) from error
+    finally:
+        socket.setdefaulttimeout(timeout)
+    return model, Path(keras.utils.get_file(f"{model.name}_notop.h5", origin="", cache_subdir="models"))
+
+
+def load_imagenet_weights(model: keras.Model, name: str) -> None:
+    """Loads Keras's own weights, learned on ImageNet, into the encoder of a model.
+
+    The activations are then those of Keras's encoder, which in greyscale sees the same grey three times. Where the
+    range of its pixels and of ours differ (version 2, and greyscale), the stem takes up the difference, all but what
+    its padding sees, at the lower and the right edge.
+
+    Args:
+        model: as `build_model` makes it.
+        name: its encoder, one of `KERAS_ENCODERS`.
+
+    Raises:
+        OSError: the weights cannot be fetched.
+    """
+    theirs, _ = fetch_imagenet_encoder(name)
+    encoder = model.get_layer("encoder")
+    for layer in theirs.layers:
+        if layer.weights and not isinstance(layer, keras.layers.Normalization) and layer.name != _KERAS_STEM:
+            encoder.get_layer(layer.name).set_weights(layer.get_weights())
+    _fit_keras_stem(encoder, theirs)
 
 
 def load_zoobot_tf_checkpoint(model: keras.Model, path: PathLike) -> None:
@@ -159,51 +182,7 @@ def load_zoobot_tf_checkpoint(model: keras.Model, path: PathLike) -> None:
         variable.assign(values[key])
 
 
-def _find_timm_weights(path_or_name: PathLike) -> _TimmWeights:
-    """Reads `config.json` and finds the tensors, in a folder or on the hub."""
-    name = str(path_or_name)
-    on_hub = _HUB.match(name)
-    folder = _download(name[on_hub.end() :]) if on_hub else Path(name)
-    config_loc = folder / _CONFIG_NAME
-    if not config_loc.is_file():
-        raise FileNotFoundError(f"{name}: holds no {_CONFIG_NAME}; timm's weights are a folder with one")
-    paths = [folder / file for file in (_SAFETENSORS_NAME, _TORCH_NAME) if (folder / file).is_file()]
-    if not paths:
-        raise FileNotFoundError(f"{name}: holds neither {_SAFETENSORS_NAME} nor {_TORCH_NAME}")
-    try:
-        config = json.loads(config_loc.read_text(encoding="utf-8"))
-        architecture, arguments = config["architecture"], config.get("model_args") or {}
-        pixels = config.get("pretrained_cfg", config)  # before timm 0.9 they stood side by side
-        mean, std = (tuple(map(float, pixels.get(key, default))) for key, default in (("mean", [0]), ("std", [1])))
-        unknown = sorted(set(arguments) - _HARMLESS_ARGUMENTS)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{config_loc}: is not a configuration as timm writes it: {error!r}") from error
-    if architecture not in TIMM_ENCODERS:
-        raise ValueError(f"{config_loc}: its architecture is {architecture!r}; known are {', '.join(TIMM_ENCODERS)}")
-    if unknown:
-        raise ValueError(f"{config_loc}: the encoder was altered by {', '.join(unknown)}, which is not known here")
-    if _ZOOBOT.search(str(folder.resolve())):  # the hub's cache names owner and repository
-        mean, std = (0.0,), (1.0,)
-    if {len(mean), len(std)} - {1, 3} or not all(map(math.isfinite, mean + std)) or min(std) <= 0:
-        raise ValueError(f"{config_loc}: mean {mean} and std {std} are not those of one or three bands")
-    weights = _TimmWeights(name, paths[0], architecture, *(n * 3 if len(n) == 1 else n for n in (mean, std)))
-    logger.info("%s: %s, pixels (0..1 - %s) / %s", name, architecture, weights.pixel_mean, weights.pixel_std)
-    return weights
-
-
-def _download(repository: str) -> Path:
-    """Folder of a repository of the hub, with its configuration and its tensors, both of one commit."""
-    from zoobot3d_tf.hub import download
-
-    folder = download(repository, _CONFIG_NAME).parent
-    try:
-        download(repository, _SAFETENSORS_NAME, revision=folder.name)
-    except OSError:  # older repositories have the other file only
-        download(repository, _TORCH_NAME, revision=folder.name)
-    return folder
-
-
-def _load_timm_tensors(encoder: keras.Model, weights: _TimmWeights) -> None:
+def _load_timm_tensors(encoder: keras.Model, weights: TimmWeights) -> None:
     tensors = {key: value for key, value in _read_tensors(weights.path).items() if not _UNUSED_TENSOR.match(key)}
     targets = _timm_targets(encoder)
     shapes = {
@@ -231,6 +210,42 @@ def _timm_targets(encoder: keras.Model) -> dict[str, tuple[keras.Variable, tuple
             axes = kernel_axes if variable.name == "kernel" else (0,)
             targets[f"{layer.name}.{_TIMM_NAMES[variable.name]}"] = variable, axes
     return targets
+
+
+def _fit_keras_stem(encoder: keras.Model, theirs: keras.Model) -> None:
+    """Gives our stem the kernel that makes of our pixels what theirs makes of its own.
+
+    Theirs sees scale x pixel + offset of each band. What Keras does to pixels differs between its versions, so it is
+    measured, on a black image and a white one.
+    """
+    seen = keras.Model(theirs.input, theirs.get_layer(_KERAS_STEM).input)
+    middle = theirs.input.shape[1] // 2
+    black, white = (np.asarray(seen(np.full((1, *theirs.input.shape[1:]), x, np.float32)))[0] for x in (0, 255))
+    scale, offset = (white - black)[middle, middle].astype(float) / 255, black[middle, middle].astype(float)
+    our_scale, our_offset = _set_our_pixels(encoder, scale, offset)
+    (kernel,) = theirs.get_layer(_KERAS_STEM).get_weights()
+    ratio = scale / our_scale
+    missing = np.einsum("hwcf,c->f", kernel, offset - ratio * our_offset)  # from every pixel of the convolution
+    kernel = kernel * ratio[:, None]
+    stem, norm = encoder.get_layer(_KERAS_STEM), encoder.get_layer("stem_bn")
+    stem.set_weights([kernel if stem.kernel.shape[2] == 3 else kernel.sum(axis=2, keepdims=True)])
+    norm.moving_mean.assign(norm.moving_mean - missing)
+
+
+def _set_our_pixels(encoder: keras.Model, scale: np.ndarray, offset: np.ndarray) -> tuple[Any, Any]:
+    """Sets our normalisation, if the encoder has one, and returns scale and offset of the pixels that its stem sees."""
+    layers = {type(layer): layer for layer in encoder.layers}
+    normalisation = layers.get(keras.layers.Normalization)
+    if normalisation is None:
+        rescaling = layers[keras.layers.Rescaling]
+        return rescaling.scale, rescaling.offset
+    std = 1 / (255 * scale)
+    mean = -offset * std
+    if normalisation.get_weights()[0].size == 1:
+        mean, std = mean.mean(keepdims=True), std.mean(keepdims=True)
+    normalisation.set_weights([mean, std**2, *normalisation.get_weights()[2:]])
+    normalisation.finalize_state()
+    return 1 / (255 * std), -mean / std
 
 
 def _zoobot_tf_targets(model: keras.Model) -> dict[str, tuple[str, keras.Variable]]:
@@ -295,7 +310,7 @@ def _checked(source: PathLike, key: str, values: np.ndarray) -> np.ndarray:
 
 
 def _read_tensors(path: Path) -> dict[str, np.ndarray]:
-    if path.name != _SAFETENSORS_NAME:
+    if path.name != SAFETENSORS_NAME:
         return read_torch_tensors(path)
     from safetensors import SafetensorError
     from safetensors.numpy import load_file

@@ -34,8 +34,10 @@ from zoobot3d_tf.predictions.measurements import COLUMNS
 from zoobot3d_tf.predictions.prediction_tables import Predictions, load_predictions
 from zoobot3d_tf.predictions.results import INTERVAL_LEVEL
 
-# What each mask is called on the page, and its colour.
-_MASK_LOOKS = {"spiral_mask": ("spiral arms", SPIRAL_COLOUR), "bar_mask": ("bar", BAR_COLOUR)}
+MASK_TITLES = {"spiral_mask": "spiral arms", "bar_mask": "bar"}
+"""What each mask is called on pages."""
+
+_MASK_COLOURS = {"spiral_mask": SPIRAL_COLOUR, "bar_mask": BAR_COLOUR}
 _ASSETS = resources.files("zoobot3d_tf.predictions") / "gallery"
 _SHARD_SUFFIX = ".tfrecord"
 _MARKER_NAME = "README.txt"
@@ -111,6 +113,17 @@ def write_gallery(table: PathLike, out: PathLike, max_galaxies: int = 5000, imag
     return out
 
 
+def read_picture(file_loc: str, stretch: str) -> np.ndarray:
+    """The image of a galaxy to look at, uint8 (H, W, 3).
+
+    Raises:
+        ImageError: it cannot be read, or is inside a shard.
+    """
+    if file_loc.endswith(_SHARD_SUFFIX):
+        raise ImageError(f"{file_loc}: images inside shards are not shown")
+    return read_image(file_loc, stretch)
+
+
 def _make_folder(folder: Path) -> None:
     """An empty folder; only one of our own making is emptied for it."""
     marker = folder / _MARKER_NAME
@@ -125,7 +138,7 @@ def _make_folder(folder: Path) -> None:
 def _galaxies(shown: pd.DataFrame, root: Path) -> list[_Galaxy]:
     """The galaxies of the page, their paths absolute; masks that were not predicted are left out."""
     file_locs = _texts(shown, "file_loc")
-    mask_locs = {name: _texts(shown, f"{name}_loc") for name in _MASK_LOOKS}
+    mask_locs = {name: _texts(shown, f"{name}_loc") for name in MASK_TITLES}
     return [
         _Galaxy(
             number=i,
@@ -160,7 +173,7 @@ def _write_pictures(galaxy: _Galaxy, folder: Path, image_size: int, stretch: str
             continue
         opacity = _opacity(name, _fit(fraction, image_size))
         if opacity.any():
-            _write_mask(folder / f"{galaxy.number}_{name}.png", opacity, _MASK_LOOKS[name][1])
+            _write_mask(folder / f"{galaxy.number}_{name}.png", opacity, _MASK_COLOURS[name])
             drawn.append(name)
     return _Pictures(image_problem, drawn, mask_problems)
 
@@ -169,10 +182,8 @@ def _try_to_read_image(file_loc: str, stretch: str) -> tuple[np.ndarray | None, 
     """The image, or why there is none."""
     if not file_loc:
         return None, "the table does not say where the image is"
-    if file_loc.endswith(_SHARD_SUFFIX):
-        return None, f"{file_loc}: images inside shards are not shown"
     try:
-        return read_image(file_loc, stretch), ""
+        return read_picture(file_loc, stretch), ""
     except (ImageError, OSError) as error:
         return None, str(error)
 
@@ -192,7 +203,7 @@ def _opacity(name: str, fraction: np.ndarray) -> np.ndarray:
     # Over black, what is drawn of a channel that the colour has in full.
     black = np.zeros((*fraction.shape, 3), np.uint8)
     drawn = draw_masks(black, fraction if name == "spiral_mask" else None, fraction if name == "bar_mask" else None)
-    channel = int(np.argmax(_MASK_LOOKS[name][1]))
+    channel = int(np.argmax(_MASK_COLOURS[name]))
     return drawn[..., channel]
 
 
@@ -210,7 +221,7 @@ def _data(predictions: Predictions, shown: pd.DataFrame, pictures: Sequence[_Pic
     return {
         "n_in_table": len(predictions.table),
         "metadata": _metadata(predictions),
-        "notes": _notes(pictures),
+        "notes": _notes(predictions, pictures),
         "interval": INTERVAL_LEVEL,
         "questions": predictions.schema.to_dict()["questions"] if predictions.schema and has_votes else [],
         **{name: _texts(shown, name) for name in ("id_str", "file_loc", "most_likely")},
@@ -219,10 +230,10 @@ def _data(predictions: Predictions, shown: pd.DataFrame, pictures: Sequence[_Pic
             {
                 "name": name,
                 "title": title,
-                "colour": f"rgb{colour}",
+                "colour": f"rgb{_MASK_COLOURS[name]}",
                 "drawn": "".join(str(int(name in made.drawn)) for made in pictures),
             }
-            for name, (title, colour) in _MASK_LOOKS.items()
+            for name, title in MASK_TITLES.items()
             if f"{name}_loc" in shown
         ],
         "columns": _columns(shown),
@@ -239,11 +250,12 @@ def _metadata(predictions: Predictions) -> list[tuple[str, str]]:
     return [(name, value if isinstance(value, str) else json.dumps(value)) for name, value in known.items()]
 
 
-def _notes(pictures: Sequence[_Pictures]) -> list[str]:
-    """Sentences about what the page cannot show."""
+def _notes(predictions: Predictions, pictures: Sequence[_Pictures]) -> list[str]:
+    """Sentences about what the page cannot show, and what must be said of the network."""
     images = [made.image_problem for made in pictures if made.image_problem]
     masks = [problem for made in pictures for problem in made.mask_problems]
-    return [
+    of_network = [f"Predicted with {note}."] if (note := predictions.metadata.get("note")) else []
+    return of_network + [
         f"{what} that cannot be shown: {len(problems):,}, the first because: {problems[0]}"
         for what, problems in (("Images", images), ("Masks", masks))
         if problems

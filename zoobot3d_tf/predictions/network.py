@@ -1,4 +1,4 @@
-"""The trained network as predictions run it: one fast function from pixels to concentrations and masks."""
+"""The trained network as predictions run it: one fast function from pixels to concentrations, masks and labels."""
 
 import hashlib
 import threading
@@ -14,7 +14,7 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from zoobot3d_tf.machine import available_cores
-from zoobot3d_tf.models.heads import mask_fraction
+from zoobot3d_tf.models.heads import POOLED_HEADS, mask_fraction
 from zoobot3d_tf.training.run_folder import TrainedRun
 
 # More would not fit a CPU's cache: with 64 galaxies at 224 px each takes twice as long as with 4.
@@ -22,11 +22,11 @@ CPU_STEP = 4
 
 
 class Network:
-    """A trained model: images in, concentrations and mask fractions out. Threads may share it.
+    """A trained model: images in, concentrations, mask fractions and labels out. Threads may share it.
 
-    The encoder (and the decoder, where masks are wanted) runs once a galaxy, the vote head once a sample. That head
-    begins with its dropout, a factor for each feature, which is drawn here from the galaxy's id: predictions depend
-    neither on the batch nor on the other galaxies. With one sample there is no dropout.
+    The encoder (and the decoder, where masks are wanted) runs once a galaxy, the heads of votes and of the label once a
+    sample. These begin with their dropout, a factor for each feature, which is drawn here from the galaxy's id:
+    predictions depend neither on the batch nor on the other galaxies. With one sample there is no dropout.
 
     Attributes:
         step: galaxies a call.
@@ -55,7 +55,7 @@ class Network:
         """
         self.step = step_size(engine, batch_size)
         self._rate, self._seed = run.model.dropout, seed
-        self._outputs = (*masks, *(["votes"] if "votes" in run.model.tasks else []))
+        self._outputs = (*masks, *(name for name in POOLED_HEADS if name in run.model.tasks))
         traced, self._dropout_shape = _trace(run.load_model(), self._outputs, self.step, n_samples)
         self._function = compile_function(traced, engine, precision)
 
@@ -67,8 +67,8 @@ class Network:
             id_strs: their ids; where there are fewer, the last images are padding.
 
         Returns:
-            `votes`: concentrations, float32 (step, answers, samples), if the model has votes; and for each mask the
-            share of volunteers, float32 (step, H, W).
+            `votes`: concentrations, float32 (step, answers, samples), if the model has votes; `label`, likewise, (step,
+            columns of `Label.outputs`, samples); and for each mask the share of volunteers, float32 (step, H, W).
         """
         inputs = [images]
         if self._dropout_shape is not None:
@@ -146,28 +146,30 @@ def dropout_factors(id_str: str, shape: tuple[int, int], rate: float, seed: int)
 def _trace(
     model: keras.Model, outputs: Sequence[str], step: int, n_samples: int
 ) -> tuple[Callable, tuple[int, int] | None]:
-    """The graph (images, dropout factors) -> outputs, and the factors' (samples, features); no votes, no factors."""
-    layers = {name: model.output[name] for name in outputs}
-    if "votes" in outputs:
-        layers["votes"] = model.get_layer("features").output
+    """The graph (images, dropout factors) -> outputs, and the factors' (samples, features); only masks, no factors."""
+    layers = {name: model.output[name] for name in outputs if name not in POOLED_HEADS}
+    is_pooled = len(layers) < len(outputs)
+    if is_pooled:
+        layers["features"] = model.get_layer("features").output
     trunk = keras.Model(model.input, layers)
 
-    def votes(features, factors):
+    def samples_of(head, features, factors):
         samples = tf.reshape(features[:, None] * factors, (-1, features.shape[-1]))
-        concentrations = model.get_layer("vote_head")(samples, training=False)
-        return tf.transpose(tf.reshape(concentrations, (step, n_samples, -1)), (0, 2, 1))
+        return tf.transpose(tf.reshape(head(samples, training=False), (step, n_samples, -1)), (0, 2, 1))
 
     def predict(images, *factors):
         results = trunk(tf.cast(images, tf.float32), training=False)
         return [
-            votes(results[name], *factors) if name == "votes" else mask_fraction(results[name])[..., 0]
+            samples_of(model.get_layer(POOLED_HEADS[name]), results["features"], *factors)
+            if name in POOLED_HEADS
+            else mask_fraction(results[name])[..., 0]
             for name in outputs
         ]
 
     inputs = [tf.TensorSpec((step, *model.input.shape[1:]), tf.uint8)]
     dropout_shape = None
-    if "votes" in outputs:
-        dropout_shape = (n_samples, layers["votes"].shape[-1])
+    if is_pooled:
+        dropout_shape = (n_samples, layers["features"].shape[-1])
         inputs.append(tf.TensorSpec((step, *dropout_shape), tf.float32))
     return tf.function(predict, autograph=False).get_concrete_function(*inputs), dropout_shape
 

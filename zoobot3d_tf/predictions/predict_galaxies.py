@@ -3,6 +3,7 @@
 TensorFlow is imported only when every argument has been checked.
 """
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
@@ -14,25 +15,23 @@ import pandas as pd
 
 from zoobot3d_tf import __version__
 from zoobot3d_tf.data.framing import Framing
-from zoobot3d_tf.files import PathLike, partial_path, sha256_of
+from zoobot3d_tf.files import PathLike, check_output, partial_path, sha256_of
 from zoobot3d_tf.images.rgb import check_stretch
+from zoobot3d_tf.models.config import ModelConfig
 from zoobot3d_tf.predictions.inputs import fingerprint
 from zoobot3d_tf.predictions.job import Job, Settings, start_job
 from zoobot3d_tf.predictions.mask_files import fits_primary
+from zoobot3d_tf.predictions.measurements import COLUMNS
 from zoobot3d_tf.predictions.prediction_tables import SUFFIXES, metadata_loc, read_metadata
-from zoobot3d_tf.predictions.results import N_VOLUNTEERS
-from zoobot3d_tf.predictions.run_job import (
-    check_output,
-    how_it_was_made,
-    join_parts,
-    keeping_what_is_finished,
-    run_parts,
-)
+from zoobot3d_tf.predictions.results import N_VOLUNTEERS, column_names
+from zoobot3d_tf.predictions.run_job import how_it_was_made, join_parts, keeping_what_is_finished, run_parts
 from zoobot3d_tf.schemas import Schema
 from zoobot3d_tf.training.run_folder import TrainedRun, read_run
 
 MASK_FORMATS = ("png", "fits")
 ENGINES = ("auto", "tf", "openvino")
+
+log = logging.getLogger(__name__)
 
 
 def predict_galaxies(
@@ -57,7 +56,7 @@ def predict_galaxies(
     engine: str = "auto",
     executor: Executor | None = None,
 ) -> Path:
-    """Predicts votes, and masks if asked for.
+    """Predicts votes, a label, or whatever of these the model has; and masks if asked for.
 
     Images are framed as the model's validation images were. One that cannot be used costs itself alone: it is left out
     and listed in `<table>_failed.csv` beside the table. An interrupted run goes on when it is started again with the
@@ -66,7 +65,7 @@ def predict_galaxies(
 
     Args:
         galaxies: what to predict, as the functions of `inputs` list it.
-        checkpoint_dir: the run folder of the model.
+        checkpoint_dir: the run folder of the model, as `read_run` takes it.
         save_loc: table to write, .csv, .parquet or .hdf5, a row a galaxy in the order given; see
             `results.column_names` and `measurements.COLUMNS`.
         n_samples: samples of the concentrations, each with another dropout (Gal & Ghahramani 2016, arXiv 1506.02142).
@@ -111,12 +110,15 @@ def predict_galaxies(
     check_output(save_loc, "table", SUFFIXES)
     _check_metadata(save_loc)
     _check_masks(run, folder_of_masks, file_of_masks, overlays)
+    _check_label(run)
     wanted = {"initial_size": initial_size, "crop_size": crop_size, "final_size": final_size, "stretch": stretch}
     chosen, forced = _choose_framing(run, wanted, force)
 
     from zoobot3d_tf.predictions.network import choose_engine
     from zoobot3d_tf.predictions.predict_part import load, predict_part
 
+    if run.note:
+        log.warning("%s: %s", run.folder.name, run.note)
     engine, precision = choose_engine(engine)
     settings = Settings(
         version=__version__,
@@ -142,8 +144,7 @@ def predict_galaxies(
         load(settings)  # so that weights that do not fit say so once, not once a thread
     with keeping_what_is_finished(save_loc):
         run_parts(job, predict_part, executor)
-        schema_of_votes = run.model.schema if "votes" in run.model.tasks else None
-        metadata = {"table": save_loc.name} | _metadata(settings, schema_of_votes, forced)
+        metadata = {"table": save_loc.name, "note": run.note} | _metadata(settings, run.model, forced)
         join_parts(job, save_loc, metadata, lambda: _join_masks(job))
     return save_loc
 
@@ -185,7 +186,7 @@ def _check_masks(run: TrainedRun, masks_dir: Path | None, masks_file: Path | Non
         raise ValueError("masks go to one place: give masks_dir, or masks_file")
     if overlays and masks_dir is None:
         raise ValueError("overlays stand beside the masks: give masks_dir too")
-    if not (masks_dir or masks_file) and "votes" not in run.model.tasks:
+    if not (masks_dir or masks_file) and run.model.tasks == run.model.masks:
         raise ValueError(f"{run.folder} was trained on masks alone: give masks_dir or masks_file to have them written")
     if (masks_dir or masks_file) and not run.model.masks:
         raise ValueError(f"{run.folder} was trained without masks; leave out masks_dir and masks_file")
@@ -197,6 +198,15 @@ def _check_masks(run: TrainedRun, masks_dir: Path | None, masks_file: Path | Non
         place = next(folder for folder in (masks_dir, *masks_dir.parents) if folder.exists())
         if not os.access(place, os.W_OK):
             raise PermissionError(f"{place}: cannot be written; choose another folder for the masks")
+
+
+def _check_label(run: TrainedRun) -> None:
+    others = {*column_names(run.model.vote_schema, n_samples=1), *(COLUMNS if run.model.masks else ())}
+    if run.model.label is not None and (taken := others.intersection(run.model.label.outputs)):
+        raise ValueError(
+            f"{run.folder} predicts a label in the column {min(taken)}, where tables have something else; "
+            "train with another name of the label"
+        )
 
 
 def _check_metadata(save_loc: Path) -> None:
@@ -221,9 +231,10 @@ def _join_masks(job: Job[Settings]) -> None:
     partial.replace(masks_file)
 
 
-def _metadata(settings: Settings, schema: Schema | None, forced: Mapping[str, Any]) -> dict[str, Any]:
+def _metadata(settings: Settings, model: ModelConfig, forced: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "schema": schema and schema.to_dict(),
+        "schema": model.vote_schema and model.vote_schema.to_dict(),
+        "label": model.label and model.label.to_dict(),
         **asdict(settings),
         "forced": dict(forced),
         **how_it_was_made(settings.engine),

@@ -1,4 +1,4 @@
-"""One part of a job: its images read, its votes and masks predicted, its mask files and rows written.
+"""One part of a job: its images read, its votes, masks and labels predicted, its mask files and rows written.
 
 A thread of this process or a worker far away runs it: all that it needs to know is in the job.
 """
@@ -18,6 +18,7 @@ from astropy.wcs import WCS
 from zoobot3d_tf.data.framing import Framing
 from zoobot3d_tf.images.read import ImageError
 from zoobot3d_tf.images.wcs import pixscale_of, read_wcs, wcs_at
+from zoobot3d_tf.models.config import ModelConfig
 from zoobot3d_tf.predictions.job import Failure, Job, Settings
 from zoobot3d_tf.predictions.mask_files import (
     fits_extensions,
@@ -34,7 +35,6 @@ from zoobot3d_tf.predictions.prediction_tables import table_schema
 from zoobot3d_tf.predictions.results import column_names, vote_values
 from zoobot3d_tf.predictions.run_job import check_same_weights
 from zoobot3d_tf.predictions.source_images import frame_images, read_images
-from zoobot3d_tf.schemas import Schema
 from zoobot3d_tf.training.run_folder import read_run
 
 _loading = threading.Lock()
@@ -42,11 +42,12 @@ _loading = threading.Lock()
 
 @dataclass(frozen=True)
 class _Prediction:
-    """A galaxy predicted: concentrations (answers, samples) if the model has votes, and all about its masks."""
+    """A galaxy predicted: concentrations (answers, samples) if the model has votes; its label likewise; its masks."""
 
     id_str: str
     file_loc: str
     concentrations: np.ndarray | None
+    label: np.ndarray | None
     mask_columns: Mapping[str, Any]
     mask_hdus: bytes
 
@@ -60,7 +61,7 @@ def predict_part(job: Job[Settings], number: int) -> None:
         OSError: the part or its masks cannot be written.
     """
     settings = job.settings
-    network, schema = load(settings)
+    network, model = load(settings)
     galaxies = job.galaxies(number)
     images = zip(galaxies.itertuples(), read_images(galaxies, settings.stretch), strict=True)
     outcomes: list[_Prediction | Failure] = []
@@ -69,11 +70,11 @@ def predict_part(job: Job[Settings], number: int) -> None:
     predicted = [outcome for outcome in outcomes if isinstance(outcome, _Prediction)]
     failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
     hdus = b"".join(prediction.mask_hdus for prediction in predicted) if settings.masks_file else None
-    job.add(number, _rows(predicted, schema, settings), failures, hdus)
+    job.add(number, _rows(predicted, model, settings), failures, hdus)
 
 
-def load(settings: Settings) -> tuple[Network, Schema | None]:
-    """The network, which stays for the parts to come, and the decision tree if it predicts votes.
+def load(settings: Settings) -> tuple[Network, ModelConfig]:
+    """The network, which stays for the parts to come, and what it is.
 
     Raises:
         ValueError: the weights do not fit their configuration or are others than at the start.
@@ -83,7 +84,7 @@ def load(settings: Settings) -> tuple[Network, Schema | None]:
 
 
 @lru_cache(maxsize=1)
-def _load(settings: Settings) -> tuple[Network, Schema | None]:
+def _load(settings: Settings) -> tuple[Network, ModelConfig]:
     run = read_run(settings.run_folder)
     check_same_weights(run, settings)
     model = replace(run.model, image_size=settings.final_size)
@@ -96,7 +97,7 @@ def _load(settings: Settings) -> tuple[Network, Schema | None]:
         settings.engine,
         settings.precision,
     )
-    return network, model.schema if "votes" in model.tasks else None
+    return network, model
 
 
 def _predict_batch(
@@ -106,14 +107,14 @@ def _predict_batch(
     framing = Framing(settings.initial_size, settings.crop_size, settings.final_size)
     inputs = frame_images([image for _, image in batch], framing, network.step)
     outputs = network(inputs, [galaxy.id_str for galaxy, _ in batch])
-    concentrations = outputs.pop("votes", [None] * len(batch))
+    concentrations, labels = (outputs.pop(name, [None] * len(batch)) for name in ("votes", "label"))
     for i, (galaxy, image) in enumerate(batch):
         try:
             if isinstance(image, ImageError):
                 raise image
             masks = {name: to_image(fraction[i], framing, image.shape[:2]) for name, fraction in outputs.items()}
             columns, hdus = _finish_masks(galaxy, image, masks, settings) if masks else ({}, b"")
-            yield _Prediction(galaxy.id_str, galaxy.file_loc, concentrations[i], columns, hdus)
+            yield _Prediction(galaxy.id_str, galaxy.file_loc, concentrations[i], labels[i], columns, hdus)
         except ImageError as error:
             yield Failure(galaxy.id_str, galaxy.file_loc, str(error))
 
@@ -151,16 +152,19 @@ def _wcs_of(galaxy: Any, shape: tuple[int, int]) -> WCS | None:
     return wcs_at(galaxy.ra, galaxy.dec, galaxy.pixscale, shape) if is_known else None
 
 
-def _rows(predicted: Sequence[_Prediction], schema: Schema | None, settings: Settings) -> pa.Table:
+def _rows(predicted: Sequence[_Prediction], model: ModelConfig, settings: Settings) -> pa.Table:
     """The rows of the table."""
-    names = column_names(schema, settings.n_samples, settings.masks) + (list(COLUMNS) if settings.masks else [])
-    columns = table_schema(names)
+    names = column_names(model.vote_schema, settings.n_samples, settings.masks, model.label)
+    columns = table_schema(names + (list(COLUMNS) if settings.masks else []))
     if not predicted:
         return columns.empty_table()
     values: dict[str, Any] = {name: [getattr(p, name) for p in predicted] for name in ("id_str", "file_loc")}
-    if schema is not None:
+    if model.vote_schema is not None:
         concentrations = np.array([p.concentrations for p in predicted])
-        values |= vote_values(concentrations, schema, settings.n_votes)
+        values |= vote_values(concentrations, model.vote_schema, settings.n_votes)
+    if model.label is not None:
+        means = np.array([p.label for p in predicted]).mean(axis=2)
+        values |= dict(zip(model.label.outputs, means.T, strict=True))
     for name in predicted[0].mask_columns:
         values[name] = [p.mask_columns[name] for p in predicted]
     return pa.table(values, schema=columns)

@@ -20,6 +20,7 @@ from pyarrow.csv import ConvertOptions, CSVWriter, ParseOptions, ReadOptions, op
 
 from zoobot3d_tf.catalogs.tables import read_numbers, refuse, require_columns
 from zoobot3d_tf.files import PathLike, write_atomically
+from zoobot3d_tf.labels import Label
 from zoobot3d_tf.predictions.results import concentration_names, is_text, predicted_answers
 from zoobot3d_tf.schemas import Schema
 
@@ -41,12 +42,14 @@ class Predictions:
         concentrations: of the Dirichlet distributions, float32 (galaxies, answers, samples), the answers in the order
             of their columns; None if votes were not predicted.
         metadata: what made the table; empty if that file is missing.
+        label: what else was predicted, in the columns `Label.outputs`; None if nothing was, or without metadata.
     """
 
     table: pd.DataFrame
     schema: Schema | None
     concentrations: np.ndarray | None
     metadata: dict[str, Any]
+    label: Label | None = None
 
 
 def table_schema(columns: Iterable[str]) -> pa.Schema:
@@ -92,7 +95,8 @@ def write_metadata(table_loc: Path, metadata: Mapping[str, Any]) -> None:
 
     Args:
         table_loc: the table.
-        metadata: plain values, fit for JSON; `schema` holds `Schema.to_dict()`, or None if votes are not predicted.
+        metadata: plain values, fit for JSON; `schema` holds `Schema.to_dict()`, or None if votes are not predicted,
+            and `label` likewise.
     """
     write_atomically(metadata_loc(table_loc), json.dumps(metadata, indent=1, ensure_ascii=False) + "\n")
 
@@ -109,8 +113,8 @@ def load_predictions(path: PathLike) -> Predictions:
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the suffix is another one; the file cannot be read, has no rows, two rows of one galaxy, neither
-            concentrations nor masks, or impossible concentrations; or the metadata cannot be read or are of another
-            table.
+            concentrations nor masks nor a label, or impossible concentrations; or the metadata cannot be read or are of
+            another table.
     """
     path = Path(path)
     read = _find(_READERS, path)
@@ -123,8 +127,14 @@ def load_predictions(path: PathLike) -> Predictions:
     _check_galaxies(path, table)
     label_cols, concentrations = _read_concentrations(path, table)
     metadata = read_metadata(path)
+    label = _read_label(path, table, metadata)
+    if not label_cols and label is None and not any(column.endswith("_mask_loc") for column in table.columns):
+        raise ValueError(
+            f"{path}: is no table of predictions: it has neither <answer>_concentration_0 nor <mask>_loc, "
+            f"nor a label that {metadata_loc(path).name} names"
+        )
     schema = _read_schema(metadata_loc(path), metadata, label_cols)
-    return Predictions(table, schema, concentrations, metadata)
+    return Predictions(table, schema, concentrations, metadata, label)
 
 
 def _find(by_suffix: Mapping[str, Callable], path: Path) -> Callable:
@@ -157,10 +167,6 @@ def _check_galaxies(path: Path, table: pd.DataFrame) -> None:
 def _read_concentrations(path: Path, table: pd.DataFrame) -> tuple[list[str], np.ndarray | None]:
     label_cols, n_samples = predicted_answers(table.columns)
     if not label_cols:
-        if not any(column.endswith("_mask_loc") for column in table.columns):
-            raise ValueError(
-                f"{path}: is no table of predictions: it has neither <answer>_concentration_0 nor <mask>_loc"
-            )
         return [], None
     names = concentration_names(label_cols, n_samples)
     require_columns(path, table.columns, names)
@@ -171,6 +177,21 @@ def _read_concentrations(path: Path, table: pd.DataFrame) -> tuple[list[str], np
         wrong = pd.Series(is_wrong[:, column], table.index)
         refuse(path, table, names[column], wrong, "a concentration must be above 0 and finite")
     return label_cols, values.reshape(len(table), len(label_cols), n_samples)
+
+
+def _read_label(path: Path, table: pd.DataFrame, metadata: Mapping[str, Any]) -> Label | None:
+    """The label in the metadata, whose columns the table must have, as numbers."""
+    stored = metadata.get("label")
+    if stored is None:
+        return None
+    try:
+        label = Label.from_dict(stored)
+    except ValueError as error:
+        raise ValueError(f"{metadata_loc(path)}: {error}") from error
+    require_columns(path, table.columns, label.outputs)
+    for column in label.outputs:
+        read_numbers(path, table, column)
+    return label
 
 
 def read_metadata(table_loc: Path) -> dict[str, Any]:

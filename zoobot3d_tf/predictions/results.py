@@ -7,23 +7,27 @@ from itertools import compress
 import numpy as np
 from scipy.special import betainc, betaincinv, betaln, entr
 
+from zoobot3d_tf.labels import Label
 from zoobot3d_tf.schemas import Schema
 
 INTERVAL_LEVEL = 0.9
 N_VOLUNTEERS = 40
 
 
-def column_names(schema: Schema | None, n_samples: int, masks: Sequence[str] = ()) -> list[str]:
+def column_names(
+    schema: Schema | None, n_samples: int, masks: Sequence[str] = (), label: Label | None = None
+) -> list[str]:
     """The columns of a table of predictions, in order, without those measured on masks.
 
     Args:
         schema: the decision tree; None if votes are not predicted.
         n_samples: samples of the concentrations.
         masks: the masks written, such as `spiral_mask`.
+        label: what else is predicted, if anything.
 
     Returns:
         `id_str`, `file_loc`; the columns that `vote_values` explains, answer by answer, question by question, and of
-        the whole tree; then `<mask>_loc`.
+        the whole tree; those of the label; then `<mask>_loc`.
     """
     names = ["id_str", "file_loc"]
     if schema is not None:
@@ -32,6 +36,8 @@ def column_names(schema: Schema | None, n_samples: int, masks: Sequence[str] = (
             names += [f"{answer}_{what}" for what in ("fraction", "low", "high", "joint_p", "expected_votes")]
         names += [f"{question.text}_{what}" for question in schema.questions for what in ("asked_p", "entropy")]
         names += ["entropy", "most_likely"]
+    if label is not None:
+        names += label.outputs
     return names + [f"{mask}_loc" for mask in masks]
 
 

@@ -1,16 +1,17 @@
 """A job from its first part to the table: on this machine or on a cluster, and again after an interruption."""
 
 import logging
-import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
+from functools import lru_cache, wraps
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import Any, TypeVar
 
 import pandas as pd
 from tqdm import tqdm
@@ -25,6 +26,8 @@ from zoobot3d_tf.training.run_folder import TrainedRun
 # Whose versions decide what comes out.
 _PACKAGES = ("numpy", "pillow", "astropy", "tensorflow", "keras")
 
+_Loaded = TypeVar("_Loaded")
+
 log = logging.getLogger(__name__)
 
 
@@ -38,26 +41,16 @@ def check_same_weights(run: TrainedRun, settings: JobSettings) -> None:
         )
 
 
-def check_output(path: Path, what: str, suffixes: Sequence[str]) -> None:
-    """Refuses a file that could not be written in the end, before the work rather than after it.
+def loaded_once(load: Callable[[AnySettings], _Loaded]) -> Callable[[AnySettings], _Loaded]:
+    """Keeps what was loaded for the parts to come; threads that ask for it at once wait for the first."""
+    kept, loading = lru_cache(maxsize=1)(load), Lock()
 
-    Args:
-        path: the file.
-        what: what it is to be, for the sentence.
-        suffixes: those that its name may end in.
+    @wraps(load)
+    def load_once(settings: AnySettings) -> _Loaded:
+        with loading:
+            return kept(settings)
 
-    Raises:
-        ValueError: it ends in another one.
-        OSError: it is a folder, or its own folder is missing or cannot be written.
-    """
-    if path.suffix.lower() not in suffixes:
-        raise ValueError(f"{path}: the name of the {what} must end in {' or '.join(suffixes)}")
-    if path.is_dir():
-        raise IsADirectoryError(f"{path}: is a folder; give the {what} another name")
-    if not path.parent.is_dir():
-        raise NotADirectoryError(f"{path.parent}: no such folder; make it for the {what} first")
-    if not os.access(path.parent, os.W_OK):
-        raise PermissionError(f"{path.parent}: cannot be written; choose another folder for the {what}")
+    return load_once
 
 
 def run_parts(

@@ -7,15 +7,16 @@ from pathlib import Path
 
 from zoobot3d_tf.files import sha256_of
 from zoobot3d_tf.images.rgb import DEFAULT_STRETCH
+from zoobot3d_tf.labels import Label
 from zoobot3d_tf.schemas import Schema
 
-FORMAT_VERSION = 2
-# In version 1 the pixel scale was that of the original image, whose size the shards do not tell.
-READABLE_VERSIONS = (1, FORMAT_VERSION)
+FORMAT_VERSION = 3
+# In version 1 the pixel scale was that of the original image, whose size the shards do not tell; labels came with 3.
+READABLE_VERSIONS = (1, 2, FORMAT_VERSION)
 MANIFEST_NAME = "shards.json"
 PROGRESS_NAME = ".progress"
 SPLITS = ("train", "eval", "unlabelled")
-COUNTS = ("galaxies", "with_votes", "with_spiral_mask", "with_bar_mask")
+COUNTS = ("galaxies", "with_votes", "with_spiral_mask", "with_bar_mask", "with_label")
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class ShardFile:
     with_bar_mask: int
     bytes: int
     sha256: str
+    with_label: int = 0
 
 
 @dataclass(frozen=True)
@@ -37,19 +39,26 @@ class Manifest:
 
     Attributes:
         folder: where `shards.json` stands.
-        schema: the decision tree whose answers the votes are of.
+        schema: the decision tree whose answers the votes are of; None where there are no votes.
         image_size: height and width of images and masks, in pixels.
         splits: the files of `train`, `eval` and `unlabelled`.
         made_by: catalogues and options that the shards depend on.
         format_version: one of `READABLE_VERSIONS`.
+        label: what the labels say, with the statistics of the galaxies in `train`; None where there are none.
     """
 
     folder: Path
-    schema: Schema
+    schema: Schema | None
     image_size: int
     splits: dict[str, tuple[ShardFile, ...]]
     made_by: dict
     format_version: int = FORMAT_VERSION
+    label: Label | None = None
+
+    @property
+    def n_answers(self) -> int:
+        """How many votes a galaxy has."""
+        return 0 if self.schema is None else len(self.schema.label_cols)
 
     @property
     def stretch(self) -> str:
@@ -72,7 +81,8 @@ class Manifest:
         }
         content = {
             "format_version": self.format_version,
-            "schema": self.schema.to_dict(),
+            "schema": self.schema and self.schema.to_dict(),
+            "label": self.label and self.label.to_dict(),
             "image_size": self.image_size,
             "splits": splits,
             "made_by": self.made_by,
@@ -102,7 +112,7 @@ def read_manifest(folder: str | Path) -> Manifest:
         if (version := content["format_version"]) in READABLE_VERSIONS:
             return Manifest(
                 folder=home,
-                schema=Schema.from_dict(content["schema"]),
+                schema=None if content["schema"] is None else Schema.from_dict(content["schema"]),
                 image_size=content["image_size"],
                 splits={
                     split: tuple(ShardFile(**file) for file in entry["files"])
@@ -110,10 +120,11 @@ def read_manifest(folder: str | Path) -> Manifest:
                 },
                 made_by=content["made_by"],
                 format_version=version,
+                label=None if content.get("label") is None else Label.from_dict(content["label"]),
             )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: damaged ({error!r}); make the shards again") from error
-    readable = " and ".join(map(str, READABLE_VERSIONS))
+    readable = f"{READABLE_VERSIONS[0]} to {FORMAT_VERSION}"
     raise ValueError(f"{path}: format version {version}; this version reads {readable}: make the shards again")
 
 
@@ -122,6 +133,7 @@ def check_shards(
     schema: Schema | None = None,
     image_size: int | None = None,
     verify_hash: bool = False,
+    label: Label | None = None,
 ) -> Manifest:
     """Check shards against the `shards.json` one folder up, and against what the caller takes them for.
 
@@ -130,6 +142,7 @@ def check_shards(
         schema: the decision tree they should be of; not compared if None.
         image_size: height and width they should have, in pixels; not compared if None.
         verify_hash: read the files through and compare their SHA-256; otherwise only sizes are compared.
+        label: what their labels should say; not compared if None.
 
     Returns:
         The manifest of the shard folder.
@@ -149,6 +162,10 @@ def check_shards(
         raise ValueError(
             f"{homes[0]}: these shards hold votes of the schema {_summary(manifest.schema)}; received the schema "
             f"{_summary(schema)}, whose questions, answers or order differ"
+        )
+    if label is not None and not label.same_as(manifest.label):
+        raise ValueError(
+            f"{homes[0]}: these shards hold {_label_summary(manifest.label)}; received {_label_summary(label)}"
         )
     if image_size is not None and image_size != manifest.image_size:
         raise ValueError(
@@ -178,5 +195,14 @@ def _listed(manifest: Manifest) -> dict[Path, ShardFile]:
     return {manifest.folder / file.name: file for files in manifest.splits.values() for file in files}
 
 
-def _summary(schema: Schema) -> str:
+def _summary(schema: Schema | None) -> str:
+    if schema is None:
+        return "none"
     return f"{schema.name or 'without a name'} ({len(schema.label_cols)} answers)"
+
+
+def _label_summary(label: Label | None) -> str:
+    if label is None:
+        return "no label"
+    classes = f" with the classes {', '.join(label.classes)}" if label.classes else ""
+    return f"the {label.kind} label {label.column}{classes}"

@@ -28,7 +28,7 @@ def iterate_records(paths: Sequence[str | Path]) -> Iterator[dict]:
     """
     manifest = check_shards(paths)
     for batch in read_records(paths).batch(64):
-        columns = {name: column.numpy() for name, column in parse(batch, len(manifest.schema.label_cols)).items()}
+        columns = {name: column.numpy() for name, column in parse(batch, manifest.n_answers).items()}
         for i in range(len(columns["id_str"])):
             galaxy = {field.name: columns[field.name][i] for field in fields(Record)}
             galaxy["id_str"] = galaxy["id_str"].decode()

@@ -1,8 +1,9 @@
 """One stored galaxy, declared once: `Record` says what is stored, and writer and reader both derive from it."""
 
 import io
+import math
 from collections.abc import Collection
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, Field, dataclass, fields
 from typing import Any
 
 import cv2
@@ -34,6 +35,8 @@ class Record:
         ra: of the image's centre, degrees, ICRS; NaN if unknown, as are the two below.
         dec: likewise.
         pixscale: of the stored image, arcsec per pixel.
+        label: as `labels.read_labels` gives it, NaN if missing; shards before format version 3 have none.
+        has_label: it is not missing.
     """
 
     id_str: str
@@ -48,6 +51,8 @@ class Record:
     ra: float
     dec: float
     pixscale: float
+    label: float = math.nan
+    has_label: bool = False
 
 
 def serialise(record: Record) -> bytes:
@@ -69,15 +74,7 @@ def parse(serialised: tf.Tensor, n_answers: int, names: Collection[str] | None =
         whole numbers as int64, floats as float64, and `votes` as float32 (B, n_answers).
     """
     wanted = [field for field in fields(Record) if names is None or field.name in names]
-    parsed = tf.io.parse_example(
-        serialised,
-        {
-            field.name: tf.io.FixedLenFeature((n_answers,), tf.float32)
-            if field.type is np.ndarray
-            else tf.io.FixedLenFeature((), tf.int64 if field.type in (bool, int) else tf.string)
-            for field in wanted
-        },
-    )
+    parsed = tf.io.parse_example(serialised, {field.name: _stored_form(field, n_answers) for field in wanted})
     for field in wanted:
         if field.type is bool:
             parsed[field.name] = tf.cast(parsed[field.name], tf.bool)
@@ -118,13 +115,26 @@ def decode(encoded: bytes) -> np.ndarray:
     return image
 
 
+def _stored_form(field: Field, n_answers: int) -> tf.io.FixedLenFeature:
+    if field.type is np.ndarray:
+        return tf.io.FixedLenFeature((n_answers,), tf.float32)
+    default = None if field.default is MISSING else _to_plain(field.type, field.default)
+    return tf.io.FixedLenFeature((), tf.int64 if field.type in (bool, int) else tf.string, default)
+
+
+def _to_plain(kind: Any, value: Any) -> bytes | int:
+    """What stands for text, bytes or one number on disk."""
+    if kind in (bool, int):
+        return int(value)
+    if kind is float:
+        return np.array(value, "<f8").tobytes()
+    return value.encode() if kind is str else value
+
+
 def _to_feature(kind: Any, value: Any) -> tf.train.Feature:
     if kind is np.ndarray:
         return tf.train.Feature(float_list=tf.train.FloatList(value=value))
-    if kind in (bool, int):
-        return tf.train.Feature(int64_list=tf.train.Int64List(value=[int(value)]))
-    if kind is float:
-        value = np.array(value, "<f8").tobytes()
-    elif kind is str:
-        value = value.encode()
-    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+    plain = _to_plain(kind, value)
+    if isinstance(plain, int):
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=[plain]))
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[plain]))

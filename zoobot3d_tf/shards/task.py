@@ -5,6 +5,7 @@ ends a run, the notes say what the next one need not do again.
 """
 
 import json
+import math
 import multiprocessing
 import os
 import signal
@@ -52,7 +53,7 @@ class ShardTask:
         folder: the shard folder.
         split: `train`, `eval` or `unlabelled`.
         name: of the file, from the shard folder.
-        rows: of the galaxies, as `read_training_catalog` returns them.
+        rows: of the galaxies, as `read_training_catalog` returns them, with `label` as `read_labels` does.
         label_cols: which of the columns are votes.
         img_size: height and width to store images and masks with, in pixels.
         stretch: of the fluxes of FITS cutouts, see `to_rgb`.
@@ -157,10 +158,8 @@ def _write_galaxies(task: ShardTask, writer: Any) -> tuple[dict[str, int], list[
             failed.append((row.id_str, row.file_loc, str(error)))
             continue
         writer.write(serialise(record))
-        counts["galaxies"] += 1
-        counts["with_votes"] += record.has_votes
-        counts["with_spiral_mask"] += record.has_spiral_mask
-        counts["with_bar_mask"] += record.has_bar_mask
+        for what in COUNTS:
+            counts[what] += what == "galaxies" or getattr(record, what.replace("with_", "has_"))
     return counts, failed
 
 
@@ -186,6 +185,8 @@ def _read_galaxy(row: Any, votes: np.ndarray, size: int, stretch: str) -> "Recor
         ra=row.ra,
         dec=row.dec,
         pixscale=row.pixscale * min(shape) / size,
+        label=row.label,
+        has_label=not math.isnan(row.label),
     )
 
 

@@ -21,6 +21,7 @@ from zoobot3d_tf.catalogs.training_catalog import read_training_catalog
 from zoobot3d_tf.files import FAILED_NAME, PathLike, sha256_of, write_atomically
 from zoobot3d_tf.images.read import MAX_SIDE, MIN_SIDE
 from zoobot3d_tf.images.rgb import DEFAULT_STRETCH, check_stretch
+from zoobot3d_tf.labels import LABEL_KINDS, Label, read_labels
 from zoobot3d_tf.schemas import Schema
 from zoobot3d_tf.shards.manifest import (
     COUNTS,
@@ -54,6 +55,8 @@ class ShardOptions:
         max_unlabelled: use only so many unlabelled ones.
         image_root: folder that relative file names start from; by default each catalogue's.
         missing_questions_unasked: take questions without any column as asked of nobody.
+        label_col: column of the labelled catalogue with a label that is neither votes nor masks; see `read_labels`.
+        label_kind: its kind, one of `LABEL_KINDS`; guessed if None.
         max_failed: share of galaxies that may be left out for faults of their files before the run stops.
         workers: processes to use.
         overwrite: replace the shards in the folder. Other files in it stay.
@@ -72,6 +75,8 @@ class ShardOptions:
     max_unlabelled: int | None = None
     image_root: PathLike | None = None
     missing_questions_unasked: bool = False
+    label_col: str | None = None
+    label_kind: str | None = None
     max_failed: float = 0.01
     workers: int = 1
     overwrite: bool = False
@@ -83,6 +88,10 @@ class ShardOptions:
         if not self.eval_size > 0 or (self.eval_size >= 1 and self.eval_size % 1 != 0):
             raise ValueError(f"--eval-size must be a share below 1 or a whole number; received {self.eval_size}")
         check_stretch(self.stretch)
+        if self.label_kind and not self.label_col:
+            raise ValueError(f"--label-kind {self.label_kind} needs --label-col, the column that it is about")
+        if self.label_kind not in (None, *LABEL_KINDS):
+            raise ValueError(f"--label-kind must be one of {', '.join(LABEL_KINDS)}; received {self.label_kind!r}")
         if not 0 <= self.max_failed <= 1:
             raise ValueError(f"--max-failed is a share, from 0 to 1; received {self.max_failed}")
         for name in ("shard_size", "workers", "max_labelled", "max_unlabelled"):
@@ -96,7 +105,7 @@ class ShardOptions:
 def create_shards(
     labelled_catalog: PathLike,
     shard_dir: PathLike,
-    schema: Schema,
+    schema: Schema | None,
     options: ShardOptions,
     unlabelled_catalog: PathLike | None = None,
     executor: Executor | None = None,
@@ -107,9 +116,9 @@ def create_shards(
     lists the galaxies left out, each with the reason.
 
     Args:
-        labelled_catalog: table with votes, masks or both; see `read_training_catalog`.
+        labelled_catalog: table with votes, masks or a label, or several of them; see `read_training_catalog`.
         shard_dir: folder to make. If there is something in it, `options` must say what to do.
-        schema: the decision tree.
+        schema: the decision tree; None reads no votes.
         options: how to make them.
         unlabelled_catalog: table of further galaxies, without labels; needs `id_str` and `file_loc` only.
         executor: runs the tasks, a shard each; it must see the same files. By default `options.workers` processes.
@@ -127,11 +136,12 @@ def create_shards(
         raise FileExistsError(
             f"{shard_dir}: not empty; --resume goes on with an interrupted run, --overwrite replaces the shards in it"
         )
-    splits = _read_splits(labelled_catalog, unlabelled_catalog, schema, options)
+    splits, label = _read_splits(labelled_catalog, unlabelled_catalog, schema, options)
     made_by = _made_by(labelled_catalog, unlabelled_catalog, options)
     tasks = _plan_tasks(splits, shard_dir, schema, options)
 
-    if _claim_folder(shard_dir, {"format_version": FORMAT_VERSION, "schema": schema.to_dict(), **made_by}, options):
+    plan = {"format_version": FORMAT_VERSION, "schema": schema and schema.to_dict(), **made_by}
+    if _claim_folder(shard_dir, plan, options):
         log.info("%s: finished already, nothing to do", shard_dir)
         return shard_dir / MANIFEST_NAME
     n_galaxies = sum(len(task.rows) for task in tasks)
@@ -149,6 +159,7 @@ def create_shards(
         image_size=options.img_size,
         splits={split: tuple(outcomes[t.name].file for t in tasks if t.split == split) for split in SPLITS},
         made_by={"version": __version__, **made_by},
+        label=label and label.of_training(_labels_left(splits["train"], failed_table["id_str"])),
     )
     for split in splits:
         if manifest.count(split) == 0:
@@ -191,11 +202,19 @@ def split_by_hash(labelled: pd.DataFrame, eval_size: float) -> dict[str, pd.Data
 
 
 def _read_splits(
-    labelled_catalog: PathLike, unlabelled_catalog: PathLike | None, schema: Schema, options: ShardOptions
-) -> dict[str, pd.DataFrame]:
-    """Rows of `train`, `eval` and, if there is such a catalogue, `unlabelled`, each in its final order."""
-    labelled = read_training_catalog(labelled_catalog, schema, options.image_root, options.missing_questions_unasked)
+    labelled_catalog: PathLike, unlabelled_catalog: PathLike | None, schema: Schema | None, options: ShardOptions
+) -> tuple[dict[str, pd.DataFrame], Label | None]:
+    """Rows of `train`, `eval` and, if there is such a catalogue, `unlabelled`, in their final order; and the label."""
+    labelled = read_training_catalog(
+        labelled_catalog, schema, options.image_root, options.missing_questions_unasked, label_col=options.label_col
+    )
+    label = None
+    values: float | np.ndarray = np.nan
+    if options.label_col is not None:
+        label, values = read_labels(labelled_catalog, labelled, options.label_col, options.label_kind)
+    labelled["label"] = values
     splits = split_by_hash(_in_order(labelled, options.seed, options.max_labelled), options.eval_size)
+    label = label and label.of_training(splits["train"]["label"].to_numpy())
     if unlabelled_catalog is not None:
         unlabelled = read_training_catalog(unlabelled_catalog, schema, options.image_root, labels=())
         in_both = unlabelled["id_str"][unlabelled["id_str"].isin(labelled["id_str"])]
@@ -204,8 +223,13 @@ def _read_splits(
                 f"{unlabelled_catalog}: {len(in_both)} galaxies, {in_both.iloc[0]} first, stand in "
                 f"{labelled_catalog} as well; a galaxy is labelled or unlabelled"
             )
-        splits["unlabelled"] = _in_order(unlabelled, options.seed, options.max_unlabelled)
-    return splits
+        splits["unlabelled"] = _in_order(unlabelled.assign(label=np.nan), options.seed, options.max_unlabelled)
+    return splits, label
+
+
+def _labels_left(rows: pd.DataFrame, failed: pd.Series) -> np.ndarray:
+    """The labels of these rows whose galaxies are not among the failed."""
+    return rows["label"][~rows["id_str"].isin(failed)].to_numpy()
 
 
 def _in_order(catalog: pd.DataFrame, seed: int, limit: int | None) -> pd.DataFrame:
@@ -231,19 +255,21 @@ def _made_by(labelled: PathLike, unlabelled: PathLike | None, options: ShardOpti
         "max_labelled": options.max_labelled,
         "max_unlabelled": options.max_unlabelled,
         "missing_questions_unasked": options.missing_questions_unasked,
+        "label_col": options.label_col,
+        "label_kind": options.label_kind,
     }
 
 
 def _plan_tasks(
-    splits: dict[str, pd.DataFrame], folder: Path, schema: Schema, options: ShardOptions
+    splits: dict[str, pd.DataFrame], folder: Path, schema: Schema | None, options: ShardOptions
 ) -> list[ShardTask]:
     tasks = []
+    label_cols = [] if schema is None else list(schema.label_cols)
     for split, rows in splits.items():
         chunks = [rows.iloc[start : start + options.shard_size] for start in range(0, len(rows), options.shard_size)]
         for number, chunk in enumerate(chunks):
             name = f"{split}_shards/{split}-{number:05d}-of-{len(chunks):05d}.tfrecord"
-            task = ShardTask(folder, split, name, chunk, list(schema.label_cols), options.img_size, options.stretch)
-            tasks.append(task)
+            tasks.append(ShardTask(folder, split, name, chunk, label_cols, options.img_size, options.stretch))
     return tasks
 
 
@@ -256,7 +282,8 @@ def _claim_folder(folder: Path, plan: dict, options: ShardOptions) -> bool:
         return False
     if options.resume and manifest_path.exists():
         manifest = read_manifest(folder)
-        written = {"format_version": manifest.format_version, "schema": manifest.schema.to_dict(), **manifest.made_by}
+        schema = manifest.schema and manifest.schema.to_dict()
+        written = {"format_version": manifest.format_version, "schema": schema, **manifest.made_by}
         _check_same_plan(folder, plan, json.loads(json.dumps(written)))
         _remove_progress(folder)
         return True
@@ -275,8 +302,8 @@ def _check_same_plan(folder: Path, plan: dict, earlier: dict) -> None:
     differing = [name for name in plan if plan[name] != earlier.get(name)]
     if differing:
         raise ValueError(
-            f"{folder}: --resume goes on with the run that was begun there, but since then {', '.join(differing)} "
-            "changed; run it as it was begun, or start anew with --overwrite"
+            f"{folder}: holds shards that were begun otherwise, since then {', '.join(differing)} changed; "
+            "run it as it was begun, or choose another folder, or start anew with create_shards.py --overwrite"
         )
 
 

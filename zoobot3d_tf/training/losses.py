@@ -6,10 +6,12 @@ label costs nothing and moves nothing.
 
 from collections.abc import Callable, Sequence
 
+import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 from zoobot3d_tf.images.masks import N_VOLUNTEERS
+from zoobot3d_tf.labels import Label
 from zoobot3d_tf.schemas import Schema
 
 
@@ -48,6 +50,16 @@ def votes_loss(schema: Schema) -> Callable:
         return tf.reduce_sum(dirichlet_multinomial_nll(votes, concentrations, groups), axis=1)
 
     return votes_nll
+
+
+def label_loss(label: Label) -> Callable:
+    """Loss of the label head, (batch,): squared error in units of the label's scatter, or cross-entropy in nats.
+
+    Takes the labels, (batch, 1), and the head's output, (batch, 1) or (batch, classes).
+    """
+    if label.kind == "regression":
+        return lambda values, predicted: tf.square((values - predicted)[:, 0] / label.scale)
+    return keras.losses.binary_crossentropy if label.kind == "binary" else keras.losses.sparse_categorical_crossentropy
 
 
 def l1(fraction, predicted):

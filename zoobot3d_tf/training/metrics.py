@@ -3,26 +3,38 @@
 import keras
 import tensorflow as tf
 
-from zoobot3d_tf.images.masks import MASK_THRESHOLD, MASKS
+from zoobot3d_tf.images.masks import MASK_THRESHOLD
 from zoobot3d_tf.images.overlay import is_enclosed
+from zoobot3d_tf.labels import Label
+from zoobot3d_tf.models.config import ModelConfig
 from zoobot3d_tf.models.heads import mask_fraction
 from zoobot3d_tf.schemas import Schema
 from zoobot3d_tf.training.losses import dirichlet_multinomial_nll
 
 
-def compiled_metrics(schema: Schema, tasks: tuple[str, ...]) -> dict[str, list[keras.metrics.Metric]]:
+def compiled_metrics(model: ModelConfig) -> dict[str, list[keras.metrics.Metric]]:
     """Metrics of each task, for `compile(weighted_metrics=...)`.
 
-    Votes: the loss of each question, and `fraction_mae`. Masks: `iou` and `mae`.
+    Votes: the loss of each question, and `fraction_mae`. Masks: `iou` and `mae`. Label: `accuracy`, and `auc` if it is
+    binary; `mae` if it is a number.
     """
-    metrics: dict[str, list[keras.metrics.Metric]] = {name: [MaskIoU(), MaskError()] for name in MASKS if name in tasks}
-    if "votes" in tasks:
+    metrics: dict[str, list[keras.metrics.Metric]] = {name: [MaskIoU(), MaskError()] for name in model.masks}
+    if schema := model.vote_schema:
         per_question = [
             QuestionLoss(group, name=f"{question.text}_loss")
             for question, group in zip(schema.questions, schema.question_index_groups, strict=True)
         ]
         metrics["votes"] = [VoteFractionError(schema), *per_question]
+    if model.label is not None:
+        metrics["label"] = label_metrics(model.label)
     return metrics
+
+
+def label_metrics(label: Label) -> list[keras.metrics.Metric]:
+    """Metrics of a label, over galaxies, however their classes are weighted."""
+    if label.kind == "regression":
+        return [LabelError()]
+    return [LabelAccuracy(), *([LabelAUC()] if label.kind == "binary" else [])]
 
 
 class _Ratio(keras.metrics.Metric):
@@ -109,3 +121,44 @@ class MaskError(_Ratio):
         """Adds fractions and mask outputs, (batch, H, W, channels)."""
         error = tf.reduce_mean(tf.abs(y_true - mask_fraction(y_pred)), axis=(1, 2, 3))
         self.add(error, tf.ones_like(error), sample_weight)
+
+
+class LabelAccuracy(_Ratio):
+    """Share of galaxies whose class is the likeliest; for binary, on whose side of one half the probability lies."""
+
+    def __init__(self, name: str = "accuracy") -> None:
+        super().__init__(name=name)
+
+    def update_state(self, y_true, y_pred, sample_weight=None) -> None:
+        """Adds labels, (batch, 1), and probabilities, (batch, 1) or (batch, classes)."""
+        likeliest = tf.argmax(y_pred, axis=1) if y_pred.shape[1] > 1 else tf.cast(y_pred[:, 0] >= 0.5, tf.int64)
+        is_right = tf.cast(likeliest == tf.cast(y_true[:, 0], tf.int64), tf.float32)
+        self.add(is_right, tf.ones_like(is_right), _presence(sample_weight))
+
+
+class LabelError(_Ratio):
+    """Mean absolute error of a label that is a number, in its own units."""
+
+    def __init__(self, name: str = "mae") -> None:
+        super().__init__(name=name)
+
+    def update_state(self, y_true, y_pred, sample_weight=None) -> None:
+        """Adds labels and predictions, (batch, 1)."""
+        error = tf.abs(y_true - y_pred)[:, 0]
+        self.add(error, tf.ones_like(error), _presence(sample_weight))
+
+
+class LabelAUC(keras.metrics.AUC):
+    """Area under the curve of true over false positives of a binary label."""
+
+    def __init__(self, name: str = "auc") -> None:
+        super().__init__(name=name)
+
+    def update_state(self, y_true, y_pred, sample_weight=None) -> None:
+        """Adds labels and probabilities, (batch, 1)."""
+        super().update_state(y_true[:, 0], y_pred[:, 0], _presence(sample_weight))
+
+
+def _presence(sample_weight):
+    """1 where there is a label, whatever its class weighs."""
+    return None if sample_weight is None else tf.cast(sample_weight > 0, tf.float32)

@@ -5,12 +5,20 @@ import time
 import keras
 from tqdm import tqdm
 
+# Keras leaves the name of the task out where there is but one.
 SHOWN = {
     "loss": "loss",
     "val_loss": "validation",
     "val_votes_fraction_mae": "fraction error",
+    "val_fraction_mae": "fraction error",
     "val_spiral_mask_iou": "spiral IoU",
     "val_bar_mask_iou": "bar IoU",
+    "val_iou": "IoU",
+    "val_label_accuracy": "accuracy",
+    "val_accuracy": "accuracy",
+    "val_label_auc": "AUC",
+    "val_auc": "AUC",
+    "val_label_mae": "label error",
 }
 
 

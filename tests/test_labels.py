@@ -1,0 +1,417 @@
+"""Labels: what a column of them says, and the whole road from a catalogue that has nothing else to predictions."""
+
+import json
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from zoobot3d_tf.catalogs.tables import read_table
+from zoobot3d_tf.cli import main
+from zoobot3d_tf.data.dataset import evaluation_batches, training_batches
+from zoobot3d_tf.data.framing import Framing
+from zoobot3d_tf.hub import model_card
+from zoobot3d_tf.labels import Label, read_labels
+from zoobot3d_tf.models import ModelConfig, build_model
+from zoobot3d_tf.models.heads import build_label_head, restore_class_shares
+from zoobot3d_tf.predictions.prediction_tables import load_predictions
+from zoobot3d_tf.schemas import get_schema
+from zoobot3d_tf.shards.manifest import check_shards, read_manifest
+from zoobot3d_tf.shards.read import iterate_records
+from zoobot3d_tf.shards.record import Record, parse, serialise
+from zoobot3d_tf.shards.write import ShardOptions, create_shards
+from zoobot3d_tf.training.losses import label_loss
+from zoobot3d_tf.training.metrics import label_metrics
+from zoobot3d_tf.training.run_folder import read_run
+from zoobot3d_tf.training.training_config import config_from_folders
+
+BINARY = Label("ring", "binary", counts=(6, 2))
+MULTICLASS = Label("type", "multiclass", ("E", "S", "SB"), counts=(1, 2, 3))
+REGRESSION = Label("redshift", "regression", mean=10.0, scale=4.0)
+NAN = float("nan")
+
+
+def read_column(tmp_path, cells, kind=None):
+    path = tmp_path / "catalog.csv"
+    lines = [f"g{i},{cell}" for i, cell in enumerate(cells)]
+    path.write_text("\n".join(["id_str,ring", *lines]) + "\n")
+    return read_labels(path, read_table(path), "ring", kind)
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind", "classes", "values"),
+    [
+        (["1", "0", "", "1"], "binary", (), [1, 0, NAN, 1]),
+        (["True", "False", "True"], "binary", (), [1, 0, 1]),
+        (["True", "", "False"], "binary", (), [1, NAN, 0]),
+        (["yes", "No", " "], "binary", (), [1, 0, NAN]),
+        (["SB", "E", "", "S", "E"], "multiclass", ("E", "S", "SB"), [2, 0, NAN, 1, 0]),
+        (["3", "1", "", "2"], "multiclass", ("1", "2", "3"), [2, 0, NAN, 1]),
+        (["1", "2", "2b"], "multiclass", ("1", "2", "2b"), [0, 1, 2]),
+        (["0.5", "1", ""], "regression", (), [0.5, 1, NAN]),
+        ([str(i) for i in range(21)], "regression", (), list(range(21))),
+    ],
+)
+def test_the_kind_is_what_the_values_look_like(tmp_path, cells, kind, classes, values):
+    label, received = read_column(tmp_path, cells)
+    assert (label.column, label.kind, label.classes) == ("ring", kind, classes)
+    assert received.dtype == np.float64
+    np.testing.assert_array_equal(received, values)
+
+
+def test_the_kind_that_is_named_goes_before_the_looks(tmp_path):
+    label, values = read_column(tmp_path, ["0", "1", "1"], "multiclass")
+    assert label.classes == ("0", "1")
+    label, values = read_column(tmp_path, ["2", "1", ""], "regression")
+    np.testing.assert_array_equal(values, [2, 1, NAN])
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind", "words"),
+    [
+        (["", ""], None, "ring is empty in every row"),
+        (["yes", "yes", ""], None, "ring is 'yes' wherever it is known; a label needs both classes"),
+        (["E", "E"], None, "ring is 'E' wherever it is known; a label needs two classes"),
+        (["0", "1", "2"], "binary", r"ring is 2 in row 4 \(g2\); a binary label is 0 or 1, false or true, no or yes"),
+        (["0.5", "1.5", "2.5", "?"], None, r"ring is '\?' in row 5 \(g3\); it must be a number"),
+        (["E", "0.5"], "regression", r"ring is 'E' in row 2 \(g0\); it must be a number"),
+        (["0.5", "inf"], None, r"ring is inf in row 3 \(g1\); it must be finite"),
+        ([f"name {i}" for i in range(101)], None, "ring has 101 distinct values, .*at most 100 classes"),
+    ],
+)
+def test_columns_that_say_nothing_are_refused(tmp_path, cells, kind, words):
+    with pytest.raises(ValueError, match=words):
+        read_column(tmp_path, cells, kind)
+
+
+def test_a_column_that_is_not_there_is_named(tmp_path):
+    table = pd.DataFrame({"id_str": ["a"]})
+    with pytest.raises(ValueError, match=r"c\.csv: lacks the column ring"):
+        read_labels("c.csv", table, "ring")
+
+
+def test_rare_classes_weigh_more_and_galaxies_one_on_average():
+    label = Label("ring", "binary").of_training(np.array([0, 0, NAN, 0, 1]))
+    assert label.counts == (3, 1)
+    assert label.class_weights == pytest.approx((2 / 3, 2))
+    assert Label("t", "multiclass", ("a", "b", "c")).of_training(np.array([2, 0, 1, 1])).counts == (1, 2, 1)
+
+
+def test_a_number_knows_its_mean_and_scatter():
+    label = Label("z", "regression").of_training(np.array([1.0, NAN, 3.0]))
+    assert (label.mean, label.scale, label.class_weights) == (2, 1, ())
+
+
+@pytest.mark.parametrize(
+    ("label", "values", "words"),
+    [
+        (Label("ring", "binary"), [0, 0, NAN], "no training galaxy has ring '1'"),
+        (Label("t", "multiclass", ("a", "b")), [1, NAN], "no training galaxy has t 'a'"),
+        (Label("z", "regression"), [2, 2, NAN], "z does not differ among the 2 training galaxies"),
+    ],
+)
+def test_nothing_to_learn_is_refused(label, values, words):
+    with pytest.raises(ValueError, match=words):
+        label.of_training(np.array(values, np.float64))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("ring", "yes/no"), "must be one of binary, multiclass, regression; received 'yes/no'"),
+        (("t", "multiclass", ("a",)), "at least two classes"),
+        (("t", "multiclass", ("a", "a")), "each once"),
+        (("ring", "binary", ("a", "b")), "a binary label has no classes"),
+        (("z", "regression", (), 0.0, 0.0), "its scale above 0; received 0.0 and 0.0"),
+        (("ring", "binary", (), 0.0, 1.0, (1, 2, 3)), "one a class"),
+        (("image_loc", "binary"), "cannot hold a label in the column 'image_loc'"),
+        (("", "binary"), "cannot hold a label"),
+    ],
+)
+def test_impossible_labels_are_refused(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        Label(*arguments)
+
+
+@pytest.mark.parametrize("label", [BINARY, MULTICLASS, REGRESSION])
+def test_labels_come_back_from_json(label):
+    assert Label.from_dict(json.loads(json.dumps(label.to_dict()))) == label
+
+
+@pytest.mark.parametrize(
+    "stored", [{}, {"column": "a", "kind": "binary", "more": 1}, "ring", {"column": 1, "kind": "binary"}]
+)
+def test_stored_labels_of_another_form_are_refused(stored):
+    with pytest.raises(ValueError, match="a stored label must have a column"):
+        Label.from_dict(stored)
+
+
+# The model, its losses and its metrics
+
+
+@pytest.mark.parametrize("label", [BINARY, MULTICLASS, REGRESSION])
+def test_the_head_gives_probabilities_or_numbers_in_their_own_units(label):
+    keras.utils.set_random_seed(0)
+    head = build_label_head(16, label, dropout=0.2)
+    features = np.random.default_rng(0).normal(0, 1, (5, 16)).astype(np.float32)
+    dense = head.layers[2]
+    plain = features @ np.asarray(dense.kernel) + np.asarray(dense.bias)
+    expected = {
+        "binary": 1 / (1 + np.exp(-plain)),
+        "multiclass": np.exp(plain) / np.exp(plain).sum(axis=1, keepdims=True),
+        "regression": 10 + 4 * plain,
+    }[label.kind]
+    np.testing.assert_allclose(head(features, training=False), expected, rtol=1e-4, atol=1e-5)
+    assert head.output.shape == (None, len(label.outputs))
+
+
+@pytest.mark.parametrize(
+    ("label", "shares"),
+    [
+        (Label("ring", "binary", counts=(6, 2)), [0.25]),
+        (Label("type", "multiclass", ("a", "b", "c"), counts=(1, 2, 5)), [0.125, 0.25, 0.625]),
+    ],
+)
+def test_a_head_that_knows_nothing_gives_the_shares_of_the_classes(label, shares):
+    head = build_label_head(4, label, dropout=0.2)
+    features = keras.Input((4,))
+    model = keras.Model(features, head(features))
+    model.set_weights([np.zeros_like(weights) for weights in model.get_weights()])  # all classes alike
+    restore_class_shares(model, label)
+    np.testing.assert_allclose(model(np.ones((1, 4)))[0], shares, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"tasks": ("label",), "label": None}, "the task label needs to know its label"),
+        ({"tasks": ("bar_mask",), "label": BINARY}, "the label ring is given, but label is not among the tasks"),
+        ({"tasks": ("votes", "label"), "label": BINARY}, "the task votes needs a schema"),
+    ],
+)
+def test_models_that_contradict_themselves_are_refused(settings, words):
+    with pytest.raises(ValueError, match=words):
+        ModelConfig(schema=None, **settings)
+
+
+@pytest.mark.parametrize(
+    ("label", "values", "predicted", "expected"),
+    [
+        (BINARY, [[1], [0]], [[0.25], [0.25]], [np.log(4), np.log(4 / 3)]),
+        (MULTICLASS, [[2], [0]], [[0.25, 0.25, 0.5], [0.125, 0.5, 0.375]], [np.log(2), np.log(8)]),
+        (REGRESSION, [[8], [2]], [[10], [2]], [0.25, 0]),
+    ],
+)
+def test_losses_by_hand(label, values, predicted, expected):
+    loss = label_loss(label)(tf.constant(values, tf.float32), tf.constant(predicted, tf.float32))
+    np.testing.assert_allclose(loss, expected, rtol=1e-5, atol=1e-6)
+
+
+def result_of(label, values, predicted, weights):
+    metrics = label_metrics(label)
+    for metric in metrics:
+        metric.update_state(*(tf.constant(array, tf.float32) for array in (values, predicted, weights)))
+    return {metric.name: float(metric.result()) for metric in metrics}
+
+
+def test_metrics_count_galaxies_with_a_label_whatever_their_class_weighs():
+    received = result_of(BINARY, [[1], [0], [0], [1]], [[0.7], [0.6], [0.2], [0.1]], [3, 1, 1, 0])
+    assert received == {"accuracy": pytest.approx(2 / 3), "auc": pytest.approx(1, abs=1e-3)}
+    received = result_of(MULTICLASS, [[2], [0], [1]], np.eye(3)[[2, 1, 1]], [5, 1, 0])
+    assert received == {"accuracy": pytest.approx(0.5)}
+    assert result_of(REGRESSION, [[8], [2], [0]], [[10], [1], [99]], [1, 1, 0]) == {"mae": pytest.approx(1.5)}
+
+
+# From a catalogue to predictions
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory):
+    """Catalogue of forty galaxies with three labels, each missing in one of ten; those with a ring are bright."""
+    folder = tmp_path_factory.mktemp("labels")
+    rng = np.random.default_rng(0)
+    rows = []
+    for i in range(40):
+        pixels = rng.integers(0, 60, (32, 32, 3)) + (150 if i % 3 == 0 else 0)
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{i}.png")
+        known = i % 10 != 9
+        rows.append(
+            {
+                "id_str": f"g{i}",
+                "file_loc": f"{i}.png",
+                "ring": int(i % 3 == 0) if known else None,
+                "type": ("E", "S", "SB")[i % 3] if known else None,
+                "redshift": 0.1 + i / 7 if known else None,
+            }
+        )
+    pd.DataFrame(rows).astype({"ring": "Int64"}).to_csv(folder / "catalog.csv", index=False)
+    return folder / "catalog.csv"
+
+
+@pytest.fixture(scope="module")
+def folders(catalog, tmp_path_factory):
+    """Their shards with each label, by its column."""
+    home = tmp_path_factory.mktemp("shards")
+    return {
+        column: create_shards(
+            catalog, home / column, None, ShardOptions(img_size=32, eval_size=0.3, label_col=column)
+        ).parent
+        for column in ("ring", "type", "redshift")
+    }
+
+
+@pytest.mark.parametrize("column", ["ring", "type", "redshift"])
+def test_shards_hold_the_labels_and_what_they_say(folders, catalog, column):
+    manifest = read_manifest(folders[column])
+    table = pd.read_csv(catalog).set_index("id_str")
+    records = {split: list(iterate_records(manifest.paths(split))) for split in ("train", "eval")}
+    assert sum(map(len, records.values())) == 40
+    for record in records["train"] + records["eval"]:
+        cell = table.loc[record["id_str"], column]
+        assert record["has_label"] == (not pd.isna(cell))
+        if pd.isna(cell):
+            assert np.isnan(record["label"])
+        elif column == "type":
+            assert manifest.label.classes[int(record["label"])] == cell
+        else:
+            assert record["label"] == cell
+    of_training = [record["label"] for record in records["train"] if record["has_label"]]
+    assert manifest.count("train", "with_label") == len(of_training)
+    assert manifest.schema is None
+    if column == "redshift":
+        assert (manifest.label.mean, manifest.label.scale) == pytest.approx((np.mean(of_training), np.std(of_training)))
+    else:
+        assert manifest.label.counts == tuple(np.bincount(np.array(of_training, int)))
+
+
+def test_records_of_earlier_formats_have_no_label():
+    record = Record("g", b"", b"", b"", np.zeros(2), False, False, False, 15, NAN, NAN, NAN, label=1.0, has_label=True)
+    example = tf.train.Example.FromString(serialise(record))
+    read = parse(tf.constant([example.SerializeToString()]), 2)
+    assert (read["label"].numpy()[0], read["has_label"].numpy()[0]) == (1, True)
+    for name in ("label", "has_label"):
+        del example.features.feature[name]
+    read = parse(tf.constant([example.SerializeToString()]), 2)
+    assert np.isnan(read["label"].numpy()[0])
+    assert not read["has_label"].numpy()[0]
+
+
+def test_batches_have_numbers_for_missing_labels_and_the_weights_of_classes(folders):
+    paths = read_manifest(folders["ring"]).paths("train")
+    framing = Framing(32, 32, 32)
+    _, targets, weights = next(evaluation_batches(paths, 0, framing, 40, ("label",)).as_numpy_iterator())
+    assert targets["label"].shape == (len(weights["label"]), 1)
+    assert set(weights["label"]) == {0.0, 1.0}
+    assert (targets["label"][weights["label"] == 0] == 0).all()
+    _, targets, weights = next(training_batches(paths, 0, framing, 40, ("label",), 0, (0.5, 3.0)).as_numpy_iterator())
+    known = weights["label"] > 0
+    np.testing.assert_array_equal(weights["label"][known], np.where(targets["label"][known, 0] == 1, 3.0, 0.5))
+
+
+def test_a_missing_label_moves_nothing():
+    features = tf.random.normal((2, 16))
+    head = build_label_head(16, REGRESSION, dropout=0.2)
+    with tf.GradientTape() as tape:
+        losses = label_loss(REGRESSION)(tf.zeros((2, 1)), head(features))
+        loss = tf.reduce_sum(losses * tf.constant([0.0, 0.0]))
+    for gradient in tape.gradient(loss, head.trainable_variables):
+        np.testing.assert_array_equal(gradient, 0)
+
+
+def test_shards_with_another_label_are_refused(folders):
+    paths = read_manifest(folders["ring"]).paths("train")
+    check_shards(paths, label=BINARY)
+    with pytest.raises(
+        ValueError, match="these shards hold the binary label ring; received the multiclass label type with"
+    ):
+        check_shards(paths, label=MULTICLASS)
+
+
+def test_tasks_include_the_label_where_shards_have_one(folders, shards, tmp_path):
+    folder = folders["redshift"]
+    config = config_from_folders(
+        folder / "train_shards", folder / "eval_shards", tmp_path / "run", resize_size=32, epochs=1, batch_size=8
+    )
+    assert config.model.tasks == ("label",)
+    assert config.model.label == read_manifest(folder).label
+    settings = {"resize_size": 32, "epochs": 1, "batch_size": 8}
+    config = config_from_folders(shards / "train_shards", shards / "eval_shards", tmp_path / "run", **settings)
+    assert config.model.label is None
+    assert "label" not in config.to_dict()["training"]["loss_weights"]
+    with pytest.raises(ValueError, match="the task label needs to know its label; shards made with --label-col do"):
+        config_from_folders(
+            shards / "train_shards", shards / "eval_shards", tmp_path / "run", tasks=["label"], **settings
+        )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--label-col", "bar"], "lacks the column bar"),
+        (["--label-col", "type", "--label-kind", "binary"], "type is 'E' in row 2 (g0)"),
+        (["--label-kind", "binary"], "--label-kind binary needs --label-col"),
+        ([], "lacks the columns smooth-or-featured_smooth"),
+        (["--schema", "none"], "no galaxy has a vote or a mask"),
+    ],
+)
+def test_mistakes_are_answered_in_a_line(catalog, tmp_path, capsys, arguments, words):
+    assert main(["shards", "--labelled-catalog", str(catalog), "--shard-dir", str(tmp_path / "s"), *arguments]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_catalogue_of_labels_alone_becomes_predictions(catalog, tmp_path):
+    shards, run, table = tmp_path / "shards", tmp_path / "run", tmp_path / "table.csv"
+    make = ["shards", "--labelled-catalog", str(catalog), "--shard-dir", str(shards), "--label-col", "ring"]
+    assert main([*make, "--img-size", "32", "--eval-size", "0.3", "--workers", "1"]) == 0
+    train = ["train", "--experiment-dir", str(run), "--train-dir", str(shards / "train_shards"), "--eval-dir"]
+    train += [str(shards / "eval_shards"), "--tasks", "label", "--resize-size", "32", "--crop-size", "32"]
+    assert main([*train, "--epochs", "1", "--batch-size", "16"]) == 0
+    history = pd.read_csv(run / "history.csv")
+    assert {"val_accuracy", "val_auc"} <= set(history)
+    assert np.isfinite(history.to_numpy()).all()
+
+    trained = read_run(run)
+    assert trained.model.label == read_manifest(shards).label
+    predict = ["predict", "--checkpoint-dir", str(run), "--catalog", str(catalog), "--save-loc", str(table)]
+    assert main([*predict, "--n-samples", "2", "--engine", "tf"]) == 0
+    read = load_predictions(table)
+    assert list(read.table.columns) == ["id_str", "file_loc", "ring"]
+    assert len(read.table) == 40
+    assert (read.label, read.schema, read.concentrations) == (trained.model.label, None, None)
+    assert read.table["ring"].dtype == np.float32
+    assert read.table["ring"].between(0, 1).all()
+
+    assert main(["predictions", "show", str(table), "--out", str(tmp_path / "page.html")]) == 0
+    content = (tmp_path / "page_files" / "data.js").read_text()
+    shown = json.loads(content.removeprefix("const gallery = ").rstrip(";\n"))
+    assert [name for name, _ in shown["columns"]] == ["ring"]
+
+    assert main(["export", str(run), "--format", "keras", "--out", str(tmp_path / "model.keras")]) == 0
+    described = json.loads((tmp_path / "model.keras.json").read_text())
+    assert described["schema"] is None
+    assert described["outputs"]["label"]["column"] == "ring"
+    card = model_card(trained, "owner/name")
+    assert "this model predicts the binary label `ring`. It is an" in card
+    assert "pipeline_tag: image-classification" in card
+
+
+def test_the_mean_over_samples_is_that_of_the_head_and_votes_stay_what_they_were(tmp_path):
+    from zoobot3d_tf.predictions.network import Network, dropout_factors
+    from zoobot3d_tf.training.run_folder import TrainedRun
+
+    keras.utils.set_random_seed(0)
+    config = ModelConfig(get_schema("rings"), 32, tasks=("votes", "label"), label=MULTICLASS, dropout=0.5)
+    model = build_model(config)
+    run = TrainedRun(tmp_path, config, Framing(32, 32, 32), {}, "galaxy-zoo")
+    object.__setattr__(run, "load_model", lambda: model)
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    outputs = Network(run, (), 3, 2, seed=0, engine="tf", precision="f32")(images, ["a", "b"])
+    assert {name: output.shape for name, output in outputs.items()} == {"votes": (2, 2, 3), "label": (2, 3, 3)}
+    features = keras.Model(model.input, model.get_layer("features").output)(images.astype(np.float32), training=False)
+    factors = dropout_factors("b", (3, features.shape[-1]), 0.5, 0)
+    for name, head in (("votes", "vote_head"), ("label", "label_head")):
+        expected = np.asarray(model.get_layer(head)(features[1] * factors, training=False)).T
+        np.testing.assert_allclose(outputs[name][1], expected, rtol=1e-4)
