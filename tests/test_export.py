@@ -1,17 +1,25 @@
 """Weights out: every format, reloaded by its own program, says what the model says."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
 from prediction_runs import DECALS, FINAL, make_run
 
-from zoobot3d_tf.export import FORMATS, export_model
+from zoobot3d_tf.cli import main
+from zoobot3d_tf.export import FORMATS, _pack, export_model, pack_run
 from zoobot3d_tf.files import sha256_of
-from zoobot3d_tf.training.run_folder import WEIGHTS_NAME, TrainedRun, read_run
+from zoobot3d_tf.images.read import read_image
+from zoobot3d_tf.predictions.source_images import frame_images
+from zoobot3d_tf.shards.write import ShardOptions, create_shards
+from zoobot3d_tf.simulation.survey import simulate_survey
+from zoobot3d_tf.training.run_folder import CONFIG_NAME, WEIGHTS_NAME, TrainedRun, read_run
+from zoobot3d_tf.training.training_config import config_from_folders
 
 OUTPUTS = {"votes", "spiral_mask", "bar_mask"}
 LARGEST = 2e-4  # difference of concentrations, as a share, and of masks
@@ -198,7 +206,7 @@ def test_file_that_stands_there_is_replaced(keras_file, tmp_path):
     ("name", "format", "error", "words"),
     [
         ("model.pb", "pb", ValueError, "one of keras, saved_model, onnx, openvino, litert; received 'pb'"),
-        ("model.onnx", "litert", ValueError, r"model\.onnx: .* in the format litert must end in \.tflite"),
+        ("model.onnx", "litert", ValueError, r"model\.onnx: the name of the model must end in \.tflite"),
         ("none/model.keras", "keras", NotADirectoryError, "none: no such folder; make it for the model first"),
         (".", "saved_model", FileExistsError, "stands there already; remove it, or choose another name"),
         ("file", "saved_model", FileExistsError, "file: stands there already"),
@@ -233,3 +241,74 @@ def test_interrupted_export_leaves_nothing_and_keeps_what_stood_there(monkeypatc
         export_model(run, tmp_path / "model.keras", "keras")
     assert (tmp_path / "model.keras").read_bytes() == b"old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.keras", "run"]
+
+
+# Runs packed small
+
+
+@pytest.fixture(scope="module")
+def packed(small_model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("packed") / "run"
+    assert main(["pack", str(small_model.run.folder), "--out", str(folder)]) == 0
+    return folder
+
+
+@pytest.mark.slow
+def test_packed_run_predicts_the_fractions_of_the_run_within_a_hundredth(tmp_path):
+    """Of a trained network: in one of random weights rounding errors grow from layer to layer."""
+    survey = simulate_survey(tmp_path / "survey", n=240, seed=0)
+    create_shards(survey, tmp_path / "shards", DECALS, ShardOptions(img_size=96, eval_size=0.2))
+    folders = (tmp_path / "shards" / name for name in ("train_shards", "eval_shards"))
+    learning = {"resize_size": 64, "batch_size": 16, "epochs": 8, "encoder": "EfficientNetV2B0", "color": True}
+    config = config_from_folders(*folders, tmp_path / "run", mask_loss="cross-entropy", **learning)
+    model = config.run_estimator()
+    files = sorted((survey.parent / "images").iterdir())[:48]
+    images = frame_images([read_image(str(file)) for file in files], config.framing, len(files)).astype(np.float32)
+    expected = fractions(model, images)
+    received = fractions(read_run(pack_run(tmp_path / "run", tmp_path / "packed")).load_model(), images)
+    assert np.ptp(expected["votes"], axis=0).max() > 0.1  # else the images would not matter
+    for name in OUTPUTS:
+        np.testing.assert_allclose(received[name], expected[name], atol=0.01)
+
+
+def fractions(model, images):
+    """Expected fractions of votes, and masks."""
+    outputs = {name: np.array(output) for name, output in model(images, training=False).items()}
+    votes = outputs["votes"]
+    parts = [votes[:, part] / votes[:, part].sum(axis=1, keepdims=True) for part in DECALS.slices]
+    return outputs | {"votes": np.concatenate(parts, axis=1)}
+
+
+def test_packed_weights_are_those_of_half_precision_and_half_the_size(small_model, packed):
+    run = read_run(packed)
+    for received, exact in zip(run.load_model().get_weights(), small_model.get_weights(), strict=True):
+        assert received.dtype == exact.dtype
+        np.testing.assert_array_equal(received, exact.astype(np.float16).astype(exact.dtype))
+    assert sorted(path.name for path in packed.iterdir()) == [CONFIG_NAME, WEIGHTS_NAME]
+    assert (packed / CONFIG_NAME).read_bytes() == (small_model.run.folder / CONFIG_NAME).read_bytes()
+    assert run.weights_loc.stat().st_size < 0.5 * small_model.run.weights_loc.stat().st_size
+
+
+def test_weights_beyond_half_precision_stay_as_they_are(tmp_path):
+    values = np.array([1e6, 0.1], np.float32)
+    with h5py.File(tmp_path / "weights.h5", "w") as weights, h5py.File(tmp_path / "packed.h5", "w") as file:
+        weights["layer/vars/0"], weights["layer/vars/1"] = values, np.int32(7)
+        weights["layer/vars"].attrs["name"] = "layer"
+        _pack(weights, file)
+        assert (file["layer/vars/0"].dtype, file["layer/vars/1"].dtype) == (np.float32, np.int32)
+        np.testing.assert_array_equal(file["layer/vars/0"], values)
+        assert file["layer/vars/1"][()] == 7
+        assert file["layer/vars"].attrs["name"] == "layer"
+
+
+def test_nothing_is_packed_over_a_run_or_from_a_damaged_one(small_model, packed, tmp_path, capsys):
+    before = small_model.run.weights_loc.read_bytes()
+    assert main(["pack", str(packed), "--out", str(small_model.run.folder)]) == 2
+    assert "holds a run already; choose another folder" in capsys.readouterr().err
+    assert small_model.run.weights_loc.read_bytes() == before
+    damaged = shutil.copytree(packed, tmp_path / "damaged")
+    with (damaged / WEIGHTS_NAME).open("r+b") as file:
+        file.truncate(100_000)
+    assert main(["pack", str(damaged), "--out", str(tmp_path / "out")]) == 2
+    assert "model.weights.h5: does not fit the model of" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -132,7 +132,7 @@ def test_unfinished_run_is_not_published(hub, run):
 
 
 def test_missing_library_is_named_with_the_way_to_install_it(run, monkeypatch):
-    monkeypatch.setattr("zoobot3d_tf.hub.find_spec", lambda name: None)
+    monkeypatch.setattr("zoobot3d_tf.hub_files.find_spec", lambda name: None)
     for action in (lambda: from_hub("hf://a/b"), lambda: push_to_hub(run, "a/b")):
         with pytest.raises(ImportError, match=r"huggingface_hub is not installed: pip install 'zoobot3d_tf\[hub\]'"):
             action()
@@ -167,7 +167,7 @@ def test_card_tells_what_the_run_knows(run):
     assert "zoobot3d predict --checkpoint-dir hf://owner/galaxies" in card
     assert "resize the central square of an image to 64 pixels, take its central 48, and resize these to 32" in card
     assert sha256_of(run / WEIGHTS_NAME) in card
-    assert "votes on the 34 answers below, and masks of spiral arms and bars" in card
+    assert "votes on the 34 answers below, and masks of the spiral arms and the bar" in card
     assert "how-rounded: round, in-between, cigar-shaped" in card
     assert "| `bar_mask_iou` | 0.625 |" in card
     assert "after epoch 2 of 3" in card
@@ -176,7 +176,7 @@ def test_card_tells_what_the_run_knows(run):
 
 def test_card_of_masks_alone_asks_no_questions(tmp_path):
     card = model_card(read_run(make_run(tmp_path / "run", tasks=("bar_mask",))), "owner/bars")
-    assert "masks of bars" in card
+    assert "masks of the bar" in card
     assert "It answers no questions." in card
     assert "pipeline_tag: image-segmentation" in card
     assert "Not recorded." in card

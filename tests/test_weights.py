@@ -6,6 +6,7 @@ import os
 import pickle
 import re
 import shutil
+import socket
 import sys
 import types
 import zipfile
@@ -26,6 +27,7 @@ from zoobot3d_tf.models.timm_encoder import build_timm_encoder
 from zoobot3d_tf.models.weights import (
     encoder_settings,
     load_encoder_weights,
+    load_imagenet_weights,
     load_timm_encoder,
     load_zoobot_tf_checkpoint,
     read_torch_tensors,
@@ -565,3 +567,92 @@ def test_other_models_do_not_take_a_checkpoint_of_the_original(tmp_path):
     masks_only = keras.Sequential([keras.layers.Dense(1, name="encoder")])
     with pytest.raises(ValueError, match="fits a model of votes with Keras's EfficientNetB0"):
         load_zoobot_tf_checkpoint(masks_only, tmp_path / "checkpoint")
+
+
+# Keras's own weights of ImageNet, played by others: its encoder, and a file as Keras's is.
+
+
+def keras_file(folder: Path, name: str) -> Path:
+    """Random weights in the file that Keras would fetch."""
+    keras.utils.set_random_seed(3)
+    model = getattr(keras.applications, name)(include_top=False, weights=None, input_shape=(64, 64, 3))
+    rng = np.random.default_rng(3)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            # Enough for a signal to reach the top, too little for rounding errors to grow.
+            shape = layer.gamma.shape
+            layer.set_weights(
+                [rng.uniform(*limits, shape) for limits in ((0.8, 1.6), (-0.1, 0.1), (-0.1, 0.1), (0.5, 1.5))]
+            )
+        if isinstance(layer, keras.layers.Normalization) and layer.get_weights():
+            # Where Keras's file has deviations, which its code knows and mends.
+            layer.set_weights([np.array(IMAGENET["pixel_mean"]), np.array(IMAGENET["pixel_std"]), np.array(0)])
+    path = folder / f"{model.name}_notop.weights.h5"
+    model.save_weights(path)
+    return path
+
+
+@pytest.fixture
+def imagenet(tmp_path, monkeypatch):
+    """Puts such a file where Keras would fetch its own."""
+
+    def fetch(name: str) -> Path:
+        path = keras_file(tmp_path, name)
+        monkeypatch.setattr("keras.src.utils.file_utils.get_file", lambda *args, **kwargs: str(path))
+        monkeypatch.setattr("keras.utils.get_file", lambda *args, **kwargs: str(path))
+        return path
+
+    return fetch
+
+
+def images_of(size: int, bands: int) -> np.ndarray:
+    image = np.random.default_rng(0).uniform(0, 255, (2, size, size, bands)).astype(np.float32)
+    return np.repeat(image, 3 // bands, axis=-1)
+
+
+def test_keras_weights_of_version_1_give_the_activations_of_its_own_encoder(imagenet):
+    imagenet("EfficientNetB0")
+    model = build_model(ModelConfig(DECALS, image_size=64, color=True, tasks=("votes",)))
+    load_imagenet_weights(model, "EfficientNetB0")
+    theirs = keras.applications.EfficientNetB0(include_top=False, input_shape=(64, 64, 3))
+    image = images_of(64, 3)
+    expected = np.array(theirs(image, training=False))
+    assert np.abs(expected[0] - expected[1]).max() > 0.1 * np.abs(expected).max()  # the top sees the image
+    assert_close(model.get_layer("encoder")(image, training=False)["top"], expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "color"), [("EfficientNetB0", False), ("EfficientNetV2B0", True), ("EfficientNetV2B0", False)]
+)
+def test_keras_weights_see_the_same_but_for_the_padding_of_the_image(imagenet, name, color):
+    imagenet(name)
+    model = build_model(ModelConfig(DECALS, image_size=64, encoder=name, color=color, tasks=("votes",)))
+    load_imagenet_weights(model, name)
+    theirs = getattr(keras.applications, name)(include_top=False, input_shape=(64, 64, 3))
+    encoder = model.get_layer("encoder")
+    ours, their = (keras.Model(each.input, each.get_layer("stem_activation").output) for each in (encoder, theirs))
+    image = images_of(64, 3 if color else 1)
+    received, expected = (
+        np.array(stem(pixels, training=False))[:, :-1, :-1]
+        for stem, pixels in ((ours, image if color else image[..., :1]), (their, image))
+    )
+    assert_close(received, expected)
+    for layer in theirs.layers:
+        if layer.weights and not layer.name.startswith(("stem", "normalization")):
+            for kept, loaded in zip(encoder.get_layer(layer.name).get_weights(), layer.get_weights(), strict=True):
+                np.testing.assert_array_equal(kept, loaded)
+
+
+def test_keras_weights_that_cannot_be_fetched_are_named_in_a_sentence(monkeypatch):
+    def offline(*arguments, **options):
+        raise Exception(
+            "URL fetch failure on https://storage: None -- [Errno -2] Name or service not known"
+        )  # as Keras
+
+    monkeypatch.setattr("keras.src.utils.file_utils.get_file", offline)
+    with pytest.raises(
+        OSError,
+        match=r"^imagenet: Keras's weights of EfficientNetB0 cannot be had: URL fetch failure .*name a folder or",
+    ):
+        load_imagenet_weights(build_model(ModelConfig(DECALS, image_size=32, tasks=("votes",))), "EfficientNetB0")
+    assert socket.getdefaulttimeout() is None

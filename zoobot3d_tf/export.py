@@ -1,19 +1,22 @@
-"""Weights out: a trained model in the formats of other programs, and beside it what their users must know of it."""
+"""Weights out: in the formats of other programs, with what their users must know beside them; and packed small."""
 
 import json
-import os
 import warnings
 from dataclasses import asdict
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import copyfile
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import h5py
+import numpy as np
+
 from zoobot3d_tf import __version__
 from zoobot3d_tf.data.framing import Framing
-from zoobot3d_tf.files import PathLike, sha256_of, write_atomically
-from zoobot3d_tf.training.run_folder import TrainedRun, read_run
+from zoobot3d_tf.files import PathLike, check_output, sha256_of, write_atomically
+from zoobot3d_tf.training.run_folder import CONFIG_NAME, WEIGHTS_NAME, TrainedRun, read_run
 
 # The suffix that each format goes by; a SavedModel is a folder.
 FORMATS = {"keras": ".keras", "saved_model": "", "onnx": ".onnx", "openvino": ".xml", "litert": ".tflite"}
@@ -30,6 +33,11 @@ _MASKS = {
         "concentrations of enclosing and of not enclosing the pixel, 1 to 101; the expected share of volunteers is the "
         "first over the sum"
     ),
+}
+_LABELS = {
+    "binary": 'probability of "1"',
+    "multiclass": "probability of each class",
+    "regression": "the value, in its own units",
 }
 
 
@@ -69,6 +77,54 @@ def export_model(run: PathLike, path: PathLike, format: str) -> Path:
     return path
 
 
+def pack_run(run: PathLike, out_dir: PathLike) -> Path:
+    """Writes what predictions need of a run, small: its `config.json`, and its weights in half precision, compressed.
+
+    Such a folder is a run folder like any other, of half the size. A weight keeps three digits; tensors with one too
+    large for float16 stay as they are.
+
+    Args:
+        run: the folder of a finished run.
+        out_dir: folder to fill, made if it is missing.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: the run is unfinished or damaged.
+        OSError: there is no run folder, the folder holds a run already, or it cannot be written.
+    """
+    out_dir = Path(out_dir).absolute()
+    trained = read_run(run)
+    trained.load_model()  # what is packed must fit its configuration
+    if (out_dir / CONFIG_NAME).exists() or (out_dir / WEIGHTS_NAME).exists():
+        raise FileExistsError(f"{out_dir}: holds a run already; choose another folder")
+    out_dir.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".partial-", dir=out_dir) as folder:
+        with h5py.File(trained.weights_loc) as weights, h5py.File(Path(folder, WEIGHTS_NAME), "w") as packed:
+            _pack(weights, packed)
+        copyfile(trained.folder / CONFIG_NAME, Path(folder, CONFIG_NAME))
+        for name in (WEIGHTS_NAME, CONFIG_NAME):  # without the second it is no run yet
+            Path(folder, name).replace(out_dir / name)
+    return out_dir
+
+
+def _pack(group: h5py.Group, packed: h5py.Group) -> None:
+    packed.attrs.update(group.attrs)
+    for name, item in group.items():
+        if isinstance(item, h5py.Group):
+            _pack(item, packed.create_group(name))
+            continue
+        values = item[()]
+        if values.dtype == np.float32:
+            with np.errstate(over="ignore"):
+                halved = values.astype(np.float16)
+            values = halved if np.isfinite(halved).all() else values
+        # The index of a compressed tensor takes more than compression saves where there are few values.
+        compression = "gzip" if values.size > 1000 else None
+        packed.create_dataset(name, data=values, compression=compression).attrs.update(item.attrs)
+
+
 def framing_in_words(framing: Framing) -> str:
     """How anyone makes the network's input of an image, without this package."""
     return (
@@ -82,14 +138,9 @@ def _check(path: Path, format: str) -> None:
     if format not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}; received {format!r}")
     suffix = FORMATS[format]
-    if suffix and path.suffix != suffix:
-        raise ValueError(f"{path}: the name of a model in the format {format} must end in {suffix}")
-    if path.is_dir() or (format == "saved_model" and path.exists()):
+    if not suffix and path.exists():
         raise FileExistsError(f"{path}: stands there already; remove it, or choose another name for the model")
-    if not path.parent.is_dir():
-        raise NotADirectoryError(f"{path.parent}: no such folder; make it for the model first")
-    if not os.access(path.parent, os.W_OK):
-        raise PermissionError(f"{path.parent}: cannot be written; choose another folder for the model")
+    check_output(path, "model", (suffix,) if suffix else ())
     converter = _CONVERTERS.get(format)
     if converter and not find_spec(converter):
         raise ImportError(f"{converter} is not installed: pip install 'zoobot3d_tf[export]' to write {format}")
@@ -123,12 +174,14 @@ def _drop_unused_inputs(path: Path, used: str) -> None:
 
 def _describe(run: TrainedRun, model, format: str) -> dict[str, Any]:
     """What stands beside the model, fit for JSON."""
-    has_votes = "votes" in run.model.tasks
+    schema, label = run.model.vote_schema, run.model.label
     outputs: dict[str, dict[str, Any]] = {
         name: {"shape": ["galaxies", *output.shape[1:]], "dtype": output.dtype} for name, output in model.output.items()
     }
-    if has_votes:
-        outputs["votes"] |= {"meaning": _VOTES, "answers": run.model.schema.label_cols}
+    if schema is not None:
+        outputs["votes"] |= {"meaning": _VOTES, "answers": schema.label_cols}
+    if label is not None:
+        outputs["label"] |= {"meaning": _LABELS[label.kind], **label.to_dict()}
     for name in run.model.masks:
         outputs[name] |= {"meaning": _MASKS[run.model.mask_head]}
     packages = ("tensorflow", "keras", *([_CONVERTERS[format]] if format in _CONVERTERS else []))
@@ -144,7 +197,7 @@ def _describe(run: TrainedRun, model, format: str) -> dict[str, Any]:
         "framing": asdict(run.framing) | {"how": framing_in_words(run.framing)},
         "stretch": run.stretch,
         "outputs": outputs,
-        "schema": run.model.schema.to_dict() if has_votes else None,
+        "schema": schema and schema.to_dict(),
         "weights_sha256": sha256_of(run.weights_loc),
         "trained_with": dict(run.versions),
         "exported_with": {"zoobot3d_tf": __version__} | {name: version(name) for name in packages},

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 PathLike = str | os.PathLike[str]
@@ -34,3 +35,25 @@ def sha256_of(path: PathLike) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_output(path: Path, what: str, suffixes: Sequence[str]) -> None:
+    """Refuses a file that could not be written in the end, before the work rather than after it.
+
+    Args:
+        path: the file.
+        what: what it is to be, for the sentence.
+        suffixes: those that its name may end in; with none, in anything.
+
+    Raises:
+        ValueError: it ends in another one.
+        OSError: it is a folder, or its own folder is missing or cannot be written.
+    """
+    if suffixes and path.suffix.lower() not in suffixes:
+        raise ValueError(f"{path}: the name of the {what} must end in {' or '.join(suffixes)}")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: is a folder; give the {what} another name")
+    if not path.parent.is_dir():
+        raise NotADirectoryError(f"{path.parent}: no such folder; make it for the {what} first")
+    if not os.access(path.parent, os.W_OK):
+        raise PermissionError(f"{path.parent}: cannot be written; choose another folder for the {what}")

@@ -7,17 +7,14 @@ What is fetched is data: `config.json`, read as JSON and checked, and numbers fo
 stranger's code runs. `model.keras` goes up for those who use plain Keras, whose safe mode opens it, and is not fetched.
 """
 
-import os
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
 
 from zoobot3d_tf.export import framing_in_words
 from zoobot3d_tf.files import PathLike, sha256_of
+from zoobot3d_tf.hub_files import hub_errors, repository_name, require_hub
+from zoobot3d_tf.predictions.gallery import MASK_TITLES
 from zoobot3d_tf.schemas import tree_text
 from zoobot3d_tf.training.run_folder import (
     CONFIG_NAME,
@@ -29,9 +26,6 @@ from zoobot3d_tf.training.run_folder import (
 )
 
 CARD_NAME = "README.md"
-# Without the slash that `Path` takes away, so that a name may come as a path. A repository is named by the hub's rules.
-_NAME = re.compile(r"(?:hf://?)?([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)", re.ASCII)
-_DRAWN = {"spiral_mask": "spiral arms", "bar_mask": "bars"}
 _PAPERS = {
     "Walmsley et al. 2023, Zoobot": "10.21105/joss.05312",
     "Walmsley et al. 2022, Galaxy Zoo DECaLS": "10.1093/mnras/stab2093",
@@ -59,16 +53,16 @@ def push_to_hub(run: PathLike, repository: str) -> str:
         OSError: there is no run folder, or the hub refuses or cannot be reached.
         ImportError: huggingface_hub is not installed.
     """
-    repository = _repository(repository)
+    repository = repository_name(repository)
     trained = read_run(run)
-    _require_hub()
+    require_hub()
     from huggingface_hub import CommitOperationAdd, HfApi
 
     content: dict[str, str | bytes] = {CARD_NAME: model_card(trained, repository).encode()}
     for name in (CONFIG_NAME, WEIGHTS_NAME, MODEL_NAME, HISTORY_NAME, CARD_NAME):
         if (trained.folder / name).is_file():
             content[name] = str(trained.folder / name)
-    with _hub_errors(repository, "such branch"):
+    with hub_errors(repository, "such branch"):
         api = HfApi()
         page = api.create_repo(repository, exist_ok=True)
         operations = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=what) for name, what in content.items()]
@@ -92,36 +86,7 @@ def from_hub(name: PathLike) -> Path:
         OSError: there is no such repository or file, or it cannot be reached.
         ImportError: huggingface_hub is not installed.
     """
-    repository = _repository(name)
-    folder = download(repository, CONFIG_NAME).parent
-    try:
-        read_run(folder)
-    except ValueError as error:
-        raise ValueError(f"hf://{repository} is no run of zoobot3d_tf: {error}") from error
-    download(repository, WEIGHTS_NAME, revision=folder.name)
-    return folder
-
-
-def download(repository: str, filename: str, revision: str | None = None) -> Path:
-    """Fetches one file of a repository of the hub, unless the cache has it.
-
-    Args:
-        repository: `owner/name`.
-        filename: the file's path there.
-        revision: a commit or a branch; by default the newest commit.
-
-    Returns:
-        Where it is; the last folder but those in `filename` is named by the commit.
-
-    Raises:
-        OSError: there is no such repository or file, or it cannot be reached.
-        ImportError: huggingface_hub is not installed.
-    """
-    _require_hub()
-    from huggingface_hub import HfApi
-
-    with _hub_errors(repository, filename):
-        return Path(HfApi().hf_hub_download(repository, filename, revision=revision))
+    return read_run(f"hf://{repository_name(name)}").folder
 
 
 def model_card(run: TrainedRun, repository: str) -> str:
@@ -135,11 +100,13 @@ def model_card(run: TrainedRun, repository: str) -> str:
         repository: `owner/name`.
     """
     config, size = run.model, run.framing.final_size
-    predicts = [f"votes on the {len(config.schema.label_cols)} answers below"] if "votes" in config.tasks else []
-    predicts += [f"masks of {' and '.join(_DRAWN[name] for name in config.masks)}"] if config.masks else []
-    pipeline = "image-classification" if "votes" in config.tasks else "image-segmentation"
+    predicts = [f"votes on the {len(config.label_cols)} answers below"] if config.vote_schema else []
+    predicts += [f"masks of the {' and the '.join(MASK_TITLES[name] for name in config.masks)}"] if config.masks else []
+    predicted = [f"what Galaxy Zoo volunteers would say: {', and '.join(predicts)}"] if predicts else []
+    predicted += [f"the {config.label.kind} label `{config.label.column}`"] if config.label else []
+    pipeline = "image-segmentation" if config.tasks == config.masks else "image-classification"
     masks_option = " --masks-dir masks" if config.masks else ""
-    tree = f"```\n{tree_text(config.schema)}\n```\n" if "votes" in config.tasks else "It answers no questions.\n"
+    tree = f"```\n{tree_text(config.vote_schema)}\n```\n" if config.vote_schema else "It answers no questions.\n"
     papers = "\n".join(f"- {paper}: [{doi}](https://doi.org/{doi})" for paper, doi in _PAPERS.items())
     return f"""---
 license: gpl-3.0
@@ -150,7 +117,7 @@ tags: [astronomy, galaxies, galaxy-zoo, keras, tensorflow]
 
 # {repository}
 
-From an image of a galaxy this model predicts what Galaxy Zoo volunteers would say: {", and ".join(predicts)}. It is an
+From an image of a galaxy this model predicts {"; and ".join(predicted)}. It is an
 {config.encoder} that sees {size} x {size} pixels {"in colour" if config.color else "in greyscale"}, a run of
 zoobot3d_tf {run.versions.get("zoobot3d_tf", "of unknown version")}.
 
@@ -165,7 +132,7 @@ green, blue in 0..255, row 0 at the top. To make one, {framing_in_words(run.fram
 Fluxes of FITS cutouts become colours by the stretch `{run.stretch}`. SHA-256 of `{WEIGHTS_NAME}`, as predictions record
 it: `{sha256_of(run.weights_loc)}`.
 
-## Questions: {config.schema.name}
+## Questions: {config.schema.name if config.schema else "none"}
 
 {tree}
 ## Data
@@ -203,37 +170,3 @@ def _scores(history_loc: Path) -> str:
         "`mae` is a mean absolute error, `iou` the overlap of masks over their union, and a question's loss is the "
         f"negative logarithm of its votes' probability.\n\n| score | value |\n|---|---|\n{rows}"
     )
-
-
-def _repository(name: PathLike) -> str:
-    """`owner/name` of any form of it."""
-    match = _NAME.fullmatch(os.fspath(name))
-    if match is None:
-        raise ValueError(f"{os.fspath(name)!r} names no repository of the hub; write hf://owner/name")
-    return match[1]
-
-
-def _require_hub() -> None:
-    if not find_spec("huggingface_hub"):
-        raise ImportError("huggingface_hub is not installed: pip install 'zoobot3d_tf[hub]'")
-
-
-@contextmanager
-def _hub_errors(repository: str, wanted: str) -> Iterator[None]:
-    """Makes one sentence of whatever goes wrong between here and the hub, where something is `wanted`."""
-    from huggingface_hub import errors
-
-    try:
-        yield
-    except errors.GatedRepoError as error:
-        raise OSError(f"hf://{repository}: its owner must let you in; ask on its page, then `hf auth login`") from error
-    except errors.RepositoryNotFoundError as error:
-        raise OSError(f"hf://{repository}: no such repository, or a private one: try `hf auth login`") from error
-    except errors.LocalEntryNotFoundError as error:
-        raise OSError(f"hf://{repository}: the hub cannot be reached, and {wanted} was not fetched before") from error
-    except errors.EntryNotFoundError as error:
-        raise OSError(f"hf://{repository}: there is no {wanted}") from error
-    except Exception as error:  # those of its HTTP client, of which it has had three, are of no common kind
-        status = getattr(getattr(error, "response", None), "status_code", None)
-        hint = "; `hf auth login` with a token that may write there" if status in (401, 403) else ""
-        raise OSError(f"hf://{repository}: {str(error).strip().splitlines()[0]}{hint}") from error

@@ -39,7 +39,17 @@ def _shards_arguments(parser: argparse.ArgumentParser) -> None:
     add("--labelled-catalog", type=Path, required=True, help="CSV, Parquet, FITS or ECSV table, a row a galaxy")
     add("--unlabelled-catalog", type=Path, help="galaxies without labels, for unlabelled_shards/")
     add("--shard-dir", type=Path, required=True, help="folder to fill")
-    add("--schema", default="decals", help="name of the decision tree, or a .yaml or .json file")
+    add(
+        "--schema",
+        help="name of the decision tree, or a .yaml or .json file; none reads no votes (default: decals, or none "
+        "with --label-col)",
+    )
+    add("--label-col", metavar="COLUMN", help="learn this column too: yes or no, a class, or a number")
+    add(
+        "--label-kind",
+        choices=("binary", "multiclass", "regression"),
+        help="of that column (default: what its values look like)",
+    )
     add("--img-size", type=at_least(16), default=300, help="height and width of the stored images, pixels")
     add("--stretch", default="galaxy-zoo", choices=("galaxy-zoo", "lupton"), help="of the colours of FITS cutouts")
     add("--eval-size", type=float, default=0.2, help="galaxies to validate on: about so many, or a share below 1")
@@ -70,7 +80,8 @@ def _shards(args: argparse.Namespace) -> None:
 
     given = set(ShardOptions.__dataclass_fields__) & set(vars(args))
     options = ShardOptions(**{name: getattr(args, name) for name in given})
-    schema = load_schema(args.schema)
+    name = args.schema or ("none" if args.label_col else "decals")
+    schema = None if name == "none" else load_schema(name)
     with _executor(args.scheduler) as executor:
         print(create_shards(args.labelled_catalog, args.shard_dir, schema, options, args.unlabelled_catalog, executor))
 
@@ -89,11 +100,21 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
     add("--resize-size", type=at_least(32), default=224, help="size of the network's input, a multiple of 32")
     add("--epochs", type=at_least(1), default=50, help="at most so many")
     add("--batch-size", type=at_least(1), default=64, help="galaxies a step")
-    add("--color", action="store_true", help="keep the three bands apart (default: greyscale, as Zoobot)")
-    add("--encoder", default="EfficientNetB0", help="EfficientNetB0..B7 or EfficientNetV2B0..B3")
-    add("--tasks", type=names, help="any of votes,spiral_mask,bar_mask (default: those with labels)")
+    add("--color", action="store_true", default=None, help="keep the three bands apart (default: greyscale, as Zoobot)")
+    add(
+        "--encoder",
+        help="EfficientNetB0..B7 or EfficientNetV2B0..B3; or timm's efficientnet_b0..b7, tf_efficientnet_b0..b7, or "
+        "tf_efficientnetv2_b0..b3, s, m, l, xl (default: that of --encoder-weights, or EfficientNetB0)",
+    )
+    add(
+        "--encoder-weights",
+        metavar="SOURCE",
+        help="begin with these: a folder of Zoobot's or timm's weights, a run folder, hf://owner/name of either, "
+        "shipped, or imagenet (default: begin at random)",
+    )
+    add("--tasks", type=names, help="any of votes,spiral_mask,bar_mask,label (default: those that galaxies have)")
     add("--mask-loss", default="l1", help="l1, mse, cross-entropy or beta-binomial")
-    add("--loss-weights", type=_weights, help="factors, as in votes=1,spiral_mask=300,bar_mask=600")
+    add("--loss-weights", type=_weights, help="factors, as in votes=1,spiral_mask=300,bar_mask=600,label=10")
     add("--dropout", type=float, default=0.2, help="before the vote head")
     add("--learning-rate", type=float, default=1e-3, help="highest rate of AdamW")
     add("--patience", type=at_least(1), default=10, help="stop after so many epochs without a lower validation loss")
@@ -112,9 +133,14 @@ def _train(args: argparse.Namespace) -> None:
 
 def _predict_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--checkpoint-dir", type=Path, required=True, metavar="RUN", help="the run folder")
+    add(
+        "--checkpoint-dir",
+        metavar="RUN",
+        help="the run folder, or hf://owner/name (default: weights for demonstration that come with the package)",
+    )
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--folder", metavar="DIR", type=Path, help="folder of images")
+    what.add_argument("folder", metavar="FOLDER", nargs="?", type=Path, help="folder of images")
+    what.add_argument("--folder", metavar="DIR", dest="folder_too", type=Path, help="likewise")
     what.add_argument(
         "--catalog", metavar="FILE", type=Path, help="catalogue with id_str and file_loc, any of its types"
     )
@@ -123,7 +149,12 @@ def _predict_arguments(parser: argparse.ArgumentParser) -> None:
     add("--file-format", choices=("png", "jpg", "fits"), help="which images to take from --folder (default: all)")
     add("--recursive", action="store_true", help="look into sub-folders of --folder too")
     add("--image-root", type=Path, help="folder that paths in --catalog start from (default: the catalogue's)")
-    add("--save-loc", type=Path, required=True, metavar="TABLE", help="table to write: .csv, .parquet or .hdf5")
+    add(
+        "--save-loc",
+        type=Path,
+        metavar="TABLE",
+        help="table to write: .csv, .parquet or .hdf5 (default: predictions.csv, unless there is one)",
+    )
     add("--n-samples", type=at_least(1), default=5, help="samples of the dropout; 1 turns dropout off")
     add("--n-votes", type=at_least(1), default=40, help="volunteers that the expected votes are of")
     add("--masks-dir", type=Path, help="also write masks here")
@@ -145,9 +176,16 @@ def _predict(args: argparse.Namespace) -> None:
     from zoobot3d_tf.predictions import inputs
     from zoobot3d_tf.predictions.predict_galaxies import predict_galaxies
     from zoobot3d_tf.predictions.predict_on_images import predict
+    from zoobot3d_tf.training.run_folder import SHIPPED
 
-    options = given(args)
-    folder, catalog, shards, files = (options.pop(name, None) for name in ("folder", "catalog", "shards", "files"))
+    if args.save_loc is None:
+        args.save_loc = Path("predictions.csv")
+        if args.save_loc.exists():
+            raise FileExistsError(f"{args.save_loc}: stands there already; name the table to write by --save-loc")
+    options = {"checkpoint_dir": SHIPPED, **given(args)}
+    inputs_given = (options.pop(name, None) for name in ("folder", "folder_too", "catalog", "shards", "files"))
+    folder, folder_too, catalog, shards, files = inputs_given
+    folder = folder or folder_too
     of_folder = {name: options.pop(name, None) for name in ("file_format", "recursive")}
     image_root = options.pop("image_root", None)
     if not folder and any(of_folder.values()):

@@ -146,7 +146,7 @@ def align_counts_wcs(counts: np.ndarray, wcs_in: "WCS", wcs_out: "WCS", shape_ou
     """Resample a mask of counts to any other grid on the sky, with antialiasing.
 
     Both grids are those of the arrays in memory: pixel (0, 0) is the first of row 0. The WCS of a FITS image whose rows
-    were turned over for its PNG must be turned over too, see `flip_rows`.
+    were turned over for its PNG must be turned over too, see `wcs.flip_rows`.
 
     Args:
         counts: volunteers per pixel, uint8 (H, W).
@@ -177,42 +177,6 @@ def align_counts_wcs(counts: np.ndarray, wcs_in: "WCS", wcs_out: "WCS", shape_ou
     # What lies on the far side of the sky has no place on a tangent plane: NaN.
     x, y = (np.nan_to_num(place, nan=-1e6).astype(np.float32) for place in (x, y))
     return _to_counts(cv2.remap(scaled, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT), counts)
-
-
-def north_up_wcs(ra: float, dec: float, pixscale: float, crpix: tuple[float, float]) -> "WCS":
-    """The sky under an array with north up and east left: row 0 north, column 0 east, in tangent projection.
-
-    Args:
-        ra: right ascension of the reference pixel, degrees, ICRS.
-        dec: its declination, degrees.
-        pixscale: arcsec per pixel.
-        crpix: (x, y) of the reference pixel as FITS counts, from 1; the centre of n pixels is (n + 1) / 2.
-    """
-    from astropy.wcs import WCS
-
-    wcs = WCS(naxis=2)
-    wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
-    wcs.wcs.crval = [ra, dec]
-    wcs.wcs.crpix = crpix
-    wcs.wcs.cdelt = [-pixscale / 3600, -pixscale / 3600]
-    wcs.wcs.radesys = "ICRS"
-    return wcs
-
-
-def flip_rows(wcs: "WCS", height: int) -> "WCS":
-    """The celestial WCS of an image turned upside down, as PNGs of FITS images are.
-
-    Args:
-        wcs: of the image before.
-        height: its rows.
-    """
-    from astropy.wcs import WCS
-
-    header = wcs.celestial.to_header()
-    header["CRPIX2"] = height + 1 - header.get("CRPIX2", 0.0)
-    header["PC1_2"] = -header.get("PC1_2", 0.0)
-    header["PC2_2"] = -header.get("PC2_2", 1.0)
-    return WCS(header)
 
 
 def _checked_counts(counts: np.ndarray) -> np.ndarray:

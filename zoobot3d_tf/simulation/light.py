@@ -63,7 +63,7 @@ def ring_profile(ring: Ring, radius: np.ndarray) -> np.ndarray:
 
 
 def ring_gap(ring: Ring, radius: np.ndarray) -> np.ndarray:
-    """Share of the disc's light that a ring leaves: it is darkest at 3/5 of its radius, and beyond its width outside."""
+    """Share of the disc's light that a ring leaves: least at 3/5 of its radius, and beyond it."""
     share = radius / np.float32(ring.radius)
     inside = np.exp(-0.5 * ((share - np.float32(0.6)) / np.float32(0.2)) ** 2)
     outside = np.clip((radius - np.float32(ring.radius)) / np.float32(2 * ring.width), 0, 1)

@@ -44,6 +44,10 @@ class Checkpoints(keras.callbacks.Callback):
         losses = [epoch["val_loss"] for epoch in self.history]
         return bool(losses) and len(losses) - 1 - losses.index(min(losses)) >= self.patience
 
+    def finished(self, epochs: int) -> bool:
+        """Whether nothing is left to do of so many epochs."""
+        return self.epochs_done >= epochs or self.exhausted
+
     def restore(self, model: keras.Model) -> None:
         """Loads the last epoch's weights and optimiser state into a compiled model, where there are any."""
         if self.history:

@@ -1,15 +1,17 @@
 """The run folder: what training leaves behind and predictions start from."""
 
 import json
-import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
 from zoobot3d_tf.data.framing import Framing
 from zoobot3d_tf.files import PathLike, write_atomically
+from zoobot3d_tf.hub_files import download, is_on_hub, repository_name
 from zoobot3d_tf.images.rgb import DEFAULT_STRETCH, check_stretch
+from zoobot3d_tf.labels import Label
 from zoobot3d_tf.models.config import ModelConfig
 from zoobot3d_tf.schemas import Schema
 
@@ -18,8 +20,14 @@ MODEL_NAME = "model.keras"
 WEIGHTS_NAME = "model.weights.h5"
 HISTORY_NAME = "history.csv"
 FORMAT_VERSION = 1
+SHIPPED = "shipped"
+"""In place of a run folder: the run that comes with the package."""
+SHIPPED_FOLDER = Path(str(resources.files("zoobot3d_tf") / "shipped"))
+SHIPPED_NOTE = "weights for demonstration, trained on simulated galaxies only"
 # What runs that do not say it were trained with.
 _OLD_SETTINGS = {"stretch": DEFAULT_STRETCH}
+# What may differ when a run is continued.
+_FREE = ("versions", "training.epochs", "training.encoder_weights.source")
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,11 @@ class TrainedRun:
     framing: Framing
     versions: Mapping[str, str]
     stretch: str
+
+    @property
+    def note(self) -> str | None:
+        """What must be said of whatever these weights predict."""
+        return SHIPPED_NOTE if self.folder == SHIPPED_FOLDER else None
 
     @property
     def weights_loc(self) -> Path:
@@ -78,17 +91,31 @@ def read_run(folder: PathLike) -> TrainedRun:
     """Reads the `config.json` of a run folder.
 
     Args:
-        folder: the run folder, or `hf://owner/name` of one that others published; see `hub.from_hub`.
+        folder: the run folder; or `hf://owner/name` of one that others published, see `hub.from_hub`; or the word
+            `SHIPPED` for the run that comes with the package. A folder of that name is `./shipped`, or a `Path`.
 
     Raises:
         OSError: there is none, or it cannot be downloaded.
         ValueError: it is damaged, or of another format version.
+        ImportError: it is on the hub, and huggingface_hub is not installed.
     """
-    if os.fspath(folder).startswith("hf:"):
-        from zoobot3d_tf.hub import from_hub
+    if is_on_hub(folder):
+        return _fetch_run(repository_name(folder))
+    return _read_folder(SHIPPED_FOLDER if folder == SHIPPED else Path(folder).absolute())
 
-        folder = from_hub(folder)
-    folder = Path(folder).absolute()
+
+def _fetch_run(repository: str) -> TrainedRun:
+    """Fetches the configuration, which must be that of a run, and then the weights, both of one commit."""
+    folder = download(repository, CONFIG_NAME).parent
+    try:
+        run = _read_folder(folder)
+    except ValueError as error:
+        raise ValueError(f"hf://{repository} is no run of zoobot3d_tf: {error}") from error
+    download(repository, WEIGHTS_NAME, revision=folder.name)
+    return run
+
+
+def _read_folder(folder: Path) -> TrainedRun:
     path = folder / CONFIG_NAME
     if not path.is_file():
         raise FileNotFoundError(f"{folder} is not a run folder: it has no {CONFIG_NAME}; train_model.py makes one")
@@ -97,7 +124,11 @@ def read_run(folder: PathLike) -> TrainedRun:
         if stored["format_version"] != FORMAT_VERSION:
             raise ValueError(f"format version {stored['format_version']}; this version reads {FORMAT_VERSION}")
         model = stored["model"]
-        model |= {"schema": Schema.from_dict(model["schema"]), "tasks": tuple(model["tasks"])}
+        model |= {
+            "schema": None if model["schema"] is None else Schema.from_dict(model["schema"]),
+            "tasks": tuple(model["tasks"]),
+            "label": None if model.get("label") is None else Label.from_dict(model["label"]),
+        }
         check_stretch(stored["stretch"])
         framing = Framing(**stored["framing"])
         return TrainedRun(folder, ModelConfig(**model), framing, stored["versions"], stored["stretch"])
@@ -110,7 +141,8 @@ def read_run(folder: PathLike) -> TrainedRun:
 def write_config(folder: Path, config: Mapping) -> None:
     """Writes `config.json`; a folder that already holds another run is refused.
 
-    Only the number of epochs may differ: more of them continue a run.
+    Only the number of epochs may differ, more of them continue a run; and where the encoder's first weights were, if
+    they are the same.
 
     Args:
         folder: the run folder, made if it is missing.
@@ -133,12 +165,12 @@ def write_config(folder: Path, config: Mapping) -> None:
 
 
 def _differences(old: Mapping, new: Mapping, prefix: str = "") -> list[str]:
-    """Settings that differ, as `name: old, now new`; versions and epochs may differ."""
+    """Settings that differ, as `name was old, now new`, but those in `_FREE`."""
     found = []
     for name in sorted(set(old) | set(new)):
         label = f"{prefix}{name}"
         a, b = old.get(name), new.get(name)
-        if label in ("versions", "training.epochs") or a == b:
+        if label in _FREE or a == b:
             continue
         if isinstance(a, Mapping) and isinstance(b, Mapping) and name != "schema":
             found += _differences(a, b, f"{label}.")

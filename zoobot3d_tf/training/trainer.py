@@ -1,7 +1,6 @@
 """The training loop: one run, from shards to a run folder that predictions can use."""
 
 import logging
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -10,9 +9,10 @@ import tensorflow as tf
 from zoobot3d_tf.data.dataset import evaluation_batches, training_batches
 from zoobot3d_tf.files import partial_path
 from zoobot3d_tf.models import build_model
+from zoobot3d_tf.models.heads import restore_class_shares
 from zoobot3d_tf.shards.manifest import galaxies_in
 from zoobot3d_tf.training.checkpoints import Checkpoints, StopOnNaN
-from zoobot3d_tf.training.losses import MASK_LOSSES, votes_loss
+from zoobot3d_tf.training.losses import MASK_LOSSES, label_loss, votes_loss
 from zoobot3d_tf.training.metrics import compiled_metrics
 from zoobot3d_tf.training.panels import MaskPanels
 from zoobot3d_tf.training.progress import EpochLines
@@ -24,30 +24,44 @@ logger = logging.getLogger(__name__)
 
 def train(config: RunConfig) -> keras.Model:
     """The work behind `RunConfig.run_estimator`, which has checked the shards and written `config.json`."""
-    schema, framing, tasks = config.model.schema, config.framing, config.model.tasks
     checkpoints = Checkpoints(config.log_dir / "checkpoints", config.patience)
-    if checkpoints.epochs_done < config.epochs and not checkpoints.exhausted:
+    if not checkpoints.finished(config.epochs):
         # A continued run must not repeat the order and the augmentations of its first epochs.
-        seed = config.seed + checkpoints.epochs_done
-        keras.utils.set_random_seed(seed)
-        n_answers = len(schema.label_cols)
-        training = training_batches(config.train_records, n_answers, framing, config.batch_size, tasks, seed)
-        validation = evaluation_batches(config.eval_records, n_answers, framing, config.batch_size, tasks)
-        steps = -(-galaxies_in(config.train_records) // config.batch_size)
+        keras.utils.set_random_seed(config.seed + checkpoints.epochs_done)
         with _strategy(config).scope():
             model = compiled_model(config)
-        checkpoints.restore(model)
-        logger.info("%d parameters; epoch %d of %d", model.count_params(), checkpoints.epochs_done + 1, config.epochs)
-        model.fit(
-            training.apply(tf.data.experimental.assert_cardinality(steps)),
-            validation_data=validation,
-            initial_epoch=checkpoints.epochs_done,
-            epochs=config.epochs,
-            callbacks=[_cosine(config), StopOnNaN(), checkpoints, EpochLines(), *_reporters(config, validation)],
-            shuffle=False,  # the dataset is shuffled already
-            verbose=0,
-        )
-    return _save_best(config, checkpoints.best_path)
+        if config.encoder_weights and not checkpoints.epochs_done:
+            config.encoder_weights.load(model, config.model)
+        fit(model, config, checkpoints)
+    best = build_model(config.model)
+    best.load_weights(checkpoints.best_path)
+    finish_model(best, config)
+    return best
+
+
+def fit(model: keras.Model, config: RunConfig, checkpoints: Checkpoints) -> None:
+    """Trains a compiled model on the shards of a run, from where its checkpoints stand."""
+    training, validation = batches(config, config.seed + checkpoints.epochs_done)
+    steps = -(-galaxies_in(config.train_records) // config.batch_size)
+    checkpoints.restore(model)
+    logger.info("%d parameters; epoch %d of %d", model.count_params(), checkpoints.epochs_done + 1, config.epochs)
+    model.fit(
+        training.apply(tf.data.experimental.assert_cardinality(steps)),
+        validation_data=validation,
+        initial_epoch=checkpoints.epochs_done,
+        epochs=config.epochs,
+        callbacks=[cosine(config), StopOnNaN(), checkpoints, EpochLines(), *_reporters(config, validation)],
+        shuffle=False,  # the dataset is shuffled already
+        verbose=0,
+    )
+
+
+def batches(config: RunConfig, seed: int) -> tuple[tf.data.Dataset, tf.data.Dataset]:
+    """Batches of a run to train and to validate on."""
+    model, weights = config.model, () if config.model.label is None else config.model.label.class_weights
+    common = (len(model.label_cols), config.framing, config.batch_size, model.tasks)
+    training = training_batches(config.train_records, *common, seed=seed, class_weights=weights)
+    return training, evaluation_batches(config.eval_records, *common, class_weights=weights)
 
 
 def compiled_model(config: RunConfig) -> keras.Model:
@@ -58,21 +72,28 @@ def compiled_model(config: RunConfig) -> keras.Model:
         model = build_model(config.model)
     finally:
         keras.config.set_dtype_policy(policy)
-    losses = {name: MASK_LOSSES[config.mask_loss] for name in config.model.masks}
-    if "votes" in config.model.tasks:
-        losses["votes"] = votes_loss(config.model.schema)
-    model.compile(
-        optimizer=keras.optimizers.AdamW(config.learning_rate, weight_decay=config.weight_decay),
-        loss=losses,
-        loss_weights={name: config.loss_weights[name] for name in losses},
-        weighted_metrics=compiled_metrics(config.model.schema, config.model.tasks),
-        jit_compile="auto" if tf.config.list_physical_devices("GPU") else False,  # XLA is ten times slower on a CPU
-    )
-    model.optimizer.build(model.trainable_variables)  # a checkpoint can be restored, and the step is traced once
+    compile_model(model, config, keras.optimizers.AdamW(config.learning_rate, weight_decay=config.weight_decay))
     return model
 
 
-def _cosine(config: RunConfig) -> keras.callbacks.Callback:
+def compile_model(model: keras.Model, config: RunConfig, optimizer: keras.optimizers.Optimizer) -> None:
+    """Gives a model the losses and metrics of a run's tasks."""
+    losses = {name: MASK_LOSSES[config.mask_loss] for name in config.model.masks}
+    if schema := config.model.vote_schema:
+        losses["votes"] = votes_loss(schema)
+    if config.model.label is not None:
+        losses["label"] = label_loss(config.model.label)
+    model.compile(
+        optimizer=optimizer,
+        loss=losses,
+        loss_weights={name: config.loss_weights[name] for name in losses},
+        weighted_metrics=compiled_metrics(config.model),
+        jit_compile="auto" if tf.config.list_physical_devices("GPU") else False,  # XLA is ten times slower on a CPU
+    )
+    model.optimizer.build(model.trainable_variables)  # a checkpoint can be restored, and the step is traced once
+
+
+def cosine(config: RunConfig) -> keras.callbacks.Callback:
     """Lowers the rate epoch by epoch; a schedule inside the optimiser is traced anew for each of 200 variables."""
     rates = config.learning_rate * 0.5 * (1 + np.cos(np.pi * np.arange(config.epochs) / config.epochs))
     return keras.callbacks.LearningRateScheduler(lambda epoch: float(rates[epoch]))
@@ -96,12 +117,17 @@ def _reporters(config: RunConfig, validation: tf.data.Dataset) -> list[keras.cal
     return reporters
 
 
-def _save_best(config: RunConfig, best: Path) -> keras.Model:
-    """Writes the best weights as a model in float32 and without a compiled loss, which plain Keras could not load."""
-    model = build_model(config.model)
-    model.load_weights(best)
+def finish_model(model: keras.Model, config: RunConfig) -> None:
+    """Writes `model.keras` and `model.weights.h5` of a trained model, as plain Keras can load it.
+
+    Args:
+        model: in float32 and uncompiled. The probabilities of a label become true of the training galaxies.
+        config: of the run.
+    """
+    label = config.model.label
+    if label is not None and label.counts:
+        restore_class_shares(model, label)
     for name, save in ((MODEL_NAME, model.save), (WEIGHTS_NAME, model.save_weights)):
         partial = partial_path(config.log_dir / name)
         save(partial)
         partial.replace(config.log_dir / name)
-    return model

@@ -11,15 +11,17 @@ from pathlib import Path
 
 from zoobot3d_tf import __version__
 from zoobot3d_tf.data.framing import Framing
-from zoobot3d_tf.models.config import TASKS, ModelConfig
+from zoobot3d_tf.models.config import TASKS, VOLUNTEER_TASKS, ModelConfig
 from zoobot3d_tf.schemas import Schema
 from zoobot3d_tf.shards.manifest import Manifest, check_shards, read_manifest
+from zoobot3d_tf.training.encoder_weights import EncoderWeights, find_encoder_weights
 from zoobot3d_tf.training.run_folder import FORMAT_VERSION, write_config
 
 MASK_LOSS_NAMES = ("l1", "mse", "cross-entropy", "beta-binomial")
-# A galaxy's votes cost about 35; its pixels about 0.02 for arms and 0.003 for a bar, since most are sky. Without these
-# factors the encoder would hear nothing of the masks.
-DEFAULT_LOSS_WEIGHTS = {"votes": 1.0, "spiral_mask": 300.0, "bar_mask": 600.0}
+# A galaxy's votes cost about 35; its pixels about 0.02 for arms and 0.003 for a bar, since most are sky; its label
+# about 1, a cross-entropy or a squared error in units of the scatter. Without these factors the encoder would hear the
+# votes alone.
+DEFAULT_LOSS_WEIGHTS = {"votes": 1.0, "spiral_mask": 300.0, "bar_mask": 600.0, "label": 10.0}
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class RunConfig:
         seed: of initial weights, order and augmentation.
         mixed_precision: compute in float16 where the device gains from it (GPUs).
         distributed: mirror the model on all local GPUs.
+        encoder_weights: what the encoder begins with; None begins at random.
         wandb: also log to Weights & Biases (extra `[wandb]`).
 
     Raises:
@@ -63,6 +66,7 @@ class RunConfig:
     seed: int = 0
     mixed_precision: bool = False
     distributed: bool = False
+    encoder_weights: EncoderWeights | None = None
     wandb: bool = False
 
     def __post_init__(self) -> None:
@@ -95,7 +99,7 @@ class RunConfig:
             FloatingPointError: the loss became NaN.
         """
         to_train, to_validate = (
-            check_shards(records, self.model.schema, self.framing.initial_size)
+            check_shards(records, self.model.schema, self.framing.initial_size, label=self.model.label)
             for records in (self.train_records, self.eval_records)
         )
         if to_train.stretch != to_validate.stretch:
@@ -113,10 +117,18 @@ class RunConfig:
 
         The shards add their stretch to it.
         """
-        model = asdict(self.model) | {"schema": self.model.schema.to_dict(), "tasks": list(self.model.tasks)}
+        schema, label = self.model.schema, self.model.label
+        model = asdict(self.model) | {
+            "schema": schema and schema.to_dict(),
+            "tasks": list(self.model.tasks),
+            "label": label and label.to_dict(),
+        }
         names = ("mask_loss", "learning_rate", "weight_decay", "patience", "seed", "batch_size", "epochs")
         training = {name: getattr(self, name) for name in names}
-        training |= {"loss_weights": dict(self.loss_weights), "mixed_precision": self.mixed_precision}
+        # That of a label only where there is one: runs begun before there were labels are continued.
+        weights = {name: weight for name, weight in self.loss_weights.items() if label or name != "label"}
+        training |= {"loss_weights": weights, "mixed_precision": self.mixed_precision}
+        training["encoder_weights"] = self.encoder_weights and self.encoder_weights.to_dict()
         training |= {name: [Path(p).name for p in getattr(self, name)] for name in ("train_records", "eval_records")}
         packages = ("tensorflow", "keras", "tensorflow-probability", "numpy")
         return {
@@ -136,14 +148,15 @@ def get_run_config(
     train_records: Sequence[str | Path],
     eval_records: Sequence[str | Path],
     epochs: int,
-    schema: Schema,
+    schema: Schema | None,
     batch_size: int,
-    encoder: str = "EfficientNetB0",
-    color: bool = False,
+    encoder: str | None = None,
+    color: bool | None = None,
     tasks: Sequence[str] | None = None,
     dropout: float = 0.2,
     mask_loss: str = "l1",
     loss_weights: Mapping[str, float] | None = None,
+    encoder_weights: str | None = None,
     **settings,
 ) -> RunConfig:
     """A `RunConfig` from plain values, with the names that users of Zoobot know.
@@ -156,30 +169,38 @@ def get_run_config(
         train_records: shards to train on.
         eval_records: shards to validate on.
         epochs: at most so many passes.
-        schema: the decision tree.
+        schema: the decision tree; None if there are no votes to learn.
         batch_size: galaxies a step.
-        encoder: as in `ModelConfig`, like the next three.
-        color: keep the three bands apart.
-        tasks: what to learn; by default whatever the training shards have labels for.
+        encoder: as in `ModelConfig`; by default that of the weights, or EfficientNetB0.
+        color: keep the three bands apart; by default as the weights ask, or not.
+        tasks: what to learn; by default whatever the training shards have labels for. They also say what a label is.
         dropout: before the vote head.
         mask_loss: one of `MASK_LOSS_NAMES`; "beta-binomial" also chooses that mask head.
         loss_weights: factor of each task's loss; those not named keep their default.
+        encoder_weights: what the encoder begins with, as for `find_encoder_weights`: a folder, `hf://owner/name`,
+            "shipped" or "imagenet". They say which encoder it is and what range of pixels it takes.
         settings: any other field of `RunConfig`.
 
     Raises:
-        ValueError: as `RunConfig` and `ModelConfig`.
+        ValueError: as `RunConfig`, `ModelConfig` and `find_encoder_weights`.
         FileNotFoundError: the shards have no `shards.json`.
     """
-    if not tasks and train_records:
-        tasks = labelled_tasks(read_manifest(Path(train_records[0]).parent))
+    label = None
+    if train_records and (not tasks or "label" in tasks):
+        manifest = read_manifest(Path(train_records[0]).parent)
+        tasks = tasks or labelled_tasks(manifest)
+        label = manifest.label if "label" in tasks else None
+    asked = {"encoder": encoder, "color": color}
+    weights = find_encoder_weights(encoder_weights, asked) if encoder_weights else None
+    of_encoder = asked | (weights.settings if weights else {})
     model = ModelConfig(
         schema=schema,
         image_size=final_size,
-        encoder=encoder,
-        color=color,
-        tasks=tuple(tasks or TASKS),
+        **{name: value for name, value in of_encoder.items() if value is not None},
+        tasks=tuple(tasks or VOLUNTEER_TASKS),
         dropout=dropout,
         mask_head="beta-binomial" if mask_loss == "beta-binomial" else "fraction",
+        label=label,
     )
     return RunConfig(
         model=model,
@@ -190,6 +211,7 @@ def get_run_config(
         epochs=epochs,
         batch_size=batch_size,
         mask_loss=mask_loss,
+        encoder_weights=weights,
         loss_weights=DEFAULT_LOSS_WEIGHTS | dict(loss_weights or {}),
         **settings,
     )

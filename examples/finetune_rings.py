@@ -1,0 +1,205 @@
+"""Rings in real galaxies: how far a few labels lead, from several starts, beside a classical method.
+
+python examples/finetune_rings.py ring_catalog.csv --out rings
+
+The catalogue has `id_str`, `file_loc` and `ring` (0 or 1). Each start learns from the same galaxies and is judged on
+the same others, in five folds. The folder receives `accuracies.csv`, a row a fold, which a second call goes on with,
+`accuracies.md`, and `rings.png`, the accuracy over the number of labelled galaxies.
+"""
+
+import argparse
+import logging
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import StratifiedKFold, train_test_split
+from tqdm import tqdm
+
+N_FOLDS = 5
+N_LABELLED = (15, 30, 60, 120)
+"""For the curve, beside all of a fold."""
+SCRATCH_EPOCHS = 30
+
+
+def polar_profiles(train: pd.DataFrame, test: pd.DataFrame, folder: Path) -> np.ndarray:
+    """Classical: mean and spread of each band along circles about the centre, and a support vector machine."""
+    from PIL import Image
+    from skimage.transform import warp_polar
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.svm import SVC
+
+    def profiles(galaxies: pd.DataFrame) -> np.ndarray:
+        rows = []
+        for file_loc in galaxies["file_loc"]:
+            with Image.open(file_loc) as image:
+                pixels = np.asarray(image.convert("RGB"), float)
+            side = len(pixels)
+            circles = warp_polar(
+                pixels, ((side - 1) / 2,) * 2, radius=side / 4, output_shape=(64, side // 8), channel_axis=-1
+            )
+            rows.append(np.concatenate([circles.mean(axis=0), circles.std(axis=0)]).ravel())
+        return np.array(rows)
+
+    machine = make_pipeline(StandardScaler(), SVC()).fit(profiles(train), train["ring"])
+    return machine.predict(profiles(test))
+
+
+def from_scratch(train: pd.DataFrame, test: pd.DataFrame, folder: Path) -> np.ndarray:
+    """The whole network, from random weights, on the labels alone."""
+    from zoobot3d_tf.shards.write import ShardOptions, create_shards
+    from zoobot3d_tf.training.run_folder import SHIPPED, read_run
+    from zoobot3d_tf.training.training_config import config_from_folders
+
+    base = read_run(SHIPPED)
+    shards = folder / "shards"
+    options = ShardOptions(img_size=base.framing.initial_size, label_col="ring")
+    create_shards(_write(train, folder / "train.csv"), shards, None, options)
+    config_from_folders(
+        shards / "train_shards",
+        shards / "eval_shards",
+        folder / "run",
+        crop_size=base.framing.crop_size,
+        resize_size=base.framing.final_size,
+        encoder=base.model.encoder,
+        color=base.model.color,
+        epochs=SCRATCH_EPOCHS,
+        batch_size=16,
+    ).run_estimator()
+    return _predict(folder / "run", test, folder)
+
+
+def finetuned(base: Callable[[Path], str | Path], **recipe) -> Callable:
+    """`finetune` from a base, as a start."""
+
+    def start(train: pd.DataFrame, test: pd.DataFrame, folder: Path) -> np.ndarray:
+        from zoobot3d_tf.training.finetune import finetune
+
+        catalog = _write(train, folder / "train.csv")
+        finetune(catalog, folder / "run", base=base(folder), label_col="ring", **recipe)
+        return _predict(folder / "run", test, folder)
+
+    return start
+
+
+def shipped(folder: Path) -> str:
+    """The weights that come with the package: votes and masks of simulated galaxies."""
+    return "shipped"
+
+
+def untrained(folder: Path) -> Path:
+    """The same network with random weights, as a run folder."""
+    import keras
+
+    from zoobot3d_tf.models import build_model
+    from zoobot3d_tf.training.run_folder import CONFIG_NAME, SHIPPED, WEIGHTS_NAME, read_run
+
+    run, random = read_run(SHIPPED), folder / "untrained"
+    random.mkdir()
+    keras.utils.set_random_seed(0)
+    build_model(run.model).save_weights(random / WEIGHTS_NAME)
+    (random / CONFIG_NAME).write_bytes((run.folder / CONFIG_NAME).read_bytes())
+    return random
+
+
+STARTS: dict[str, Callable[[pd.DataFrame, pd.DataFrame, Path], np.ndarray]] = {
+    "polar profiles, SVM": polar_profiles,
+    "from scratch": from_scratch,
+    "random encoder, head": finetuned(untrained),
+    "simulated galaxies, head": finetuned(shipped),
+    "simulated galaxies, head and 3 blocks": finetuned(shipped, n_blocks=3),
+}
+CURVES = ("polar profiles, SVM", "random encoder, head", "simulated galaxies, head")
+"""Starts that are tried with fewer galaxies too."""
+
+
+def main() -> None:
+    """Tries every start in every fold that `accuracies.csv` does not have yet, then draws."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("catalog", type=Path, help="CSV table with id_str, file_loc and ring")
+    parser.add_argument("--out", type=Path, required=True, help="folder to fill")
+    parser.add_argument("--seed", type=int, default=0, help="of the folds")
+    args = parser.parse_args()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.disable(logging.INFO)  # hundreds of epochs
+
+    galaxies = pd.read_csv(args.catalog)
+    galaxies["file_loc"] = [str(args.catalog.parent.absolute() / name) for name in galaxies["file_loc"]]
+    args.out.mkdir(parents=True, exist_ok=True)
+    table_loc = args.out / "accuracies.csv"
+    known = pd.read_csv(table_loc).to_dict("records") if table_loc.is_file() else []
+    done = {(row["start"], row["labelled"], row["fold"]) for row in known}
+    for start, n, fold, train, test in tqdm(list(_trials(galaxies, args.seed)), unit="trial"):
+        if (start, n, fold) in done:
+            continue
+        with tempfile.TemporaryDirectory(dir=args.out) as folder:
+            answers = STARTS[start](train, test, Path(folder))
+        accuracy = float(np.mean(answers == test["ring"].to_numpy()))
+        known.append({"start": start, "labelled": n, "fold": fold, "accuracy": accuracy})
+        pd.DataFrame(known).to_csv(table_loc, index=False)
+    accuracies = pd.DataFrame(known)
+    summary = accuracies.groupby(["start", "labelled"])["accuracy"].agg(["mean", "std"]).reset_index()
+    (args.out / "accuracies.md").write_text(_table(summary))
+    _draw(summary, args.out / "rings.png")
+    print(_table(summary))
+
+
+def _trials(galaxies: pd.DataFrame, seed: int):
+    """(start, labelled galaxies, fold, galaxies to learn from, galaxies to judge on), the same folds for all starts."""
+    folds = StratifiedKFold(N_FOLDS, shuffle=True, random_state=seed)
+    for fold, (train_rows, test_rows) in enumerate(folds.split(galaxies, galaxies["ring"])):
+        train, test = galaxies.iloc[train_rows], galaxies.iloc[test_rows]
+        for start in STARTS:
+            yield start, len(train), fold, train, test
+            for n in N_LABELLED if start in CURVES else ():
+                few, _ = train_test_split(train, train_size=n, stratify=train["ring"], random_state=seed + fold)
+                yield start, n, fold, few, test
+
+
+def _write(galaxies: pd.DataFrame, path: Path) -> Path:
+    galaxies[["id_str", "file_loc", "ring"]].to_csv(path, index=False)
+    return path
+
+
+def _predict(run: Path, galaxies: pd.DataFrame, folder: Path) -> np.ndarray:
+    """0 or 1 for each galaxy, as the run says."""
+    from zoobot3d_tf.predictions.inputs import galaxies_in_catalog
+    from zoobot3d_tf.predictions.predict_galaxies import predict_galaxies
+
+    catalog = galaxies_in_catalog(_write(galaxies, folder / "test.csv"))
+    predictions = pd.read_csv(predict_galaxies(catalog, run, folder / "predictions.csv"))
+    return (predictions["ring"] >= 0.5).to_numpy(int)
+
+
+def _table(summary: pd.DataFrame) -> str:
+    """Accuracies as a table in Markdown: a row a start, a column a number of labelled galaxies."""
+    cells = {(row["start"], row["labelled"]): f"{row['mean']:.3f} ± {row['std']:.3f}" for _, row in summary.iterrows()}
+    numbers = sorted(summary["labelled"].unique())
+    lines = ["| start | " + " | ".join(map(str, numbers)) + " |", "|---" * (len(numbers) + 1) + "|"]
+    lines += [f"| {start} | " + " | ".join(cells.get((start, n), "") for n in numbers) + " |" for start in STARTS]
+    return "\n".join(lines) + "\n"
+
+
+def _draw(summary: pd.DataFrame, path: Path) -> None:
+    """Accuracy over the number of labelled galaxies, with the spread over the folds."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for start, rows in summary.groupby("start", sort=False):
+        axes.errorbar(rows["labelled"], rows["mean"], rows["std"], marker="o", capsize=3, label=start)
+    axes.axhline(0.5, color="grey", linestyle=":", label="guessing")
+    axes.set(xscale="log", xlabel="labelled galaxies", ylabel="accuracy on others", ylim=(0.4, 0.95))
+    axes.set_xticks([*N_LABELLED, int(summary["labelled"].max())])
+    axes.xaxis.set_major_formatter("{x:.0f}")
+    axes.minorticks_off()
+    axes.legend(fontsize=8)
+    figure.savefig(path, dpi=120)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""The run that comes with the package: what it is called, where it serves by itself, and what is said of it."""
+
+import json
+import logging
+import shutil
+import tomllib
+from pathlib import Path
+
+import pytest
+from prediction_runs import DECALS, RedNetwork, draw_galaxies, make_run
+
+from zoobot3d_tf.cli import main
+from zoobot3d_tf.evaluation.report import write_report
+from zoobot3d_tf.files import sha256_of
+from zoobot3d_tf.predictions import predict_part
+from zoobot3d_tf.predictions.gallery import write_gallery
+from zoobot3d_tf.training import run_folder
+from zoobot3d_tf.training.run_folder import SHIPPED, SHIPPED_FOLDER, WEIGHTS_NAME, read_run
+
+ROOT = Path(__file__).resolve().parents[1]
+WORDS = "weights for demonstration, trained on simulated galaxies only"
+
+
+@pytest.fixture
+def shipped(tmp_path, monkeypatch):
+    """A run in the place of the packaged one, its network played, in a folder of images to predict."""
+    monkeypatch.setattr(run_folder, "SHIPPED_FOLDER", make_run(tmp_path / "package" / "shipped"))
+    monkeypatch.setattr(predict_part, "Network", RedNetwork)
+    draw_galaxies(tmp_path / "images", 3)
+    monkeypatch.chdir(tmp_path)
+    return run_folder.SHIPPED_FOLDER
+
+
+def test_the_word_is_the_packaged_run_and_a_path_is_a_path(shipped, tmp_path):
+    assert read_run(SHIPPED).folder == shipped
+    assert read_run(SHIPPED).note == WORDS
+    own = make_run(tmp_path / "shipped")
+    assert read_run(SHIPPED).folder == shipped
+    for path in ("./shipped", Path("shipped"), str(own)):
+        assert read_run(path).folder == own
+        assert read_run(path).note is None
+
+
+@pytest.mark.parametrize("arguments", [["images"], ["--folder", "images"], ["images", "--checkpoint-dir", "shipped"]])
+def test_predictions_need_no_run_folder_and_say_whose_they_are(shipped, caplog, capsys, arguments):
+    with caplog.at_level(logging.WARNING):
+        assert main(["predict", *arguments]) == 0
+    assert [record.getMessage() for record in caplog.records] == [f"shipped: {WORDS}"]
+    assert capsys.readouterr().out == "predictions.csv\n"
+    metadata = json.loads(Path("predictions_metadata.json").read_text())
+    assert metadata["note"] == WORDS
+    assert metadata["weights_sha256"] == sha256_of(shipped / WEIGHTS_NAME)
+
+
+def test_predictions_of_a_run_of_ones_own_bear_no_note(shipped, tmp_path, caplog):
+    make_run(tmp_path / "run")
+    with caplog.at_level(logging.WARNING):
+        assert main(["predict", "images", "--checkpoint-dir", "run", "--save-loc", "table.csv"]) == 0
+    assert not caplog.records
+    assert json.loads(Path("table_metadata.json").read_text())["note"] is None
+
+
+def test_a_table_that_nobody_named_replaces_none(shipped, capsys):
+    Path("predictions.csv").write_text("mine")
+    assert main(["predict", "images"]) == 2
+    assert (
+        capsys.readouterr().err
+        == "error: predictions.csv: stands there already; name the table to write by --save-loc\n"
+    )
+    assert Path("predictions.csv").read_text() == "mine"
+
+
+def test_a_folder_is_named_once(shipped, capsys):
+    for arguments in (["images", "--folder", "images"], []):
+        with pytest.raises(SystemExit):
+            main(["predict", *arguments])
+    errors = capsys.readouterr().err
+    assert "--folder: not allowed with argument FOLDER" in errors
+    assert "one of the arguments FOLDER --folder --catalog --shards --files is required" in errors
+
+
+def test_pages_bear_the_note(shipped, survey, tmp_path):
+    shutil.copytree(survey.parent / "images", tmp_path / "survey")
+    main(["predict", "survey"])
+    write_gallery("predictions.csv", "page.html")
+    data = (tmp_path / "page_files" / "data.js").read_text().removeprefix("const gallery = ").rstrip().rstrip(";")
+    assert json.loads(data)["notes"] == [f"Predicted with {WORDS}."]
+    report = write_report("predictions.csv", survey, DECALS, "report.html", n_galaxies=1)
+    assert f"Predicted with {WORDS}." in report.read_text()
+
+
+def test_the_folder_belongs_to_the_package():
+    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    assert SHIPPED_FOLDER == ROOT / "zoobot3d_tf" / "shipped"
+    assert "shipped/*" in patterns["zoobot3d_tf"]
