@@ -100,7 +100,7 @@ def test_what_cannot_be_read_costs_itself_alone(run, images, tmp_path, caplog):
         (images / f"{name}.png").write_bytes(b"")
     with caplog.at_level(logging.INFO):
         predict(images, run, tmp_path / "table.csv")
-    assert "6 galaxies predicted" in caplog.text
+    assert "6 galaxies done" in caplog.text
     assert "5 galaxies left out" in caplog.text
     table = pd.read_csv(tmp_path / "table.csv").set_index("id_str")
     pd.testing.assert_frame_equal(table, before.drop(["galaxy_0", "galaxy_1", "galaxy_10", "galaxy_2", "galaxy_3"]))

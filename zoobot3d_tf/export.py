@@ -80,8 +80,9 @@ def export_model(run: PathLike, path: PathLike, format: str) -> Path:
 def pack_run(run: PathLike, out_dir: PathLike) -> Path:
     """Writes what predictions need of a run, small: its `config.json`, and its weights in half precision, compressed.
 
-    Such a folder is a run folder like any other, of half the size. A weight keeps three digits; tensors with one too
-    large for float16 stay as they are.
+    Such a folder is a run folder like any other, of half the size. Kernels keep three digits of each weight; the
+    statistics of batch normalisation, which take hardly any space and span many magnitudes, stay as they are, and so
+    does a kernel with a weight too large for float16.
 
     Args:
         run: the folder of a finished run.
@@ -116,7 +117,7 @@ def _pack(group: h5py.Group, packed: h5py.Group) -> None:
             _pack(item, packed.create_group(name))
             continue
         values = item[()]
-        if values.dtype == np.float32:
+        if values.dtype == np.float32 and values.ndim > 1:
             with np.errstate(over="ignore"):
                 halved = values.astype(np.float16)
             values = halved if np.isfinite(halved).all() else values

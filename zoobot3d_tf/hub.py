@@ -162,6 +162,8 @@ def _scores(history_loc: Path) -> str:
     if not history_loc.is_file():
         return "Not recorded.\n"
     history = pd.read_csv(history_loc)
+    if "val_loss" not in history or history["val_loss"].isna().all():
+        return "Not recorded.\n"
     best = history.to_dict("records")[int(history["val_loss"].argmin())]
     scores = {str(name).removeprefix("val_"): value for name, value in best.items() if str(name).startswith("val_")}
     rows = "".join(f"| `{name}` | {value:.4g} |\n" for name, value in scores.items())

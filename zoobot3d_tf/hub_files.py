@@ -1,5 +1,6 @@
 """Files of the Hugging Face hub: names of repositories, fetching, and what goes wrong on the way, in sentences."""
 
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -53,9 +54,10 @@ def repository_name(name: PathLike) -> str:
 
 
 def require_hub() -> None:
-    """Raises ImportError, with the way to install it, where huggingface_hub is missing."""
+    """Raises ImportError, with the way to install it, where huggingface_hub is missing; and keeps its client quiet."""
     if not find_spec("huggingface_hub"):
         raise ImportError("huggingface_hub is not installed: pip install 'zoobot3d_tf[hub]'")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # its line for each request would bury our own words
 
 
 @contextmanager
@@ -76,4 +78,5 @@ def hub_errors(repository: str, wanted: str) -> Iterator[None]:
     except Exception as error:  # those of its HTTP client, of which it has had three, are of no common kind
         status = getattr(getattr(error, "response", None), "status_code", None)
         hint = "; `hf auth login` with a token that may write there" if status in (401, 403) else ""
-        raise OSError(f"hf://{repository}: {str(error).strip().splitlines()[0]}{hint}") from error
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise OSError(f"hf://{repository}: {reason}{hint}") from error

@@ -11,7 +11,7 @@ from zoobot3d_tf.commands.stage import Stage, at_least, given
 
 def _representations_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("run_folder", metavar="RUN", type=Path, help="the run folder, or hf://owner/name")
+    add("run_folder", metavar="RUN", help="the run folder, hf://owner/name, or shipped: that of the package")
     add(
         "source",
         metavar="INPUT",

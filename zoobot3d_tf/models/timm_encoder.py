@@ -12,7 +12,6 @@ import keras
 from zoobot3d_tf.models.config import TIMM_ENCODERS
 from zoobot3d_tf.models.encoder import MOMENTUM
 
-_INITIALIZER = keras.initializers.VarianceScaling(2.0, mode="fan_out", distribution="truncated_normal")
 _REDUCTION = 4  # of squeeze-and-excite, from the channels that enter the block
 
 
@@ -181,22 +180,27 @@ def _squeeze_and_excite(x, reduced: int, name: str):
     share = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}.squeeze")(x)
     for channels, activation, operation in ((reduced, "silu", "conv_reduce"), (x.shape[-1], "sigmoid", "conv_expand")):
         share = keras.layers.Conv2D(
-            channels, 1, activation=activation, kernel_initializer=_INITIALIZER, name=f"{name}.{operation}"
+            channels, 1, activation=activation, kernel_initializer=_initializer(), name=f"{name}.{operation}"
         )(share)
     return keras.layers.Multiply(name=f"{name}.excite")([x, share])
+
+
+def _initializer() -> keras.initializers.Initializer:
+    """One for each layer: Keras gives an initialiser its random numbers when it is made, always the same ones."""
+    return keras.initializers.VarianceScaling(2.0, mode="fan_out", distribution="truncated_normal")
 
 
 def _convolution(x, channels: int, kernel: int, stride: int, name: str, architecture: _Architecture):
     x, padding = _padded(x, kernel, stride, name, architecture)
     return keras.layers.Conv2D(
-        channels, kernel, stride, padding, use_bias=False, kernel_initializer=_INITIALIZER, name=name
+        channels, kernel, stride, padding, use_bias=False, kernel_initializer=_initializer(), name=name
     )(x)
 
 
 def _depthwise(x, kernel: int, stride: int, name: str, architecture: _Architecture):
     x, padding = _padded(x, kernel, stride, name, architecture)
     return keras.layers.DepthwiseConv2D(
-        kernel, stride, padding, use_bias=False, depthwise_initializer=_INITIALIZER, name=name
+        kernel, stride, padding, use_bias=False, depthwise_initializer=_initializer(), name=name
     )(x)
 
 

@@ -72,7 +72,7 @@ def find_timm_weights(path_or_name: PathLike) -> TimmWeights:
         pixels = config.get("pretrained_cfg", config)  # before timm 0.9 they stood side by side
         mean, std = (tuple(map(float, pixels.get(key, default))) for key, default in (("mean", [0]), ("std", [1])))
         unknown = sorted(set(arguments) - _HARMLESS_ARGUMENTS)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{config_loc}: is not a configuration as timm writes it: {error!r}") from error
     if architecture not in TIMM_ENCODERS:
         raise ValueError(f"{config_loc}: its architecture is {architecture!r}; known are {', '.join(TIMM_ENCODERS)}")

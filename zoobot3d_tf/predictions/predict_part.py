@@ -3,10 +3,8 @@
 A thread of this process or a worker far away runs it: all that it needs to know is in the job.
 """
 
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -33,11 +31,9 @@ from zoobot3d_tf.predictions.measurements import COLUMNS, measure
 from zoobot3d_tf.predictions.network import Network
 from zoobot3d_tf.predictions.prediction_tables import table_schema
 from zoobot3d_tf.predictions.results import column_names, vote_values
-from zoobot3d_tf.predictions.run_job import check_same_weights
+from zoobot3d_tf.predictions.run_job import check_same_weights, loaded_once
 from zoobot3d_tf.predictions.source_images import frame_images, read_images
 from zoobot3d_tf.training.run_folder import read_run
-
-_loading = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -73,18 +69,13 @@ def predict_part(job: Job[Settings], number: int) -> None:
     job.add(number, _rows(predicted, model, settings), failures, hdus)
 
 
+@loaded_once
 def load(settings: Settings) -> tuple[Network, ModelConfig]:
     """The network, which stays for the parts to come, and what it is.
 
     Raises:
         ValueError: the weights do not fit their configuration or are others than at the start.
     """
-    with _loading:
-        return _load(settings)
-
-
-@lru_cache(maxsize=1)
-def _load(settings: Settings) -> tuple[Network, ModelConfig]:
     run = read_run(settings.run_folder)
     check_same_weights(run, settings)
     model = replace(run.model, image_size=settings.final_size)

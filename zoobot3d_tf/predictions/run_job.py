@@ -121,7 +121,7 @@ def join_parts(
     job.remove()
     if not n_predicted:
         raise ValueError(f"none of the {len(failures)} galaxies can be used; the first: {failures[0].reason}")
-    log.info("%d galaxies predicted: %s", n_predicted, save_loc)
+    log.info("%d galaxies done: %s", n_predicted, save_loc)
     if failures:
         log.warning("%d galaxies left out, see %s", len(failures), failed_loc(save_loc))
 

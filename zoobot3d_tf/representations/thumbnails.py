@@ -14,6 +14,7 @@ MAX_PICTURES = 1000
 """A sheet of more could not be looked at."""
 
 _SIDE, _GAP, _LINE = 150, 10, 15  # pixels
+_PICTURES_A_ROW = 20
 _PAPER, _INK, _QUIET, _EMPTY = "#ffffff", "#1c2230", "#69728a", "#e9ecf2"
 
 
@@ -50,6 +51,7 @@ def check_sheet(path: PathLike, n_pictures: int) -> Path:
     Raises:
         ValueError: it is no PNG, or would have more than `MAX_PICTURES`.
         NotADirectoryError: its folder is missing.
+        IsADirectoryError: a folder has that name.
     """
     path = Path(path)
     if path.suffix.lower() != ".png":
@@ -60,6 +62,8 @@ def check_sheet(path: PathLike, n_pictures: int) -> Path:
         )
     if not path.parent.is_dir():
         raise NotADirectoryError(f"{path.parent}: no such folder; make it for the sheet first")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: is a folder; give the sheet another name")
     return path
 
 
@@ -68,9 +72,10 @@ def write_sheet(path: PathLike, rows: Sequence[Sequence[Picture]], stretch: str)
 
     Args:
         path: PNG to write.
-        rows: from top to bottom, each from left to right.
+        rows: from top to bottom, each from left to right; a long one goes on below.
         stretch: of FITS cutouts.
     """
+    rows = [row[start : start + _PICTURES_A_ROW] for row in rows for start in range(0, len(row), _PICTURES_A_ROW)]
     step = _SIDE + _GAP
     height = _SIDE + 2 * _LINE + 2 * _GAP
     sheet = Image.new("RGB", (_GAP + step * max(map(len, rows)), _GAP + height * len(rows)), _PAPER)

@@ -1,0 +1,23 @@
+"""Sheets of small pictures."""
+
+import pytest
+from PIL import Image
+
+from zoobot3d_tf.images.rgb import DEFAULT_STRETCH
+from zoobot3d_tf.representations.thumbnails import Picture, check_sheet, write_sheet
+
+
+def test_a_long_row_goes_on_below(tmp_path):
+    sizes = []
+    for n_pictures in (20, 21):
+        write_sheet(tmp_path / "sheet.png", [[Picture("no.png", "galaxy", "note")] * n_pictures], DEFAULT_STRETCH)
+        with Image.open(tmp_path / "sheet.png") as sheet:
+            sizes.append(sheet.size)
+    assert sizes[1][0] == sizes[0][0]
+    assert 1.9 < sizes[1][1] / sizes[0][1] <= 2
+
+
+def test_a_folder_is_no_sheet(tmp_path):
+    (tmp_path / "sheet.png").mkdir()
+    with pytest.raises(IsADirectoryError, match="is a folder; give the sheet another name"):
+        check_sheet(tmp_path / "sheet.png", 4)
