@@ -20,7 +20,7 @@ from sklearn.model_selection import StratifiedKFold, train_test_split
 from tqdm import tqdm
 
 N_FOLDS = 5
-N_LABELLED = (15, 30, 60, 120)
+N_LABELLED = (15, 60)
 """For the curve, beside all of a fold."""
 SCRATCH_EPOCHS = 30
 
@@ -113,7 +113,7 @@ STARTS: dict[str, Callable[[pd.DataFrame, pd.DataFrame, Path], np.ndarray]] = {
     "simulated galaxies, head": finetuned(shipped),
     "simulated galaxies, head and 3 blocks": finetuned(shipped, n_blocks=3),
 }
-CURVES = ("polar profiles, SVM", "random encoder, head", "simulated galaxies, head")
+CURVES = ("polar profiles, SVM", "simulated galaxies, head")
 """Starts that are tried with fewer galaxies too."""
 
 
@@ -137,8 +137,11 @@ def main() -> None:
         if (start, n, fold) in done:
             continue
         with tempfile.TemporaryDirectory(dir=args.out) as folder:
-            answers = STARTS[start](train, test, Path(folder))
-        accuracy = float(np.mean(answers == test["ring"].to_numpy()))
+            try:
+                accuracy = float(np.mean(STARTS[start](train, test, Path(folder)) == test["ring"].to_numpy()))
+            except ValueError as error:  # so few galaxies that none of a class is left to learn from or to validate on
+                tqdm.write(str(error))
+                accuracy = float("nan")
         known.append({"start": start, "labelled": n, "fold": fold, "accuracy": accuracy})
         pd.DataFrame(known).to_csv(table_loc, index=False)
     accuracies = pd.DataFrame(known)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-N_OF_EACH = 148
+N_OF_EACH = 145
 
 
 def main() -> None:

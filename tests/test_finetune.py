@@ -1,6 +1,7 @@
 """Fine-tuning: what is learned, what stays as it was, how it goes on after a kill, and what it refuses."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -175,6 +176,13 @@ def test_other_settings_in_the_same_folder_are_refused(tuned, catalog, base):
         finetune(catalog, tuned, base, label_col="blue", n_blocks=2, layer_decay=0.5, **QUICK)
 
 
+def test_shards_that_were_removed_are_missed_in_a_sentence(tuned, catalog, base, tmp_path):
+    folder = shutil.copytree(tuned, tmp_path / "run")
+    next(folder.glob("shards/eval_shards/*.tfrecord")).unlink()
+    with pytest.raises(FileNotFoundError, match=r"tfrecord: no such file, though shards\.json lists it"):
+        finetune(catalog, folder, base, label_col="blue", n_blocks=2, **QUICK)
+
+
 def test_blocks_that_do_not_help_leave_the_encoder_bit_for_bit(catalog, base, tmp_path):
     model = finetune(catalog, tmp_path / "run", base, label_col="colour", n_blocks=1, blocks_learning_rate=1.0, **QUICK)
     before = read_run(base).load_model().get_layer("encoder").get_weights()
@@ -325,6 +333,20 @@ def test_scores_of_numbers_are_those_counted_by_hand():
     }
 
 
+@pytest.mark.filterwarnings("error")
+def test_scores_of_votes_leave_out_what_nobody_was_asked():
+    schema = get_schema("decals")
+    known, predicted = np.zeros((2, len(schema.label_cols))), np.ones((2, len(schema.label_cols)))
+    known[:, :3] = [[4, 0, 0], [0, 4, 0]]  # the first question alone
+    predicted[0, :3] = [2, 1, 1]
+    scores = validation_scores(ModelConfig(schema, tasks=("votes",)), Validation(predicted, known))
+    assert scores == {
+        "galaxies": 2,
+        "fraction_mae": pytest.approx((1 / 2 + 1 / 4 + 1 / 4 + 1 / 3 + 2 / 3 + 1 / 3) / 6),
+        "fraction_mae_of_always_the_mean": pytest.approx((4 * 0.5) / 6),
+    }
+
+
 def test_reliability_is_of_bins_and_leaves_out_empty_ones():
     predicted, observed, numbers = reliability(np.array([0.12, 0.18, 0.95, 1.0]), np.array([0.0, 1.0, 1.0, 1.0]))
     np.testing.assert_allclose(predicted, [0.15, 0.975])
@@ -365,6 +387,14 @@ def test_one_class_is_refused(catalog, base, tmp_path):
 def test_a_wrong_image_root_is_named(catalog, base, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none of its 60 images exists, .* is --image-root right"):
         finetune(catalog, tmp_path / "run", base, label_col="blue", image_root=tmp_path)
+
+
+def test_the_folder_of_another_run_is_refused_untouched(catalog, base, tmp_path):
+    run = Path(base)
+    before = sorted(path.name for path in run.iterdir())
+    with pytest.raises(ValueError, match="already holds a run that is no fine-tuning: choose another folder"):
+        finetune(catalog, run, base=base, label_col="blue")
+    assert sorted(path.name for path in run.iterdir()) == before
 
 
 def test_a_base_without_weights_is_refused(catalog, base, tmp_path):

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from prediction_runs import make_run
 
 from zoobot3d_tf.files import sha256_of
 from zoobot3d_tf.hub import from_hub, model_card, push_to_hub
+from zoobot3d_tf.labels import Label
+from zoobot3d_tf.models import ModelConfig
 from zoobot3d_tf.training.run_folder import CONFIG_NAME, HISTORY_NAME, MODEL_NAME, WEIGHTS_NAME, read_run
 
 pytest.importorskip("huggingface_hub", reason="the extra [hub] is not installed")
@@ -180,6 +183,17 @@ def test_card_of_masks_alone_asks_no_questions(tmp_path):
     assert "It answers no questions." in card
     assert "pipeline_tag: image-segmentation" in card
     assert "Not recorded." in card
+
+
+def test_card_of_a_fine_tuning_counts_the_epochs_of_its_stage(run):
+    rows = "head,1,0.6,0.7\nhead,2,0.5,0.8\nhead,3,0.4,0.9\nblocks,1,0.3,0.85\nblocks,2,0.35,0.8\n"
+    (run / HISTORY_NAME).write_text("stage,epoch,val_loss,val_accuracy\n" + rows)
+    label = Label("ring", "binary", counts=(6, 2))
+    card = model_card(replace(read_run(run), model=ModelConfig(None, 32, tasks=("label",), label=label)), "owner/rings")
+    assert "after epoch 1 of 2 of the stage blocks" in card
+    assert "| `accuracy` | 0.85 |" in card
+    assert "`accuracy` take all classes for equally common" in card
+    assert "equally common" not in model_card(read_run(run), "owner/galaxies")
 
 
 def test_card_names_the_papers_of_the_citation_file(run):

@@ -14,6 +14,7 @@ import pandas as pd
 from zoobot3d_tf.export import framing_in_words
 from zoobot3d_tf.files import PathLike, sha256_of
 from zoobot3d_tf.hub_files import hub_errors, repository_name, require_hub
+from zoobot3d_tf.labels import Label
 from zoobot3d_tf.predictions.gallery import MASK_TITLES
 from zoobot3d_tf.schemas import tree_text
 from zoobot3d_tf.training.run_folder import (
@@ -142,7 +143,7 @@ say so here.
 
 ## Scores
 
-{_scores(run.folder / HISTORY_NAME)}
+{_scores(run.folder / HISTORY_NAME, config.label)}
 ## Intended use
 
 Morphology of many galaxies, in images like those that it learned from. Where depth, resolution, colours or the size of
@@ -157,7 +158,7 @@ GPL-3.0-or-later. Please cite the papers whose method and data these are:
 """
 
 
-def _scores(history_loc: Path) -> str:
+def _scores(history_loc: Path, label: Label | None) -> str:
     """The validation scores of the epoch with the lowest validation loss, whose weights are kept."""
     if not history_loc.is_file():
         return "Not recorded.\n"
@@ -166,9 +167,15 @@ def _scores(history_loc: Path) -> str:
         return "Not recorded.\n"
     best = history.to_dict("records")[int(history["val_loss"].argmin())]
     scores = {str(name).removeprefix("val_"): value for name, value in best.items() if str(name).startswith("val_")}
+    of_stage = ""
+    if "stage" in best:  # a fine-tuning counts the epochs of each
+        history = history[history["stage"] == best["stage"]]
+        of_stage = f" of the stage {best['stage']}"
+    # The history is that of the network before it was given the shares of the classes back.
+    alike = " The loss and `accuracy` take all classes for equally common." if label and label.counts else ""
     rows = "".join(f"| `{name}` | {value:.4g} |\n" for name, value in scores.items())
     return (
-        f"On the validation galaxies, after epoch {best['epoch']:.0f} of {len(history)}, whose weights these are. "
-        "`mae` is a mean absolute error, `iou` the overlap of masks over their union, and a question's loss is the "
-        f"negative logarithm of its votes' probability.\n\n| score | value |\n|---|---|\n{rows}"
+        f"On the validation galaxies, after epoch {best['epoch']:.0f} of {len(history)}{of_stage}, whose weights these "
+        "are. `mae` is a mean absolute error, `iou` the overlap of masks over their union, and a question's loss is "
+        f"the negative logarithm of its votes' probability.{alike}\n\n| score | value |\n|---|---|\n{rows}"
     )

@@ -17,9 +17,9 @@ from zoobot3d_tf.images.masks import MASKS
 from zoobot3d_tf.labels import LABEL_KINDS, read_labels
 from zoobot3d_tf.models.config import ModelConfig
 from zoobot3d_tf.schemas import Schema, load_schema
-from zoobot3d_tf.shards.manifest import Manifest, read_manifest
+from zoobot3d_tf.shards.manifest import Manifest, check_shards, read_manifest
 from zoobot3d_tf.shards.write import ShardOptions, create_shards
-from zoobot3d_tf.training.run_folder import SHIPPED, TrainedRun, read_run, write_config
+from zoobot3d_tf.training.run_folder import CONFIG_NAME, SHIPPED, TrainedRun, read_run, write_config
 from zoobot3d_tf.training.training_config import DEFAULT_LOSS_WEIGHTS, RunConfig
 
 log = logging.getLogger(__name__)
@@ -138,7 +138,7 @@ def finetune(
     Raises:
         ValueError: the catalogue or an option is faulty, a split lacks what is to be learned, or the folder holds
             another fine-tuning.
-        OSError: the base, the catalogue or all images are missing.
+        OSError: the base, the catalogue, all images or shards made earlier are missing.
         FloatingPointError: the loss became NaN.
     """
     settings = Recipe(**recipe)
@@ -149,6 +149,8 @@ def finetune(
     )
     _ = replace(run.model, image_size=framing.final_size)  # refuses an impossible size
     schema = schema if schema is None or isinstance(schema, Schema) else load_schema(schema)
+    save_dir = Path(save_dir).absolute()
+    _check_folder(save_dir)
     table = read_table(catalog)
     kind = _task_of(catalog, table, schema, label_col, task)
     _check_images(catalog, table, Path(image_root if image_root is not None else Path(catalog).parent))
@@ -165,10 +167,10 @@ def finetune(
         workers=min(workers, len(table) // _GALAXIES_A_PROCESS + 1),
         resume=True,
     )
-    save_dir = Path(save_dir).absolute()
     log.info("%s of %d galaxies, on top of %s%s", kind, len(table), base, f" ({run.note})" if run.note else "")
     create_shards(catalog, save_dir / SHARDS_NAME, schema if kind == "counts" else None, options)
     manifest = read_manifest(save_dir / SHARDS_NAME)
+    check_shards([*manifest.paths("train"), *manifest.paths("eval")])
     model = replace(
         run.model,
         schema=manifest.schema,
@@ -209,6 +211,13 @@ def _task_of(
         f"{catalog}: nothing says what to learn: give {needed.get(task, '--label-col')}; it has the columns "
         f"{shorten(list(map(str, table.columns)))}"
     )
+
+
+def _check_folder(save_dir: Path) -> None:
+    """Refuse the folder of a run that is no fine-tuning, before shards are written there."""
+    path = save_dir / CONFIG_NAME
+    if path.is_file() and '"base_sha256"' not in path.read_text(encoding="utf-8"):
+        raise ValueError(f"{save_dir} already holds a run that is no fine-tuning: choose another folder")
 
 
 def _check_images(catalog: PathLike, table: pd.DataFrame, root: Path) -> None:

@@ -115,11 +115,13 @@ def _vote_scores(schema: Schema, validation: Validation) -> dict:
     observed = vote_fractions(validation.known, schema)
     # The share of a question's concentrations is the fraction to be expected.
     error = np.abs(vote_fractions(validation.predicted, schema) - observed)
-    mean_error = np.abs(np.nanmean(observed, axis=0) - observed)
+    asked = ~np.isnan(observed)
+    # A question may be asked of none of them.
+    mean = observed.sum(axis=0, where=asked) / np.maximum(asked.sum(axis=0), 1)
     return {
         "galaxies": len(observed),
-        "fraction_mae": float(np.nanmean(error)),
-        "fraction_mae_of_always_the_mean": float(np.nanmean(mean_error)),
+        "fraction_mae": float(error.mean(where=asked)),
+        "fraction_mae_of_always_the_mean": float(np.abs(mean - observed).mean(where=asked)),
     }
 
 

@@ -215,7 +215,9 @@ def _fit_on_features(head: keras.Model, model: keras.Model, config: RunConfig, c
 def _features(encode, batches: Iterable, n_batches: int | None):
     """Pooled features (galaxies, features), with targets and weights, as arrays."""
     parts = []
-    for images, targets, weights in tqdm(batches, desc="features", total=n_batches, unit="batch", leave=False):
+    for images, targets, weights in tqdm(
+        batches, desc="features", total=n_batches, unit="batch", leave=False, disable=None
+    ):
         parts.append(tf.nest.map_structure(np.asarray, (encode(images), targets, weights)))
     return tf.nest.map_structure(lambda *arrays: np.concatenate(arrays), *parts)
 

@@ -29,7 +29,7 @@ class EpochLines(keras.callbacks.Callback):
         """Starts the bar."""
         self.started = time.monotonic()
         label = f"epoch {epoch + 1}/{self.params['epochs']}"
-        self.bar = tqdm(total=self.params["steps"], desc=label, unit="batch", leave=False)
+        self.bar = tqdm(total=self.params["steps"], desc=label, unit="batch", leave=False, disable=None)
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """Moves the bar."""
