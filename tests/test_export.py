@@ -279,18 +279,19 @@ def fractions(model, images):
     return outputs | {"votes": np.concatenate(parts, axis=1)}
 
 
-def test_packed_weights_are_those_of_half_precision_and_half_the_size(small_model, packed):
+def test_packed_kernels_are_those_of_half_precision_and_half_the_size(small_model, packed):
     run = read_run(packed)
     for received, exact in zip(run.load_model().get_weights(), small_model.get_weights(), strict=True):
         assert received.dtype == exact.dtype
-        np.testing.assert_array_equal(received, exact.astype(np.float16).astype(exact.dtype))
+        rounded = exact.astype(np.float16).astype(exact.dtype) if exact.ndim > 1 else exact
+        np.testing.assert_array_equal(received, rounded)
     assert sorted(path.name for path in packed.iterdir()) == [CONFIG_NAME, WEIGHTS_NAME]
     assert (packed / CONFIG_NAME).read_bytes() == (small_model.run.folder / CONFIG_NAME).read_bytes()
-    assert run.weights_loc.stat().st_size < 0.5 * small_model.run.weights_loc.stat().st_size
+    assert run.weights_loc.stat().st_size < 0.55 * small_model.run.weights_loc.stat().st_size
 
 
 def test_weights_beyond_half_precision_stay_as_they_are(tmp_path):
-    values = np.array([1e6, 0.1], np.float32)
+    values = np.array([[1e6, 0.1]], np.float32)
     with h5py.File(tmp_path / "weights.h5", "w") as weights, h5py.File(tmp_path / "packed.h5", "w") as file:
         weights["layer/vars/0"], weights["layer/vars/1"] = values, np.int32(7)
         weights["layer/vars"].attrs["name"] = "layer"

@@ -17,6 +17,7 @@ from zoobot3d_tf.cli import main
 from zoobot3d_tf.labels import Label
 from zoobot3d_tf.models import ModelConfig, build
 from zoobot3d_tf.models.encoder import build_encoder
+from zoobot3d_tf.models.heads import restore_class_shares
 from zoobot3d_tf.schemas import get_schema
 from zoobot3d_tf.shards.manifest import read_manifest
 from zoobot3d_tf.training import finetune_stages
@@ -118,7 +119,7 @@ def stop_after_two(callback, epoch, logs=None):
 def test_a_colour_is_learned_from_forty_galaxies(tuned):
     scores = json.loads((tuned / "validation.json").read_text())
     assert scores["galaxies"] == sum(sum(row.values()) for row in scores["confusion"].values()) > 10
-    assert scores["accuracy"] > 0.85
+    assert scores["accuracy"] > scores["accuracy_of_commonest_class"]
     assert scores["auc"] > 0.9
 
 
@@ -202,6 +203,8 @@ def test_the_losses_of_both_stages_can_be_compared(tuned):
     network = run.load_model()
     records = {"train_records": shards.paths("train"), "eval_records": shards.paths("eval")}
     config = RunConfig(run.model, run.framing, tuned, **records, epochs=1, batch_size=7, loss_weights={"label": 1.0})
+    # In training all classes weigh alike: of two, the other's count takes back what each one's gave.
+    restore_class_shares(network, replace(run.model.label, counts=run.model.label.counts[::-1]))
     compile_model(network, config, keras.optimizers.SGD())
     scores = json.loads((tuned / "validation.json").read_text())
     assert network.evaluate(batches(config, 0)[1], verbose=0, return_dict=True)["loss"] == pytest.approx(

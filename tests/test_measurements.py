@@ -210,7 +210,7 @@ def test_a_mask_that_was_not_predicted_has_no_numbers(predicted):
 
 def test_bars_of_simulated_galaxies_are_measured_as_volunteers_drew_them():
     ratios, turns = [], []
-    for index in range(300):
+    for index in range(500):
         rng = np.random.default_rng([1, index])
         scene = sample_scene(rng)
         galaxy = scene.galaxy
