@@ -14,8 +14,8 @@ import pandas as pd
 from zoobot3d_tf.export import framing_in_words
 from zoobot3d_tf.files import PathLike, sha256_of
 from zoobot3d_tf.hub_files import hub_errors, repository_name, require_hub
+from zoobot3d_tf.images.masks import MASK_TITLES
 from zoobot3d_tf.labels import Label
-from zoobot3d_tf.predictions.gallery import MASK_TITLES
 from zoobot3d_tf.schemas import tree_text
 from zoobot3d_tf.training.run_folder import (
     CONFIG_NAME,

@@ -53,7 +53,7 @@ class Label:
             raise ValueError(f"a {self.kind} label has no classes; received {self.classes}")
         if not np.isfinite(self.mean) or not 0 < self.scale < np.inf:
             raise ValueError(f"a label's mean must be finite, its scale above 0; received {self.mean} and {self.scale}")
-        if self.counts and (len(self.counts) != self.n_classes or min(self.counts) < 1):
+        if self.counts and (len(self.counts) != len(self.class_names) or min(self.counts) < 1):
             raise ValueError(f"a label's counts must be one a class, above 0; received {self.counts}")
         if taken := [name for name in self.outputs if not self.column or _TAKEN.fullmatch(name)]:
             raise ValueError(
@@ -61,9 +61,9 @@ class Label:
             )
 
     @property
-    def n_classes(self) -> int:
-        """How many classes there are: two for binary, 0 for regression."""
-        return {"binary": 2, "multiclass": len(self.classes), "regression": 0}[self.kind]
+    def class_names(self) -> tuple[str, ...]:
+        """What the classes are called, in the order of their indices: "0" and "1" of binary; none for regression."""
+        return ("0", "1") if self.kind == "binary" else self.classes
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -96,9 +96,9 @@ class Label:
             if len(known) == 0 or np.ptp(known) == 0:
                 raise ValueError(f"{self.column} does not differ among the {len(known)} training galaxies that have it")
             return replace(self, mean=float(known.mean()), scale=float(known.std()))
-        counts = np.bincount(known.astype(np.int64), minlength=self.n_classes)
+        counts = np.bincount(known.astype(np.int64), minlength=len(self.class_names))
         if not counts.all():
-            absent = (self.classes or ("0", "1"))[int(np.argmin(counts))]
+            absent = self.class_names[int(np.argmin(counts))]
             raise ValueError(
                 f"no training galaxy has {self.column} {absent!r}: leave that class out, or have more galaxies of it"
             )

@@ -18,6 +18,8 @@ Marks = Sequence[Sequence[Component]]
 """[volunteer][component][vertex] -> [x, y]; a volunteer who drew nothing is an empty list."""
 
 MASKS = ("spiral_mask", "bar_mask")
+MASK_TITLES = {"spiral_mask": "spiral arms", "bar_mask": "bar"}
+"""What each mask is called on pages."""
 N_VOLUNTEERS = 15
 """How many Galaxy Zoo: 3D asked about each galaxy."""
 MASK_THRESHOLD = 3 / 15

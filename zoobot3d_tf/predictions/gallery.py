@@ -25,6 +25,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from zoobot3d_tf.files import PathLike, write_atomically
+from zoobot3d_tf.images.masks import MASK_TITLES
 from zoobot3d_tf.images.overlay import BAR_COLOUR, SPIRAL_COLOUR, draw_masks
 from zoobot3d_tf.images.read import ImageError, read_image
 from zoobot3d_tf.images.rgb import DEFAULT_STRETCH
@@ -33,9 +34,6 @@ from zoobot3d_tf.predictions.mask_files import read_mask_file
 from zoobot3d_tf.predictions.measurements import COLUMNS
 from zoobot3d_tf.predictions.prediction_tables import Predictions, load_predictions
 from zoobot3d_tf.predictions.results import INTERVAL_LEVEL
-
-MASK_TITLES = {"spiral_mask": "spiral arms", "bar_mask": "bar"}
-"""What each mask is called on pages."""
 
 _MASK_COLOURS = {"spiral_mask": SPIRAL_COLOUR, "bar_mask": BAR_COLOUR}
 _ASSETS = resources.files("zoobot3d_tf.predictions") / "gallery"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import h5py
 import numpy as np
@@ -29,6 +29,8 @@ _CSV_BLOCK_BYTES = 2**24
 # HDF5 unpacks whole chunks, also for one galaxy.
 _CHUNK_ROWS = 4096
 _CHUNK_BYTES = 2**20
+
+_Stored = TypeVar("_Stored")
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ def load_predictions(path: PathLike) -> Predictions:
             f"{path}: is no table of predictions: it has neither <answer>_concentration_0 nor <mask>_loc, "
             f"nor a label that {metadata_loc(path).name} names"
         )
-    schema = _read_schema(metadata_loc(path), metadata, label_cols)
+    schema = _read_schema(path, metadata, label_cols)
     return Predictions(table, schema, concentrations, metadata, label)
 
 
@@ -181,13 +183,9 @@ def _read_concentrations(path: Path, table: pd.DataFrame) -> tuple[list[str], np
 
 def _read_label(path: Path, table: pd.DataFrame, metadata: Mapping[str, Any]) -> Label | None:
     """The label in the metadata, whose columns the table must have, as numbers."""
-    stored = metadata.get("label")
-    if stored is None:
+    label = _stored(path, metadata, "label", Label.from_dict)
+    if label is None:
         return None
-    try:
-        label = Label.from_dict(stored)
-    except ValueError as error:
-        raise ValueError(f"{metadata_loc(path)}: {error}") from error
     require_columns(path, table.columns, label.outputs)
     for column in label.outputs:
         read_numbers(path, table, column)
@@ -214,19 +212,23 @@ def read_metadata(table_loc: Path) -> dict[str, Any]:
 
 def _read_schema(path: Path, metadata: Mapping[str, Any], label_cols: Sequence[str]) -> Schema | None:
     """The decision tree in the metadata, which must be that of the table's answers."""
-    stored = metadata.get("schema")
-    if stored is None:
-        return None
-    try:
-        schema = Schema.from_dict(stored)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    if schema.label_cols != label_cols:
+    schema = _stored(path, metadata, "schema", Schema.from_dict)
+    if schema is not None and schema.label_cols != label_cols:
         raise ValueError(
-            f"{path}: {schema!r} has other answers than the {len(label_cols)} of the table: "
+            f"{metadata_loc(path)}: {schema!r} has other answers than the {len(label_cols)} of the table: "
             "the file belongs to another table; put its own in its place, or move it away"
         )
     return schema
+
+
+def _stored(path: Path, metadata: Mapping[str, Any], name: str, from_dict: Callable[[Any], _Stored]) -> _Stored | None:
+    """What the metadata of a table hold by this name, if anything."""
+    if (stored := metadata.get(name)) is None:
+        return None
+    try:
+        return from_dict(stored)
+    except ValueError as error:
+        raise ValueError(f"{metadata_loc(path)}: {error}") from error
 
 
 # CSV and Parquet

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from zoobot3d_tf.files import PathLike, partial_path
+from zoobot3d_tf.files import PathLike, check_output, partial_path
 from zoobot3d_tf.images.read import ImageError
 from zoobot3d_tf.predictions.gallery import read_picture
 
@@ -50,8 +50,7 @@ def check_sheet(path: PathLike, n_pictures: int) -> Path:
 
     Raises:
         ValueError: it is no PNG, or would have more than `MAX_PICTURES`.
-        NotADirectoryError: its folder is missing.
-        IsADirectoryError: a folder has that name.
+        OSError: as `check_output`.
     """
     path = Path(path)
     if path.suffix.lower() != ".png":
@@ -60,10 +59,7 @@ def check_sheet(path: PathLike, n_pictures: int) -> Path:
         raise ValueError(
             f"{path}: would show {n_pictures} galaxies; a sheet shows {MAX_PICTURES} at most, ask for fewer"
         )
-    if not path.parent.is_dir():
-        raise NotADirectoryError(f"{path.parent}: no such folder; make it for the sheet first")
-    if path.is_dir():
-        raise IsADirectoryError(f"{path}: is a folder; give the sheet another name")
+    check_output(path, "sheet", ())
     return path
 
 

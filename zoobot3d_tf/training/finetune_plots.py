@@ -11,7 +11,7 @@ from zoobot3d_tf.files import partial_path
 from zoobot3d_tf.labels import Label
 from zoobot3d_tf.models.config import ModelConfig
 from zoobot3d_tf.schemas import Schema, vote_fractions
-from zoobot3d_tf.training.finetune_scores import Validation, class_names, confusion, reliability
+from zoobot3d_tf.training.finetune_scores import Validation, confusion, reliability
 
 try:
     from matplotlib.axes import Axes
@@ -90,7 +90,7 @@ def _learning_curve(history: pd.DataFrame, kept: str, figure: Figure) -> None:
 
 
 def _confusion_matrix(label: Label, validation: Validation, figure: Figure) -> None:
-    names = class_names(label)
+    names = label.class_names
     matrix = confusion(validation, len(names))
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     axes = figure.add_subplot()

@@ -36,11 +36,6 @@ class Validation:
         )
 
 
-def class_names(label: Label) -> tuple[str, ...]:
-    """Of a label with classes, in the order of their indices."""
-    return label.classes or ("0", "1")
-
-
 def confusion(validation: Validation, n_classes: int) -> np.ndarray:
     """How many galaxies of each true class (rows) are taken for each class (columns)."""
     pairs = validation.classes * n_classes + validation.likeliest
@@ -74,7 +69,7 @@ def validation_scores(model: ModelConfig, validation: Validation) -> dict:
 
 
 def _class_scores(label: Label, validation: Validation) -> dict:
-    names = class_names(label)
+    names = label.class_names
     matrix = confusion(validation, len(names))
     of_class, right = matrix.sum(axis=1), np.diag(matrix)
     taken_for = matrix.sum(axis=0)
