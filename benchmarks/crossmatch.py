@@ -25,7 +25,7 @@ from peers import ROUNDS
 
 from zoobot3d_tf.catalogs.crossmatch import match, match_files
 from zoobot3d_tf.catalogs.sky_cells import partition
-from zoobot3d_tf.catalogs.tables import write_table
+from zoobot3d_tf.tables.formats import write_table
 
 N_LEFT = 30_000
 SIZES = (1_000_000, 2_000_000, 4_000_000, 8_700_000)

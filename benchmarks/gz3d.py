@@ -52,7 +52,7 @@ def astropy_rate(folder: Path) -> float:
 
 def our_rate(folder: Path) -> float:
     """Files per second."""
-    from zoobot3d_tf.catalogs.gz3d import gz3d_catalog
+    from zoobot3d_tf.surveys.gz3d import gz3d_catalog
 
     start = time.perf_counter()
     gz3d_catalog(folder, folder.with_suffix(".parquet"), WORKERS)

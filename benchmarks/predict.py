@@ -26,8 +26,8 @@ REPEATS = 16
 def make_run(folder: Path, framing: Framing) -> None:
     """A run folder with random weights."""
     from zoobot3d_tf.models import ModelConfig, build_model
+    from zoobot3d_tf.runs.run_folder import WEIGHTS_NAME, write_config
     from zoobot3d_tf.schemas import get_schema
-    from zoobot3d_tf.training.run_folder import WEIGHTS_NAME, write_config
     from zoobot3d_tf.training.training_config import RunConfig
 
     config = RunConfig(

@@ -51,8 +51,8 @@ def polar_profiles(train: pd.DataFrame, test: pd.DataFrame, folder: Path) -> np.
 
 def from_scratch(train: pd.DataFrame, test: pd.DataFrame, folder: Path) -> np.ndarray:
     """The whole network, from random weights, on the labels alone."""
+    from zoobot3d_tf.runs.run_folder import SHIPPED, read_run
     from zoobot3d_tf.shards.write import ShardOptions, create_shards
-    from zoobot3d_tf.training.run_folder import SHIPPED, read_run
     from zoobot3d_tf.training.training_config import config_from_folders
 
     base = read_run(SHIPPED)
@@ -77,7 +77,7 @@ def finetuned(base: Callable[[Path], str | Path], **recipe) -> Callable:
     """`finetune` from a base, as a start."""
 
     def start(train: pd.DataFrame, test: pd.DataFrame, folder: Path) -> np.ndarray:
-        from zoobot3d_tf.training.finetune import finetune
+        from zoobot3d_tf.finetuning.finetune import finetune
 
         catalog = _write(train, folder / "train.csv")
         finetune(catalog, folder / "run", base=base(folder), label_col="ring", **recipe)
@@ -96,7 +96,7 @@ def untrained(folder: Path) -> Path:
     import keras
 
     from zoobot3d_tf.models import build_model
-    from zoobot3d_tf.training.run_folder import CONFIG_NAME, SHIPPED, WEIGHTS_NAME, read_run
+    from zoobot3d_tf.runs.run_folder import CONFIG_NAME, SHIPPED, WEIGHTS_NAME, read_run
 
     run, random = read_run(SHIPPED), folder / "untrained"
     random.mkdir()
@@ -170,7 +170,7 @@ def _write(galaxies: pd.DataFrame, path: Path) -> Path:
 
 def _predict(run: Path, galaxies: pd.DataFrame, folder: Path) -> np.ndarray:
     """0 or 1 for each galaxy, as the run says."""
-    from zoobot3d_tf.predictions.inputs import galaxies_in_catalog
+    from zoobot3d_tf.inference.inputs import galaxies_in_catalog
     from zoobot3d_tf.predictions.predict_galaxies import predict_galaxies
 
     catalog = galaxies_in_catalog(_write(galaxies, folder / "test.csv"))

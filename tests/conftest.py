@@ -52,7 +52,7 @@ def small_model(tmp_path_factory):
     from prediction_runs import FINAL, make_run
 
     from zoobot3d_tf.models import build_model
-    from zoobot3d_tf.training.run_folder import WEIGHTS_NAME, read_run
+    from zoobot3d_tf.runs.run_folder import WEIGHTS_NAME, read_run
 
     run = read_run(make_run(tmp_path_factory.mktemp("runs") / "real"))
     keras.utils.set_random_seed(0)

@@ -5,8 +5,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from zoobot3d_tf.runs.run_folder import WEIGHTS_NAME, write_config
 from zoobot3d_tf.schemas import get_schema
-from zoobot3d_tf.training.run_folder import WEIGHTS_NAME, write_config
 from zoobot3d_tf.training.training_config import get_run_config
 
 DECALS = get_schema("decals")

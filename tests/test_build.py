@@ -9,9 +9,9 @@ import pytest
 
 from zoobot3d_tf.catalogs.build import build_catalog, summarise
 from zoobot3d_tf.catalogs.selection import split_of
-from zoobot3d_tf.catalogs.tables import read_table
 from zoobot3d_tf.catalogs.training_catalog import read_training_catalog
 from zoobot3d_tf.schemas import get_schema
+from zoobot3d_tf.tables.formats import read_table
 
 SCHEMA = get_schema("decals_all_campaigns_ortho")
 ARCSEC = 1 / 3600

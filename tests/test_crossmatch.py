@@ -14,9 +14,9 @@ from astropy.table import Table
 
 from zoobot3d_tf.catalogs import crossmatch, sky_cells
 from zoobot3d_tf.catalogs.crossmatch import match, match_files
-from zoobot3d_tf.catalogs.sami import sami_catalog
 from zoobot3d_tf.catalogs.sky_cells import cell_of, cells_near, files_near, partition
-from zoobot3d_tf.catalogs.tables import read_table, write_table
+from zoobot3d_tf.surveys.sami import sami_catalog
+from zoobot3d_tf.tables.formats import read_table, write_table
 
 ARCSEC = 1 / 3600
 LONG_ID = 587722984435351615  # of SDSS: as a float it would end in 616

@@ -13,9 +13,9 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from PIL import Image
 
-from zoobot3d_tf.catalogs import download
-from zoobot3d_tf.catalogs.cutouts import download_cutouts
 from zoobot3d_tf.images.read import read_image
+from zoobot3d_tf.surveys import download
+from zoobot3d_tf.surveys.cutouts import download_cutouts
 
 # astropy says so of files that are refused anyway.
 pytestmark = pytest.mark.filterwarnings("ignore:File may have been truncated")

@@ -9,11 +9,11 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from PIL import Image
 
-from zoobot3d_tf.catalogs.draw_masks import draw_masks
-from zoobot3d_tf.catalogs.gz3d import mask_wcs
 from zoobot3d_tf.catalogs.training_catalog import read_training_catalog
 from zoobot3d_tf.images.read import read_image, read_mask
 from zoobot3d_tf.schemas import get_schema
+from zoobot3d_tf.surveys.draw_masks import draw_masks
+from zoobot3d_tf.surveys.gz3d import mask_wcs
 
 RA, DEC = 165.2971496582, 12.474752426147
 SIZE, PIXSCALE = 128, 0.3

@@ -12,10 +12,11 @@ from test_weights import keras_file, timm_tensors, write_config, write_encoder
 
 from zoobot3d_tf.cli import main
 from zoobot3d_tf.files import sha256_of
-from zoobot3d_tf.training import run_folder, trainer
+from zoobot3d_tf.runs import run_folder
+from zoobot3d_tf.runs.encoder_weights import find_encoder_weights
+from zoobot3d_tf.runs.run_folder import WEIGHTS_NAME, read_run
+from zoobot3d_tf.training import trainer
 from zoobot3d_tf.training.checkpoints import Checkpoints
-from zoobot3d_tf.training.encoder_weights import find_encoder_weights
-from zoobot3d_tf.training.run_folder import WEIGHTS_NAME, read_run
 from zoobot3d_tf.training.training_config import config_from_folders
 
 FREE = {"encoder": None, "color": None}

@@ -15,7 +15,6 @@ from scipy import stats
 
 from zoobot3d_tf.evaluation.masks import MaskSums, brightness_baseline, mask_iou, smoothed_brightness
 from zoobot3d_tf.evaluation.pairs import read_pairs
-from zoobot3d_tf.evaluation.report import write_report
 from zoobot3d_tf.evaluation.scores import evaluate, summary
 from zoobot3d_tf.evaluation.votes import (
     binomial_deviation,
@@ -23,6 +22,7 @@ from zoobot3d_tf.evaluation.votes import (
     predictive_coverage,
     score_votes,
 )
+from zoobot3d_tf.pages.report import write_report
 from zoobot3d_tf.predictions.prediction_tables import load_predictions, write_table
 from zoobot3d_tf.schemas import Schema, vote_fractions
 

@@ -12,13 +12,13 @@ import pytest
 from prediction_runs import DECALS, FINAL, make_run
 
 from zoobot3d_tf.cli import main
-from zoobot3d_tf.export import FORMATS, _pack, export_model, pack_run
 from zoobot3d_tf.files import sha256_of
 from zoobot3d_tf.images.read import read_image
-from zoobot3d_tf.predictions.source_images import frame_images
+from zoobot3d_tf.inference.source_images import frame_images
+from zoobot3d_tf.runs.export import FORMATS, _pack, export_model, pack_run
+from zoobot3d_tf.runs.run_folder import CONFIG_NAME, WEIGHTS_NAME, TrainedRun, read_run
 from zoobot3d_tf.shards.write import ShardOptions, create_shards
 from zoobot3d_tf.simulation.survey import simulate_survey
-from zoobot3d_tf.training.run_folder import CONFIG_NAME, WEIGHTS_NAME, TrainedRun, read_run
 from zoobot3d_tf.training.training_config import config_from_folders
 
 OUTPUTS = {"votes", "spiral_mask", "bar_mask"}
@@ -185,7 +185,7 @@ def test_description_says_how_to_frame_an_image_and_to_read_the_outputs(keras_fi
 def test_masks_of_concentrations_are_said_to_be_so_and_without_votes_there_is_no_tree(monkeypatch, tmp_path):
     run = read_run(make_run(tmp_path / "run", tasks=("bar_mask",)))
     run = replace(run, model=replace(run.model, mask_head="beta-binomial"))
-    monkeypatch.setattr("zoobot3d_tf.export.read_run", lambda folder: run)
+    monkeypatch.setattr("zoobot3d_tf.runs.export.read_run", lambda folder: run)
     monkeypatch.setattr(TrainedRun, "load_model", lambda run: small_network(run.model))
     export_model(run.folder, tmp_path / "model.keras", "keras")
     said = json.loads((tmp_path / "model.keras.json").read_text())
@@ -221,7 +221,7 @@ def test_what_cannot_be_written_is_refused_before_anything_is_loaded(tmp_path, n
 
 
 def test_missing_converter_is_named_with_the_way_to_install_it(monkeypatch, tmp_path):
-    monkeypatch.setattr("zoobot3d_tf.export.find_spec", lambda name: None)
+    monkeypatch.setattr("zoobot3d_tf.runs.export.find_spec", lambda name: None)
     with pytest.raises(
         ImportError, match=r"tf2onnx is not installed: pip install 'zoobot3d_tf\[export\]' to write onnx"
     ):
@@ -235,7 +235,7 @@ def test_interrupted_export_leaves_nothing_and_keeps_what_stood_there(monkeypatc
 
     (tmp_path / "model.keras").write_bytes(b"old")
     monkeypatch.setattr(TrainedRun, "load_model", lambda run: None)
-    monkeypatch.setattr("zoobot3d_tf.export._write", fail)
+    monkeypatch.setattr("zoobot3d_tf.runs.export._write", fail)
     run = make_run(tmp_path / "run")
     with pytest.raises(OSError, match="No space left"):
         export_model(run, tmp_path / "model.keras", "keras")

@@ -10,12 +10,12 @@ from prediction_runs import CROP, FINAL, INITIAL, draw_galaxies, make_run
 
 from zoobot3d_tf.data.framing import Framing
 from zoobot3d_tf.files import sha256_of
-from zoobot3d_tf.predictions import job
-from zoobot3d_tf.predictions.inputs import galaxies_in_folder
-from zoobot3d_tf.predictions.source_images import frame_images, read_images
+from zoobot3d_tf.inference import job
+from zoobot3d_tf.inference.inputs import galaxies_in_folder
+from zoobot3d_tf.inference.source_images import frame_images, read_images
 from zoobot3d_tf.representations import features
 from zoobot3d_tf.representations.features import write_features
-from zoobot3d_tf.training.run_folder import WEIGHTS_NAME
+from zoobot3d_tf.runs.run_folder import WEIGHTS_NAME
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def images(tmp_path):
 def small_parts(monkeypatch):
     """Parts of four galaxies, one after the other."""
     monkeypatch.setattr(job, "_PART_UNIT", 4)
-    monkeypatch.setattr("zoobot3d_tf.predictions.run_job.available_cores", lambda: 1)
+    monkeypatch.setattr("zoobot3d_tf.inference.run_job.available_cores", lambda: 1)
 
 
 @pytest.fixture

@@ -14,18 +14,18 @@ import pandas as pd
 import pytest
 
 from zoobot3d_tf.cli import main
+from zoobot3d_tf.finetuning import stages
+from zoobot3d_tf.finetuning.finetune import Finetuning, Recipe, finetune
+from zoobot3d_tf.finetuning.scores import Validation, confusion, reliability, validation_scores
+from zoobot3d_tf.finetuning.stages import LayerDecayAdamW, begin, encoder_blocks, unfreeze
 from zoobot3d_tf.labels import Label
 from zoobot3d_tf.models import ModelConfig, build
 from zoobot3d_tf.models.encoder import build_encoder
 from zoobot3d_tf.models.heads import restore_class_shares
+from zoobot3d_tf.runs.run_folder import SHIPPED_FOLDER, WEIGHTS_NAME, read_run, write_config
 from zoobot3d_tf.schemas import get_schema
 from zoobot3d_tf.shards.manifest import read_manifest
-from zoobot3d_tf.training import finetune_stages
-from zoobot3d_tf.training.finetune import Finetuning, Recipe, finetune
-from zoobot3d_tf.training.finetune_scores import Validation, confusion, reliability, validation_scores
-from zoobot3d_tf.training.finetune_stages import LayerDecayAdamW, begin, encoder_blocks, unfreeze
 from zoobot3d_tf.training.progress import EpochLines
-from zoobot3d_tf.training.run_folder import SHIPPED_FOLDER, WEIGHTS_NAME, read_run, write_config
 from zoobot3d_tf.training.trainer import batches, compile_model
 from zoobot3d_tf.training.training_config import RunConfig, get_run_config
 
@@ -222,7 +222,7 @@ def test_a_number_is_learned_in_its_own_units(catalog, base, tmp_path):
 
 def test_votes_are_learned_from_as_many_views_as_memory_holds(catalog, base, tmp_path, monkeypatch, caplog):
     caplog.set_level("INFO")
-    monkeypatch.setattr(finetune_stages, "FEATURE_BYTES", 4 * 16 * 32 * 6)  # six batches of sixteen
+    monkeypatch.setattr(stages, "FEATURE_BYTES", 4 * 16 * 32 * 6)  # six batches of sixteen
     finetune(catalog, tmp_path / "run", base, schema="rings", **QUICK | {"epochs": 30})
     assert "galaxies in 2 random views each" in caplog.text
     scores = json.loads((tmp_path / "run" / "validation.json").read_text())

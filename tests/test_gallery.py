@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from zoobot3d_tf.images.overlay import SPIRAL_COLOUR, draw_masks
-from zoobot3d_tf.predictions import gallery
-from zoobot3d_tf.predictions.gallery import write_gallery
+from zoobot3d_tf.pages import gallery
+from zoobot3d_tf.pages.gallery import write_gallery
 from zoobot3d_tf.predictions.mask_files import to_fraction
 from zoobot3d_tf.predictions.prediction_tables import write_metadata, write_table
 from zoobot3d_tf.predictions.results import vote_values

@@ -10,10 +10,10 @@ from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
 
-from zoobot3d_tf.catalogs.gz3d import gz3d_catalog, gz3d_marks, mask_wcs, read_gz3d
-from zoobot3d_tf.catalogs.tables import read_table
 from zoobot3d_tf.images.masks import counts_from_marks
 from zoobot3d_tf.images.wcs import north_up_wcs
+from zoobot3d_tf.surveys.gz3d import gz3d_catalog, gz3d_marks, mask_wcs, read_gz3d
+from zoobot3d_tf.tables.formats import read_table
 
 SPIRAL, NOT_SPIRAL, BLANK, UNASKED = (
     "1-304336_127_14724446",

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from archive_server import PAGE, SHA1_LIST, archive_server, index_page
 
-from zoobot3d_tf.catalogs import download as engine
-from zoobot3d_tf.catalogs import gz3d_archive
-from zoobot3d_tf.catalogs.download import Download, Summary
-from zoobot3d_tf.catalogs.gz3d_archive import check_file, download_archive, list_archive
 from zoobot3d_tf.files import partial_path
+from zoobot3d_tf.surveys import download as engine
+from zoobot3d_tf.surveys import gz3d_archive
+from zoobot3d_tf.surveys.download import Download, Summary
+from zoobot3d_tf.surveys.gz3d_archive import check_file, download_archive, list_archive
 
 NAMES = [f"gz3d_1-{number}_127_{number}.fits.gz" for number in (100, 200, 300)]
 

@@ -12,10 +12,10 @@ from hub_server import hub_server
 from prediction_runs import make_run
 
 from zoobot3d_tf.files import sha256_of
-from zoobot3d_tf.hub import from_hub, model_card, push_to_hub
 from zoobot3d_tf.labels import Label
 from zoobot3d_tf.models import ModelConfig
-from zoobot3d_tf.training.run_folder import CONFIG_NAME, HISTORY_NAME, MODEL_NAME, WEIGHTS_NAME, read_run
+from zoobot3d_tf.runs.hub import from_hub, model_card, push_to_hub
+from zoobot3d_tf.runs.run_folder import CONFIG_NAME, HISTORY_NAME, MODEL_NAME, WEIGHTS_NAME, read_run
 
 pytest.importorskip("huggingface_hub", reason="the extra [hub] is not installed")
 ROOT = Path(__file__).resolve().parents[1]

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from zoobot3d_tf.predictions.inputs import (
+from zoobot3d_tf.inference.inputs import (
     fingerprint,
     galaxies_in_catalog,
     galaxies_in_folder,
@@ -157,7 +157,7 @@ def test_a_catalogue_keeps_its_order_and_what_it_knows(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".parquet", ".fits", ".ecsv"])
 def test_catalogues_of_other_formats_are_read_alike(tmp_path, suffix):
-    from zoobot3d_tf.catalogs.tables import write_table
+    from zoobot3d_tf.tables.formats import write_table
 
     table = pd.DataFrame({"id_str": ["0001", "b"], "file_loc": ["1.png", "2.png"], "pixscale": [0.2, 0.3]})
     galaxies = galaxies_in_catalog(write_table(table, tmp_path / f"catalog{suffix}"))

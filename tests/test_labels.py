@@ -9,23 +9,23 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from zoobot3d_tf.catalogs.tables import read_table
 from zoobot3d_tf.cli import main
 from zoobot3d_tf.data.dataset import evaluation_batches, training_batches
 from zoobot3d_tf.data.framing import Framing
-from zoobot3d_tf.hub import model_card
 from zoobot3d_tf.labels import Label, read_labels
 from zoobot3d_tf.models import ModelConfig, build_model
 from zoobot3d_tf.models.heads import build_label_head, restore_class_shares
 from zoobot3d_tf.predictions.prediction_tables import load_predictions
+from zoobot3d_tf.runs.hub import model_card
+from zoobot3d_tf.runs.run_folder import read_run
 from zoobot3d_tf.schemas import get_schema
 from zoobot3d_tf.shards.manifest import check_shards, read_manifest
 from zoobot3d_tf.shards.read import iterate_records
 from zoobot3d_tf.shards.record import Record, parse, serialise
 from zoobot3d_tf.shards.write import ShardOptions, create_shards
+from zoobot3d_tf.tables.formats import read_table
 from zoobot3d_tf.training.losses import label_loss
 from zoobot3d_tf.training.metrics import label_metrics
-from zoobot3d_tf.training.run_folder import read_run
 from zoobot3d_tf.training.training_config import config_from_folders
 
 BINARY = Label("ring", "binary", counts=(6, 2))
@@ -400,7 +400,7 @@ def test_a_catalogue_of_labels_alone_becomes_predictions(catalog, tmp_path):
 
 def test_the_mean_over_samples_is_that_of_the_head_and_votes_stay_what_they_were(tmp_path):
     from zoobot3d_tf.predictions.network import Network, dropout_factors
-    from zoobot3d_tf.training.run_folder import TrainedRun
+    from zoobot3d_tf.runs.run_folder import TrainedRun
 
     keras.utils.set_random_seed(0)
     config = ModelConfig(get_schema("rings"), 32, tasks=("votes", "label"), label=MULTICLASS, dropout=0.5)

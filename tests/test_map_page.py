@@ -11,8 +11,8 @@ from PIL import Image
 from test_gallery import HOSTILE
 from vector_tables import write_vectors
 
-from zoobot3d_tf.representations import map_page
-from zoobot3d_tf.representations.map_page import place_on_map, write_map
+from zoobot3d_tf.pages import map_page
+from zoobot3d_tf.pages.map_page import place_on_map, write_map
 
 PLACES = np.array([[0, 0, 9], [10, 0, 9], [0, 5, 9]], float)
 IDS = ["ash", "birch", HOSTILE]

@@ -8,7 +8,7 @@ from prediction_runs import FINAL, INITIAL, draw_galaxies
 
 from zoobot3d_tf.data.framing import central_affine, warp
 from zoobot3d_tf.images.read import read_image, resize_image
-from zoobot3d_tf.training.run_folder import TrainedRun
+from zoobot3d_tf.runs.run_folder import TrainedRun
 
 # Largest differences from TensorFlow in float32: of concentrations, as a share, and of masks.
 VOTES, MASKS = 1e-3, 1e-3

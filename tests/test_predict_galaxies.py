@@ -22,17 +22,17 @@ from prediction_runs import DECALS, FINAL, INITIAL, RedNetwork, draw_galaxies, m
 from scipy import ndimage
 
 from zoobot3d_tf.files import sha256_of
-from zoobot3d_tf.predictions import job, run_job
-from zoobot3d_tf.predictions.inputs import galaxies_in_folder
-from zoobot3d_tf.predictions.job import start_job
+from zoobot3d_tf.inference import job, run_job
+from zoobot3d_tf.inference.inputs import galaxies_in_folder
+from zoobot3d_tf.inference.job import start_job
 from zoobot3d_tf.predictions.mask_files import read_mask_file
 from zoobot3d_tf.predictions.measurements import COLUMNS
 from zoobot3d_tf.predictions.predict_galaxies import predict_galaxies
 from zoobot3d_tf.predictions.predict_on_images import predict
 from zoobot3d_tf.predictions.prediction_tables import load_predictions
 from zoobot3d_tf.predictions.results import column_names
+from zoobot3d_tf.runs.run_folder import WEIGHTS_NAME
 from zoobot3d_tf.schemas import get_schema
-from zoobot3d_tf.training.run_folder import WEIGHTS_NAME
 
 RINGS = get_schema("rings")
 NAMES_OF_VOTES = column_names(DECALS, 3)

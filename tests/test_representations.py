@@ -6,7 +6,7 @@ import pytest
 from prediction_runs import draw_galaxies, make_run
 
 from zoobot3d_tf.cli import main
-from zoobot3d_tf.predictions.inputs import galaxies_in_catalog
+from zoobot3d_tf.inference.inputs import galaxies_in_catalog
 from zoobot3d_tf.representations import features
 
 

@@ -4,9 +4,9 @@ import pandas as pd
 import pytest
 
 from zoobot3d_tf.catalogs.rings import ring_catalog
-from zoobot3d_tf.catalogs.tables import read_table
 from zoobot3d_tf.catalogs.training_catalog import read_training_catalog
 from zoobot3d_tf.schemas import get_schema
+from zoobot3d_tf.tables.formats import read_table
 
 SHARES = [0.26, 0.25, 0.05, 0.04, None, 1.0]  # ring, between, between, not, nobody asked, ring
 

@@ -10,12 +10,12 @@ import pytest
 from prediction_runs import DECALS, RedNetwork, draw_galaxies, make_run
 
 from zoobot3d_tf.cli import main
-from zoobot3d_tf.evaluation.report import write_report
 from zoobot3d_tf.files import sha256_of
+from zoobot3d_tf.pages.gallery import write_gallery
+from zoobot3d_tf.pages.report import write_report
 from zoobot3d_tf.predictions import predict_part
-from zoobot3d_tf.predictions.gallery import write_gallery
-from zoobot3d_tf.training import run_folder
-from zoobot3d_tf.training.run_folder import SHIPPED, SHIPPED_FOLDER, WEIGHTS_NAME, read_run
+from zoobot3d_tf.runs import run_folder
+from zoobot3d_tf.runs.run_folder import SHIPPED, SHIPPED_FOLDER, WEIGHTS_NAME, read_run
 
 ROOT = Path(__file__).resolve().parents[1]
 WORDS = "weights for demonstration, trained on simulated galaxies only"

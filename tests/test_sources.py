@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from zoobot3d_tf.catalogs.sources import FORMS, read_votes
 from zoobot3d_tf.schemas import get_schema
+from zoobot3d_tf.surveys.sources import FORMS, read_votes
 
 DECALS = get_schema("decals")
 ALL_CAMPAIGNS = get_schema("decals_all_campaigns_ortho")

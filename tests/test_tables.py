@@ -13,8 +13,8 @@ from astropy.coordinates import SkyCoord
 from astropy.table import MaskedColumn, Table
 from astropy.time import Time
 
-from zoobot3d_tf.catalogs import tables
-from zoobot3d_tf.catalogs.tables import check_file_names, move_paths, read_numbers, read_table, write_table
+from zoobot3d_tf.tables import formats
+from zoobot3d_tf.tables.formats import check_file_names, move_paths, read_numbers, read_table, write_table
 
 LONG_ID = 587722984435351615  # of SDSS: as a float it would end in 616
 
@@ -194,7 +194,7 @@ def test_an_archive_must_hold_one_table(tmp_path, names, galaxies):
 
 @pytest.mark.parametrize("suffix", ["csv.gz", "fits.gz", "tar.gz"])
 def test_a_gzip_bomb_is_refused(tmp_path, monkeypatch, suffix):
-    monkeypatch.setattr(tables, "MAX_INFLATED_BYTES", 10**6)
+    monkeypatch.setattr(formats, "MAX_INFLATED_BYTES", 10**6)
     (tmp_path / f"bomb.{suffix}").write_bytes(gzip.compress(bytes(10**6 + 1)))
     with pytest.raises(ValueError, match=rf"bomb.{suffix}: .* inflates to more than 1000000 bytes"):
         read_table(tmp_path / f"bomb.{suffix}")

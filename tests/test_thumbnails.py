@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from zoobot3d_tf.images.rgb import DEFAULT_STRETCH
-from zoobot3d_tf.representations.thumbnails import Picture, check_sheet, write_sheet
+from zoobot3d_tf.pages.thumbnails import Picture, check_sheet, write_sheet
 
 
 def test_a_long_row_goes_on_below(tmp_path):

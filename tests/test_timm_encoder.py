@@ -10,7 +10,7 @@ from prediction_runs import DECALS, make_run
 
 from zoobot3d_tf.models import ModelConfig, build_model
 from zoobot3d_tf.models.timm_encoder import build_timm_encoder
-from zoobot3d_tf.training.run_folder import read_run, write_config
+from zoobot3d_tf.runs.run_folder import read_run, write_config
 from zoobot3d_tf.training.training_config import get_run_config
 
 TASKS = ("votes", "spiral_mask", "bar_mask")

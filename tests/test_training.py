@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from zoobot3d_tf.runs.run_folder import read_run, write_config
 from zoobot3d_tf.schemas import get_schema
 from zoobot3d_tf.shards.manifest import read_manifest
 from zoobot3d_tf.training import trainer
 from zoobot3d_tf.training.checkpoints import Checkpoints, StopOnNaN
-from zoobot3d_tf.training.run_folder import read_run, write_config
 from zoobot3d_tf.training.training_config import config_from_folders, get_run_config
 
 ROOT = Path(__file__).resolve().parents[1]

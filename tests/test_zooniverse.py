@@ -5,8 +5,8 @@ import json
 import pandas as pd
 import pytest
 
-from zoobot3d_tf.catalogs.sources import read_votes
 from zoobot3d_tf.schemas import get_schema
+from zoobot3d_tf.surveys.sources import read_votes
 
 SCHEMA = get_schema("decals")
 SMOOTH, FEATURED = SCHEMA.label_cols[:2]

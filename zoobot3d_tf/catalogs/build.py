@@ -10,12 +10,12 @@ import pandas as pd
 
 from zoobot3d_tf.catalogs.crossmatch import match
 from zoobot3d_tf.catalogs.selection import passes_cuts, split_of
-from zoobot3d_tf.catalogs.sources import read_galaxies, read_votes
-from zoobot3d_tf.catalogs.tables import check_writable, read_positions, read_table, write_table
 from zoobot3d_tf.catalogs.training_catalog import read_training_catalog
 from zoobot3d_tf.files import PathLike
 from zoobot3d_tf.images.masks import MASKS
 from zoobot3d_tf.schemas import Schema
+from zoobot3d_tf.surveys.sources import read_galaxies, read_votes
+from zoobot3d_tf.tables.formats import check_writable, read_positions, read_table, write_table
 
 log = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from zoobot3d_tf.catalogs.parquet_pieces import is_parquet, no_rows, parquet_files, piece_positions, read_pieces
 from zoobot3d_tf.catalogs.sky_cells import files_near
-from zoobot3d_tf.catalogs.tables import (
+from zoobot3d_tf.files import PathLike
+from zoobot3d_tf.tables.formats import (
     check_writable,
     from_arrow,
     move_paths,
@@ -23,7 +23,7 @@ from zoobot3d_tf.catalogs.tables import (
     require_columns,
     write_table,
 )
-from zoobot3d_tf.files import PathLike
+from zoobot3d_tf.tables.parquet_pieces import is_parquet, no_rows, parquet_files, piece_positions, read_pieces
 
 if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord

@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from zoobot3d_tf.catalogs.parquet_pieces import is_parquet, parquet_files, piece_positions, read_pieces
-from zoobot3d_tf.catalogs.tables import read_table
 from zoobot3d_tf.files import PathLike, partial_path
+from zoobot3d_tf.tables.formats import read_table
+from zoobot3d_tf.tables.parquet_pieces import is_parquet, parquet_files, piece_positions, read_pieces
 
 if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from zoobot3d_tf.catalogs.tables import name_rows, read_numbers, read_table, refuse, require_columns, shorten
 from zoobot3d_tf.files import PathLike
 from zoobot3d_tf.images.masks import MAX_VOLUNTEERS, N_VOLUNTEERS
 from zoobot3d_tf.schemas import Schema
+from zoobot3d_tf.tables.formats import name_rows, read_numbers, read_table, refuse, require_columns, shorten
 
 LABELS = ("votes", "masks")
 

@@ -21,7 +21,7 @@ def _gz3d_download_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _gz3d_download(args: argparse.Namespace) -> None:
-    from zoobot3d_tf.catalogs.gz3d_archive import download_archive
+    from zoobot3d_tf.surveys.gz3d_archive import download_archive
 
     summary = download_archive(**given(args))
     print(f"{summary.n_fetched} files fetched, {summary.n_present} there already, {len(summary.failures)} failed")
@@ -35,7 +35,7 @@ def _gz3d_catalog_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _gz3d_catalog(args: argparse.Namespace) -> None:
-    from zoobot3d_tf.catalogs.gz3d import gz3d_catalog
+    from zoobot3d_tf.surveys.gz3d import gz3d_catalog
 
     print(gz3d_catalog(**given(args)))
 
@@ -48,7 +48,7 @@ def _gz3d_marks_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _gz3d_marks(args: argparse.Namespace) -> None:
-    from zoobot3d_tf.catalogs.gz3d import gz3d_marks
+    from zoobot3d_tf.surveys.gz3d import gz3d_marks
 
     print(gz3d_marks(**given(args)))
 
@@ -59,7 +59,7 @@ def _sami_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _sami(args: argparse.Namespace) -> None:
-    from zoobot3d_tf.catalogs.sami import sami_catalog
+    from zoobot3d_tf.surveys.sami import sami_catalog
 
     print(sami_catalog(**given(args)))
 
@@ -115,7 +115,7 @@ def _cutouts_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _cutouts(args: argparse.Namespace) -> None:
-    from zoobot3d_tf.catalogs.cutouts import download_cutouts
+    from zoobot3d_tf.surveys.cutouts import download_cutouts
 
     print(download_cutouts(**given(args)))
 
@@ -142,7 +142,7 @@ def _masks_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _masks(args: argparse.Namespace) -> None:
-    from zoobot3d_tf.catalogs.draw_masks import draw_masks
+    from zoobot3d_tf.surveys.draw_masks import draw_masks
 
     print(draw_masks(**given(args)))
 

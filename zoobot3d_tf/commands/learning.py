@@ -173,10 +173,10 @@ def _predict_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _predict(args: argparse.Namespace) -> None:
-    from zoobot3d_tf.predictions import inputs
+    from zoobot3d_tf.inference import inputs
     from zoobot3d_tf.predictions.predict_galaxies import predict_galaxies
     from zoobot3d_tf.predictions.predict_on_images import predict
-    from zoobot3d_tf.training.run_folder import SHIPPED
+    from zoobot3d_tf.runs.run_folder import SHIPPED
 
     if args.save_loc is None:
         args.save_loc = Path("predictions.csv")
@@ -212,7 +212,7 @@ def _show_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _show(args: argparse.Namespace) -> None:
-    from zoobot3d_tf.predictions.gallery import write_gallery
+    from zoobot3d_tf.pages.gallery import write_gallery
 
     print(write_gallery(**given(args)))
 
@@ -229,7 +229,7 @@ def _report_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _report(args: argparse.Namespace) -> None:
-    from zoobot3d_tf.evaluation.report import write_report
+    from zoobot3d_tf.pages.report import write_report
     from zoobot3d_tf.schemas import load_schema
 
     page = write_report(

@@ -35,7 +35,7 @@ def _representations(args: argparse.Namespace) -> None:
 
 def _galaxies(source: str, recursive: bool, image_root: Path | None):
     """The galaxies of an input, whose kind shows."""
-    from zoobot3d_tf.predictions import inputs
+    from zoobot3d_tf.inference import inputs
     from zoobot3d_tf.shards.manifest import MANIFEST_NAME
 
     path = Path(source)
@@ -118,7 +118,7 @@ def _map_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _map(args: argparse.Namespace) -> None:
-    from zoobot3d_tf.representations.map_page import write_map
+    from zoobot3d_tf.pages.map_page import write_map
 
     print(write_map(**given(args)))
 

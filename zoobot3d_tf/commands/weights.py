@@ -37,7 +37,7 @@ def _finetune_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _finetune(args: argparse.Namespace) -> None:
-    from zoobot3d_tf.training.finetune import finetune
+    from zoobot3d_tf.finetuning.finetune import finetune
 
     finetune(**given(args), workers=available_cores())
     print(args.save_dir)
@@ -51,7 +51,7 @@ def _export_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _export(args: argparse.Namespace) -> None:
-    from zoobot3d_tf.export import export_model
+    from zoobot3d_tf.runs.export import export_model
 
     print(export_model(args.run_folder, args.out, args.format))
 
@@ -62,7 +62,7 @@ def _pack_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _pack(args: argparse.Namespace) -> None:
-    from zoobot3d_tf.export import pack_run
+    from zoobot3d_tf.runs.export import pack_run
 
     print(pack_run(args.run_folder, args.out))
 
@@ -73,7 +73,7 @@ def _push_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _push(args: argparse.Namespace) -> None:
-    from zoobot3d_tf.hub import push_to_hub
+    from zoobot3d_tf.runs.hub import push_to_hub
 
     print(push_to_hub(args.run_folder, args.repository))
 

@@ -15,7 +15,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from zoobot3d_tf.machine import available_cores
 from zoobot3d_tf.models.heads import POOLED_HEADS, mask_fraction
-from zoobot3d_tf.training.run_folder import TrainedRun
+from zoobot3d_tf.runs.run_folder import TrainedRun
 
 # More would not fit a CPU's cache: with 64 galaxies at 224 px each takes twice as long as with 4.
 CPU_STEP = 4

@@ -17,16 +17,16 @@ from zoobot3d_tf import __version__
 from zoobot3d_tf.data.framing import Framing
 from zoobot3d_tf.files import PathLike, check_output, partial_path, sha256_of
 from zoobot3d_tf.images.rgb import check_stretch
+from zoobot3d_tf.inference.inputs import fingerprint
+from zoobot3d_tf.inference.job import Job, Settings, start_job
+from zoobot3d_tf.inference.run_job import how_it_was_made, join_parts, keeping_what_is_finished, run_parts
 from zoobot3d_tf.models.config import ModelConfig
-from zoobot3d_tf.predictions.inputs import fingerprint
-from zoobot3d_tf.predictions.job import Job, Settings, start_job
 from zoobot3d_tf.predictions.mask_files import fits_primary
 from zoobot3d_tf.predictions.measurements import COLUMNS
 from zoobot3d_tf.predictions.prediction_tables import SUFFIXES, metadata_loc, read_metadata
 from zoobot3d_tf.predictions.results import N_VOLUNTEERS, column_names
-from zoobot3d_tf.predictions.run_job import how_it_was_made, join_parts, keeping_what_is_finished, run_parts
+from zoobot3d_tf.runs.run_folder import TrainedRun, read_run
 from zoobot3d_tf.schemas import Schema
-from zoobot3d_tf.training.run_folder import TrainedRun, read_run
 
 MASK_FORMATS = ("png", "fits")
 ENGINES = ("auto", "tf", "openvino")

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from zoobot3d_tf.files import PathLike
-from zoobot3d_tf.predictions.inputs import galaxies_in_folder
+from zoobot3d_tf.inference.inputs import galaxies_in_folder
 from zoobot3d_tf.predictions.predict_galaxies import predict_galaxies
 
 

@@ -16,8 +16,10 @@ from astropy.wcs import WCS
 from zoobot3d_tf.data.framing import Framing
 from zoobot3d_tf.images.read import ImageError
 from zoobot3d_tf.images.wcs import pixscale_of, read_wcs, wcs_at
+from zoobot3d_tf.inference.job import Failure, Job, Settings
+from zoobot3d_tf.inference.run_job import check_same_weights, loaded_once
+from zoobot3d_tf.inference.source_images import frame_images, read_images
 from zoobot3d_tf.models.config import ModelConfig
-from zoobot3d_tf.predictions.job import Failure, Job, Settings
 from zoobot3d_tf.predictions.mask_files import (
     fits_extensions,
     fits_loc,
@@ -31,9 +33,7 @@ from zoobot3d_tf.predictions.measurements import COLUMNS, measure
 from zoobot3d_tf.predictions.network import Network
 from zoobot3d_tf.predictions.prediction_tables import table_schema
 from zoobot3d_tf.predictions.results import column_names, vote_values
-from zoobot3d_tf.predictions.run_job import check_same_weights, loaded_once
-from zoobot3d_tf.predictions.source_images import frame_images, read_images
-from zoobot3d_tf.training.run_folder import read_run
+from zoobot3d_tf.runs.run_folder import read_run
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow.csv import ConvertOptions, CSVWriter, ParseOptions, ReadOptions, open_csv, read_csv
 
-from zoobot3d_tf.catalogs.tables import read_numbers, refuse, require_columns
 from zoobot3d_tf.files import PathLike, write_atomically
 from zoobot3d_tf.labels import Label
 from zoobot3d_tf.predictions.results import concentration_names, is_text, predicted_answers
 from zoobot3d_tf.schemas import Schema
+from zoobot3d_tf.tables.formats import read_numbers, refuse, require_columns
 
 # A block of CSV must hold at least one row, and with many samples a row is long.
 _CSV_BLOCK_BYTES = 2**24

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from zoobot3d_tf.catalogs.tables import check_writable, write_table
 from zoobot3d_tf.files import PathLike
-from zoobot3d_tf.representations.thumbnails import Picture, check_sheet, write_sheet
+from zoobot3d_tf.pages.thumbnails import Picture, check_sheet, write_sheet
 from zoobot3d_tf.representations.vectors import IDENTITY, VectorTable, check_other_table, open_vectors, sample_rows
+from zoobot3d_tf.tables.formats import check_writable, write_table
 
 N_NEIGHBOURS = 10
 # Neighbours are sought among so many galaxies, drawn at random where there are more: of ten million, each with each

@@ -18,9 +18,9 @@ from zoobot3d_tf import __version__
 from zoobot3d_tf.data.framing import Framing
 from zoobot3d_tf.files import PathLike, check_output, partial_path, sha256_of
 from zoobot3d_tf.images.read import ImageError
-from zoobot3d_tf.predictions.inputs import fingerprint
-from zoobot3d_tf.predictions.job import Failure, Job, JobSettings, start_job
-from zoobot3d_tf.predictions.run_job import (
+from zoobot3d_tf.inference.inputs import fingerprint
+from zoobot3d_tf.inference.job import Failure, Job, JobSettings, start_job
+from zoobot3d_tf.inference.run_job import (
     check_same_weights,
     how_it_was_made,
     join_parts,
@@ -28,9 +28,9 @@ from zoobot3d_tf.predictions.run_job import (
     loaded_once,
     run_parts,
 )
-from zoobot3d_tf.predictions.source_images import frame_images, read_images
+from zoobot3d_tf.inference.source_images import frame_images, read_images
 from zoobot3d_tf.representations.vectors import IDENTITY, SUFFIXES, vector_columns
-from zoobot3d_tf.training.run_folder import read_run
+from zoobot3d_tf.runs.run_folder import read_run
 
 LEVELS = ("top", "P1", "P2", "P3", "P4", "P5")
 """Where features are taken: `top` is what the vote head sees, Pn the map that is 2**n times smaller than the image."""

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
 
-from zoobot3d_tf.catalogs.tables import check_writable, write_table
 from zoobot3d_tf.files import PathLike
-from zoobot3d_tf.representations.thumbnails import Picture, check_sheet, write_sheet
+from zoobot3d_tf.pages.thumbnails import Picture, check_sheet, write_sheet
 from zoobot3d_tf.representations.vectors import IDENTITY, VectorTable, check_other_table, open_vectors, rows_of
+from zoobot3d_tf.tables.formats import check_writable, write_table
 
 METRICS = ("euclidean", "cosine")
 

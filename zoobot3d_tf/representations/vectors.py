@@ -16,11 +16,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from zoobot3d_tf.catalogs.parquet_pieces import naming_file
-from zoobot3d_tf.catalogs.tables import require_columns
 from zoobot3d_tf.files import PathLike
 from zoobot3d_tf.images.rgb import DEFAULT_STRETCH
 from zoobot3d_tf.predictions.prediction_tables import read_metadata
+from zoobot3d_tf.tables.formats import require_columns
+from zoobot3d_tf.tables.parquet_pieces import naming_file
 
 SUFFIXES = (".parquet",)
 IDENTITY = ("id_str", "file_loc")

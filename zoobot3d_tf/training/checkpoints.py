@@ -7,7 +7,7 @@ import keras
 import pandas as pd
 
 from zoobot3d_tf.files import partial_path, write_atomically
-from zoobot3d_tf.training.run_folder import HISTORY_NAME
+from zoobot3d_tf.runs.run_folder import HISTORY_NAME
 
 
 class Checkpoints(keras.callbacks.Callback):

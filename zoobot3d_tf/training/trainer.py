@@ -10,13 +10,13 @@ from zoobot3d_tf.data.dataset import evaluation_batches, training_batches
 from zoobot3d_tf.files import partial_path
 from zoobot3d_tf.models import build_model
 from zoobot3d_tf.models.heads import restore_class_shares
+from zoobot3d_tf.runs.run_folder import MODEL_NAME, WEIGHTS_NAME
 from zoobot3d_tf.shards.manifest import galaxies_in
 from zoobot3d_tf.training.checkpoints import Checkpoints, StopOnNaN
 from zoobot3d_tf.training.losses import MASK_LOSSES, label_loss, votes_loss
 from zoobot3d_tf.training.metrics import compiled_metrics
 from zoobot3d_tf.training.panels import MaskPanels
 from zoobot3d_tf.training.progress import EpochLines
-from zoobot3d_tf.training.run_folder import MODEL_NAME, WEIGHTS_NAME
 from zoobot3d_tf.training.training_config import RunConfig
 
 logger = logging.getLogger(__name__)

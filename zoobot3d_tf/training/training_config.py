@@ -12,10 +12,10 @@ from pathlib import Path
 from zoobot3d_tf import __version__
 from zoobot3d_tf.data.framing import Framing
 from zoobot3d_tf.models.config import TASKS, VOLUNTEER_TASKS, ModelConfig
+from zoobot3d_tf.runs.encoder_weights import EncoderWeights, find_encoder_weights
+from zoobot3d_tf.runs.run_folder import FORMAT_VERSION, write_config
 from zoobot3d_tf.schemas import Schema
 from zoobot3d_tf.shards.manifest import Manifest, check_shards, read_manifest
-from zoobot3d_tf.training.encoder_weights import EncoderWeights, find_encoder_weights
-from zoobot3d_tf.training.run_folder import FORMAT_VERSION, write_config
 
 MASK_LOSS_NAMES = ("l1", "mse", "cross-entropy", "beta-binomial")
 # A galaxy's votes cost about 35; its pixels about 0.02 for arms and 0.003 for a bar, since most are sky; its label

@@ -9,10 +9,10 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 from isal import igzip, isal_zlib
 
-from zoobot3d_tf.catalogs.download import Download, Summary, download, fetch_page
-from zoobot3d_tf.catalogs.gz3d import BLOCK_BYTES, MAX_INFLATED_BYTES
 from zoobot3d_tf.files import PathLike
 from zoobot3d_tf.images.read import FITS_SIGNATURE
+from zoobot3d_tf.surveys.download import Download, Summary, download, fetch_page
+from zoobot3d_tf.surveys.gz3d import BLOCK_BYTES, MAX_INFLATED_BYTES
 
 BASE_URL = "https://data.sdss.org/sas/dr17/manga/morphology/galaxyzoo3d/v4_0_0/"
 """Value-added catalogue of SDSS data release 17: about 29,800 files of about 350 KB."""

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from zoobot3d_tf.catalogs.tables import read_positions, require_columns
 from zoobot3d_tf.files import PathLike
+from zoobot3d_tf.tables.formats import read_positions, require_columns
 
 _BATCH_ROWS = 2**16
 

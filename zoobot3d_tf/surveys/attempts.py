@@ -10,8 +10,8 @@ from typing import TypeVar, cast
 import pandas as pd
 from tqdm import tqdm
 
-from zoobot3d_tf.catalogs.tables import write_table
 from zoobot3d_tf.machine import map_in_processes
+from zoobot3d_tf.tables.formats import write_table
 
 _CHUNK_SIZE = 32
 

@@ -13,7 +13,7 @@ from zoobot3d_tf.files import sha256_of
 from zoobot3d_tf.hub_files import download, is_on_hub, repository_name
 from zoobot3d_tf.models.config import TIMM_ENCODERS, ModelConfig
 from zoobot3d_tf.models.timm_files import TimmWeights, find_timm_weights
-from zoobot3d_tf.training.run_folder import CONFIG_NAME, SHIPPED, TrainedRun, read_run
+from zoobot3d_tf.runs.run_folder import CONFIG_NAME, SHIPPED, TrainedRun, read_run
 
 IMAGENET = "imagenet"
 """In place of a folder: Keras's own weights."""

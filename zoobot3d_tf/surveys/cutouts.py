@@ -20,9 +20,13 @@ from astropy.wcs import WCS
 from PIL import Image
 from tqdm import tqdm
 
-from zoobot3d_tf.catalogs.attempts import list_failed
-from zoobot3d_tf.catalogs.download import Download, download
-from zoobot3d_tf.catalogs.tables import (
+from zoobot3d_tf.files import FAILED_NAME, PathLike, partial_path, write_atomically
+from zoobot3d_tf.images.read import FITS_SIGNATURE, MIN_SIDE, read_image
+from zoobot3d_tf.images.rgb import check_bands, check_stretch
+from zoobot3d_tf.images.wcs import pixscale_of
+from zoobot3d_tf.surveys.attempts import list_failed
+from zoobot3d_tf.surveys.download import Download, download
+from zoobot3d_tf.tables.formats import (
     check_file_names,
     move_paths,
     read_numbers,
@@ -30,10 +34,6 @@ from zoobot3d_tf.catalogs.tables import (
     require_columns,
     write_table,
 )
-from zoobot3d_tf.files import FAILED_NAME, PathLike, partial_path, write_atomically
-from zoobot3d_tf.images.read import FITS_SIGNATURE, MIN_SIDE, read_image
-from zoobot3d_tf.images.rgb import check_bands, check_stretch
-from zoobot3d_tf.images.wcs import pixscale_of
 
 BASE_URL = "https://www.legacysurvey.org/viewer/fits-cutout"
 MAX_SIZE = 512

@@ -36,7 +36,7 @@ from zoobot3d_tf.predictions.prediction_tables import Predictions, load_predicti
 from zoobot3d_tf.predictions.results import INTERVAL_LEVEL
 
 _MASK_COLOURS = {"spiral_mask": SPIRAL_COLOUR, "bar_mask": BAR_COLOUR}
-_ASSETS = resources.files("zoobot3d_tf.predictions") / "gallery"
+_ASSETS = resources.files("zoobot3d_tf.pages") / "gallery"
 _SHARD_SUFFIX = ".tfrecord"
 _MARKER_NAME = "README.txt"
 _MARKER = (

@@ -14,9 +14,13 @@ import pandas as pd
 from astropy.wcs import WCS
 from PIL import Image
 
-from zoobot3d_tf.catalogs.attempts import attempt_all, list_failed
-from zoobot3d_tf.catalogs.gz3d import SHAPE, mask_wcs
-from zoobot3d_tf.catalogs.tables import (
+from zoobot3d_tf.files import FAILED_NAME, PathLike, write_atomically
+from zoobot3d_tf.images.masks import MASKS, Marks, align_counts_wcs, counts_from_marks
+from zoobot3d_tf.images.read import read_image
+from zoobot3d_tf.images.wcs import flip_rows, read_wcs, wcs_at
+from zoobot3d_tf.surveys.attempts import attempt_all, list_failed
+from zoobot3d_tf.surveys.gz3d import SHAPE, mask_wcs
+from zoobot3d_tf.tables.formats import (
     check_file_names,
     move_paths,
     read_numbers,
@@ -26,10 +30,6 @@ from zoobot3d_tf.catalogs.tables import (
     require_columns,
     write_table,
 )
-from zoobot3d_tf.files import FAILED_NAME, PathLike, write_atomically
-from zoobot3d_tf.images.masks import MASKS, Marks, align_counts_wcs, counts_from_marks
-from zoobot3d_tf.images.read import read_image
-from zoobot3d_tf.images.wcs import flip_rows, read_wcs, wcs_at
 
 CATALOG_NAME = "catalog.csv"
 

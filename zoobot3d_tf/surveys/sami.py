@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from zoobot3d_tf.catalogs.tables import (
+from zoobot3d_tf.files import PathLike
+from zoobot3d_tf.tables.formats import (
     check_writable,
     read_positions,
     read_table,
@@ -11,7 +12,6 @@ from zoobot3d_tf.catalogs.tables import (
     require_columns,
     write_table,
 )
-from zoobot3d_tf.files import PathLike
 
 
 def sami_catalog(targets_loc: PathLike, out: PathLike) -> Path:

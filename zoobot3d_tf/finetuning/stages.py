@@ -14,15 +14,15 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from zoobot3d_tf.files import write_atomically
+from zoobot3d_tf.finetuning.finetune import Finetuning
+from zoobot3d_tf.finetuning.scores import Validation, validation_scores
 from zoobot3d_tf.images.masks import MASKS
 from zoobot3d_tf.models import build_model
 from zoobot3d_tf.models.heads import POOLED_HEADS
+from zoobot3d_tf.runs.run_folder import HISTORY_NAME
 from zoobot3d_tf.shards.manifest import galaxies_in
 from zoobot3d_tf.training.checkpoints import Checkpoints, StopOnNaN
-from zoobot3d_tf.training.finetune import Finetuning
-from zoobot3d_tf.training.finetune_scores import Validation, validation_scores
 from zoobot3d_tf.training.progress import EpochLines
-from zoobot3d_tf.training.run_folder import HISTORY_NAME
 from zoobot3d_tf.training.trainer import batches, compile_model, cosine, finish_model, fit
 from zoobot3d_tf.training.training_config import RunConfig
 
@@ -231,7 +231,7 @@ def _report(model: keras.Model, config: RunConfig, history: pd.DataFrame, kept: 
     write_atomically(config.log_dir / VALIDATION_NAME, json.dumps(scores, indent=1) + "\n")
     logger.info("kept is epoch %d of stage %s; its scores stand in %s", best["epoch"], kept, VALIDATION_NAME)
     try:
-        from zoobot3d_tf.training.finetune_plots import draw_plots
+        from zoobot3d_tf.finetuning.plots import draw_plots
     except ImportError as error:
         logger.info("%s", error)
     else:

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 
-from zoobot3d_tf.evaluation import page
 from zoobot3d_tf.evaluation.masks import MaskScores, mask_iou
 from zoobot3d_tf.evaluation.pairs import Pairs, read_pairs
 from zoobot3d_tf.evaluation.scores import Scores, score_pairs
@@ -13,6 +12,7 @@ from zoobot3d_tf.files import PathLike, write_atomically
 from zoobot3d_tf.images.masks import MASK_TITLES, MASKS
 from zoobot3d_tf.images.overlay import draw_masks, is_enclosed
 from zoobot3d_tf.images.read import ImageError
+from zoobot3d_tf.pages import html
 from zoobot3d_tf.predictions.prediction_tables import read_metadata
 from zoobot3d_tf.schemas import Schema
 
@@ -74,18 +74,18 @@ def write_report(
     provenance = _provenance(scores, read_metadata(Path(predictions_path)).get("note"))
     shown = _choose_galaxies(pairs, n_galaxies)
     content = [
-        f"<header>{page.heading(title)}{page.note(provenance)}</header>",
-        page.tiles(_headlines(scores)),
+        f"<header>{html.heading(title)}{html.note(provenance)}</header>",
+        html.tiles(_headlines(scores)),
         *_mask_section(scores.masks),
         *_vote_section(scores.votes),
-        page.heading("Galaxies", level=2),
-        page.note(f"{len(shown)} of {scores.n_galaxies:,} galaxies{_ABOUT_GALAXIES}"),
-        page.key(),
+        html.heading("Galaxies", level=2),
+        html.note(f"{len(shown)} of {scores.n_galaxies:,} galaxies{_ABOUT_GALAXIES}"),
+        html.key(),
         *(_card(pairs, index) for index in shown),
     ]
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(out, page.page(title, content))
+    write_atomically(out, html.page(title, content))
     return out
 
 
@@ -155,7 +155,7 @@ def _mask_section(masks: dict[str, MaskScores]) -> list[str]:
         ]
         for name, mask in masks.items()
     ]
-    return [page.heading("Masks", level=2), page.table(header, rows), page.note(_ABOUT_MASKS)]
+    return [html.heading("Masks", level=2), html.table(header, rows), html.note(_ABOUT_MASKS)]
 
 
 def _vote_section(votes: dict[str, VoteScores]) -> list[str]:
@@ -175,15 +175,15 @@ def _vote_section(votes: dict[str, VoteScores]) -> list[str]:
         for name, score in votes.items()
     ]
     return [
-        page.heading("Votes", level=2),
-        page.table(header, rows[:-1], total=rows[-1]),
-        page.note(_ABOUT_VOTES),
+        html.heading("Votes", level=2),
+        html.table(header, rows[:-1], total=rows[-1]),
+        html.note(_ABOUT_VOTES),
     ]
 
 
 def _card(pairs: Pairs, index: int) -> str:
     pictures = pairs.read_pictures(index)
-    figures = [page.figure(pictures.image, "image")]
+    figures = [html.figure(pictures.image, "image")]
     if pairs.predicted_masks:
         overlaps = [
             f"{MASK_TITLES[name]} IoU {iou:.2f}"
@@ -193,11 +193,11 @@ def _card(pairs: Pairs, index: int) -> str:
             and not np.isnan(iou := mask_iou([pictures.predicted[name]], [pictures.true[name]]))
         ]
         figures += [
-            page.figure(_overlay(pictures.image, pictures.predicted), "predicted masks", ", ".join(overlaps)),
-            page.figure(_overlay(pictures.image, pictures.true), "volunteers’ masks", _drawn(pictures.true)),
+            html.figure(_overlay(pictures.image, pictures.predicted), "predicted masks", ", ".join(overlaps)),
+            html.figure(_overlay(pictures.image, pictures.true), "volunteers’ masks", _drawn(pictures.true)),
         ]
     questions, unlikely = _questions(pairs, index)
-    return page.card(pairs.catalog["id_str"].iloc[index], figures, questions, unlikely)
+    return html.card(pairs.catalog["id_str"].iloc[index], figures, questions, unlikely)
 
 
 def _overlay(image: np.ndarray, masks: dict[str, np.ndarray]) -> np.ndarray | None:
@@ -223,7 +223,7 @@ def _questions(pairs: Pairs, index: int) -> tuple[list[str], str]:
             continue
         remark = f"{n_asked} volunteers" if n_asked else "nobody asked"
         bars = [
-            page.Bar(
+            html.Bar(
                 label=_words(answer.label),
                 fraction=predicted.fraction[index, answer.index],
                 low=predicted.low[index, answer.index],
@@ -233,7 +233,7 @@ def _questions(pairs: Pairs, index: int) -> tuple[list[str], str]:
             )
             for answer in question.answers
         ]
-        drawn.append(page.question(_words(question.text), remark, bars))
+        drawn.append(html.question(_words(question.text), remark, bars))
     return drawn, f"Unlikely to be asked: {', '.join(unlikely)}" if unlikely else ""
 
 

@@ -19,11 +19,11 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from isal import igzip
 
-from zoobot3d_tf.catalogs.attempts import attempt_all, list_failed
-from zoobot3d_tf.catalogs.tables import check_writable, write_table
 from zoobot3d_tf.files import FAILED_NAME, PathLike, failed_loc, write_atomically
 from zoobot3d_tf.images.masks import check_marks
 from zoobot3d_tf.images.wcs import north_up_wcs
+from zoobot3d_tf.surveys.attempts import attempt_all, list_failed
+from zoobot3d_tf.tables.formats import check_writable, write_table
 
 SHAPE = (525, 525)
 """Height and width of the image that volunteers drew on, and of its masks, in pixels."""

@@ -16,7 +16,7 @@ import numpy as np
 from zoobot3d_tf import __version__
 from zoobot3d_tf.data.framing import Framing
 from zoobot3d_tf.files import PathLike, check_output, sha256_of, write_atomically
-from zoobot3d_tf.training.run_folder import CONFIG_NAME, WEIGHTS_NAME, TrainedRun, read_run
+from zoobot3d_tf.runs.run_folder import CONFIG_NAME, WEIGHTS_NAME, TrainedRun, read_run
 
 # The suffix that each format goes by; a SavedModel is a folder.
 FORMATS = {"keras": ".keras", "saved_model": "", "onnx": ".onnx", "openvino": ".xml", "litert": ".tflite"}

@@ -18,10 +18,10 @@ from tqdm import tqdm
 
 from zoobot3d_tf import __version__
 from zoobot3d_tf.files import failed_loc, sha256_of, write_atomically
+from zoobot3d_tf.inference.job import AnySettings, Job, JobSettings
 from zoobot3d_tf.machine import available_cores
-from zoobot3d_tf.predictions.job import AnySettings, Job, JobSettings
 from zoobot3d_tf.predictions.prediction_tables import write_metadata, write_table
-from zoobot3d_tf.training.run_folder import TrainedRun
+from zoobot3d_tf.runs.run_folder import TrainedRun
 
 # Whose versions decide what comes out.
 _PACKAGES = ("numpy", "pillow", "astropy", "tensorflow", "keras")

@@ -20,15 +20,15 @@ import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
-from zoobot3d_tf.catalogs.tables import read_table, refuse, require_columns
 from zoobot3d_tf.files import PathLike, check_output, write_atomically
 from zoobot3d_tf.images.read import ImageError
 from zoobot3d_tf.machine import available_cores
-from zoobot3d_tf.representations.thumbnails import read_thumbnail
+from zoobot3d_tf.pages.thumbnails import read_thumbnail
 from zoobot3d_tf.representations.vectors import VectorTable, open_vectors, sample_rows
+from zoobot3d_tf.tables.formats import read_table, refuse, require_columns
 
 METHODS = ("auto", "umap", "pca")
-_ASSETS = resources.files("zoobot3d_tf.representations") / "map"
+_ASSETS = resources.files("zoobot3d_tf.pages") / "map"
 _THUMBNAIL_SIDE = 96  # pixels
 _ATLAS_SIDE = 16  # thumbnails; few large pictures open faster than many small ones
 _SEED = 0  # of the sample, and of UMAP

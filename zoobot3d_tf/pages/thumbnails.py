@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from zoobot3d_tf.files import PathLike, check_output, partial_path
 from zoobot3d_tf.images.read import ImageError
-from zoobot3d_tf.predictions.gallery import read_picture
+from zoobot3d_tf.pages.gallery import read_picture
 
 MAX_PICTURES = 1000
 """A sheet of more could not be looked at."""

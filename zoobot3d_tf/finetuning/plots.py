@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from zoobot3d_tf.files import partial_path
+from zoobot3d_tf.finetuning.scores import Validation, confusion, reliability
 from zoobot3d_tf.labels import Label
 from zoobot3d_tf.models.config import ModelConfig
 from zoobot3d_tf.schemas import Schema, vote_fractions
-from zoobot3d_tf.training.finetune_scores import Validation, confusion, reliability
 
 try:
     from matplotlib.axes import Axes

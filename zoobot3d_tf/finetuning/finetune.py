@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from zoobot3d_tf.catalogs.tables import read_table, require_columns, shorten
 from zoobot3d_tf.data.framing import Framing
 from zoobot3d_tf.files import PathLike, sha256_of
 from zoobot3d_tf.images.masks import MASKS
 from zoobot3d_tf.labels import LABEL_KINDS, read_labels
 from zoobot3d_tf.models.config import ModelConfig
+from zoobot3d_tf.runs.run_folder import CONFIG_NAME, SHIPPED, TrainedRun, read_run, write_config
 from zoobot3d_tf.schemas import Schema, load_schema
 from zoobot3d_tf.shards.manifest import Manifest, check_shards, read_manifest
 from zoobot3d_tf.shards.write import ShardOptions, create_shards
-from zoobot3d_tf.training.run_folder import CONFIG_NAME, SHIPPED, TrainedRun, read_run, write_config
+from zoobot3d_tf.tables.formats import read_table, require_columns, shorten
 from zoobot3d_tf.training.training_config import DEFAULT_LOSS_WEIGHTS, RunConfig
 
 log = logging.getLogger(__name__)
@@ -180,7 +180,7 @@ def finetune(
     )
     finetuning = Finetuning(run, _name_of(base), _run_config(model, framing, save_dir, manifest, settings), settings)
     write_config(save_dir, finetuning.to_dict())
-    from zoobot3d_tf.training.finetune_stages import run_stages
+    from zoobot3d_tf.finetuning.stages import run_stages
 
     return run_stages(finetuning)
 

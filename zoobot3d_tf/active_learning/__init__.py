@@ -1,0 +1,1 @@
+"""Active learning: which galaxies to ask volunteers about next."""

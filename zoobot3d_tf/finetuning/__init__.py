@@ -1,0 +1,1 @@
+"""Fine-tuning: a new task, learned from a few labelled galaxies."""

@@ -1,0 +1,1 @@
+"""Astronomers' tables: formats, columns, and tables larger than memory."""
