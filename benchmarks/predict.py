@@ -28,7 +28,7 @@ def make_run(folder: Path, framing: Framing) -> None:
     from zoobot3d_tf.models import ModelConfig, build_model
     from zoobot3d_tf.runs.run_folder import WEIGHTS_NAME, write_config
     from zoobot3d_tf.schemas import get_schema
-    from zoobot3d_tf.training.training_config import RunConfig
+    from zoobot3d_tf.training.run_config import RunConfig
 
     config = RunConfig(
         ModelConfig(get_schema("decals"), framing.final_size), framing, folder, ("none",), ("none",), 1, 1

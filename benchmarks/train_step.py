@@ -17,8 +17,8 @@ def main() -> None:
     from zoobot3d_tf.data.framing import Framing
     from zoobot3d_tf.models import ModelConfig
     from zoobot3d_tf.schemas import get_schema
-    from zoobot3d_tf.training.trainer import compiled_model
-    from zoobot3d_tf.training.training_config import RunConfig
+    from zoobot3d_tf.training.assemble import compiled_model
+    from zoobot3d_tf.training.run_config import RunConfig
 
     schema = get_schema("decals")
     config = RunConfig(ModelConfig(schema), Framing(300, 225, 224), "unused", ("unused",), ("unused",), 1, BATCH)

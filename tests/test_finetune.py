@@ -14,9 +14,11 @@ import pandas as pd
 import pytest
 
 from zoobot3d_tf.cli import main
+from zoobot3d_tf.evaluation.calibration import reliability
 from zoobot3d_tf.finetuning import stages
-from zoobot3d_tf.finetuning.finetune import Finetuning, Recipe, finetune
-from zoobot3d_tf.finetuning.scores import Validation, confusion, reliability, validation_scores
+from zoobot3d_tf.finetuning.finetune import finetune
+from zoobot3d_tf.finetuning.recipe import Finetuning, Recipe
+from zoobot3d_tf.finetuning.scores import Validation, confusion, validation_scores
 from zoobot3d_tf.finetuning.stages import LayerDecayAdamW, begin, encoder_blocks, unfreeze
 from zoobot3d_tf.labels import Label
 from zoobot3d_tf.models import ModelConfig, build
@@ -25,9 +27,10 @@ from zoobot3d_tf.models.heads import restore_class_shares
 from zoobot3d_tf.runs.run_folder import SHIPPED_FOLDER, WEIGHTS_NAME, read_run, write_config
 from zoobot3d_tf.schemas import get_schema
 from zoobot3d_tf.shards.manifest import read_manifest
+from zoobot3d_tf.training.assemble import batches, compile_model
 from zoobot3d_tf.training.progress import EpochLines
-from zoobot3d_tf.training.trainer import batches, compile_model
-from zoobot3d_tf.training.training_config import RunConfig, get_run_config
+from zoobot3d_tf.training.run_config import RunConfig
+from zoobot3d_tf.training.training_config import get_run_config
 
 ROOT = Path(__file__).resolve().parents[1]
 RINGS = get_schema("rings")

@@ -12,10 +12,11 @@ import pytest
 from PIL import Image
 
 from zoobot3d_tf.images.overlay import SPIRAL_COLOUR, draw_masks
+from zoobot3d_tf.inference.metadata import write_metadata
 from zoobot3d_tf.pages import gallery
 from zoobot3d_tf.pages.gallery import write_gallery
 from zoobot3d_tf.predictions.mask_files import to_fraction
-from zoobot3d_tf.predictions.prediction_tables import write_metadata, write_table
+from zoobot3d_tf.predictions.prediction_tables import write_table
 from zoobot3d_tf.predictions.results import vote_values
 from zoobot3d_tf.schemas import Schema
 

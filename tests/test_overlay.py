@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from zoobot3d_tf.images.overlay import BAR_COLOUR, SPIRAL_COLOUR, draw_masks, is_enclosed
+from zoobot3d_tf.images.masks import is_enclosed
+from zoobot3d_tf.images.overlay import BAR_COLOUR, SPIRAL_COLOUR, draw_masks
 
 
 @pytest.fixture

@@ -11,14 +11,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from zoobot3d_tf.predictions.prediction_tables import (
-    SUFFIXES,
-    load_predictions,
-    metadata_loc,
-    table_schema,
-    write_metadata,
-    write_table,
-)
+from zoobot3d_tf.inference.metadata import metadata_loc, write_metadata
+from zoobot3d_tf.predictions.prediction_tables import SUFFIXES, load_predictions, table_schema, write_table
 from zoobot3d_tf.predictions.results import column_names, vote_values
 from zoobot3d_tf.schemas import get_schema
 

@@ -14,7 +14,8 @@ from astropy.table import MaskedColumn, Table
 from astropy.time import Time
 
 from zoobot3d_tf.tables import formats
-from zoobot3d_tf.tables.formats import check_file_names, move_paths, read_numbers, read_table, write_table
+from zoobot3d_tf.tables.columns import check_file_names, move_paths, read_numbers
+from zoobot3d_tf.tables.formats import read_table, write_table
 
 LONG_ID = 587722984435351615  # of SDSS: as a float it would end in 616
 

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from zoobot3d_tf.predictions.prediction_tables import write_metadata
+from zoobot3d_tf.inference.metadata import write_metadata
 from zoobot3d_tf.representations import vectors
 from zoobot3d_tf.representations.vectors import vector_columns
 

@@ -142,7 +142,7 @@ def read_labels(
         ValueError: the column is missing or empty, all galaxies are of one class, or a value is not of the kind.
     """
     # Slow to import, and a trained run needs `Label` alone.
-    from zoobot3d_tf.tables.formats import name_rows, read_numbers, refuse, require_columns
+    from zoobot3d_tf.tables.columns import name_rows, read_numbers, refuse, require_columns
 
     require_columns(path, table.columns, [column])
     texts = table[column].map(_as_text)

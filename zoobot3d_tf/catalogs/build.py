@@ -15,7 +15,8 @@ from zoobot3d_tf.files import PathLike
 from zoobot3d_tf.images.masks import MASKS
 from zoobot3d_tf.schemas import Schema
 from zoobot3d_tf.surveys.sources import read_galaxies, read_votes
-from zoobot3d_tf.tables.formats import check_writable, read_positions, read_table, write_table
+from zoobot3d_tf.tables.columns import read_positions
+from zoobot3d_tf.tables.formats import check_writable, read_table, write_table
 
 log = logging.getLogger(__name__)
 

@@ -14,15 +14,8 @@ import pyarrow as pa
 
 from zoobot3d_tf.catalogs.sky_cells import files_near
 from zoobot3d_tf.files import PathLike
-from zoobot3d_tf.tables.formats import (
-    check_writable,
-    from_arrow,
-    move_paths,
-    read_positions,
-    read_table,
-    require_columns,
-    write_table,
-)
+from zoobot3d_tf.tables.columns import move_paths, read_positions, require_columns
+from zoobot3d_tf.tables.formats import check_writable, from_arrow, read_table, write_table
 from zoobot3d_tf.tables.parquet_pieces import is_parquet, no_rows, parquet_files, piece_positions, read_pieces
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ import pandas as pd
 from zoobot3d_tf.catalogs.selection import passes_cuts
 from zoobot3d_tf.files import PathLike
 from zoobot3d_tf.surveys.sources import read_galaxies
-from zoobot3d_tf.tables.formats import check_writable, move_paths, read_numbers, read_table, refuse, write_table
+from zoobot3d_tf.tables.columns import move_paths, read_numbers, refuse
+from zoobot3d_tf.tables.formats import check_writable, read_table, write_table
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import re
 import pandas as pd
 
 from zoobot3d_tf.files import PathLike
-from zoobot3d_tf.tables.formats import read_numbers
+from zoobot3d_tf.tables.columns import read_numbers
 
 # Cut -> its column in published and predicted tables, some of which carry a campaign or leave out the question.
 _FRACTIONS = {

@@ -13,15 +13,13 @@ import pandas as pd
 from zoobot3d_tf.files import PathLike
 from zoobot3d_tf.images.masks import MAX_VOLUNTEERS, N_VOLUNTEERS
 from zoobot3d_tf.schemas import Schema
-from zoobot3d_tf.tables.formats import name_rows, read_numbers, read_table, refuse, require_columns, shorten
+from zoobot3d_tf.tables.columns import name_rows, read_counts, read_numbers, refuse, require_columns, shorten
+from zoobot3d_tf.tables.formats import read_table
 
 LABELS = ("votes", "masks")
 
 _MASK_COLUMNS = ("spiral_mask_loc", "bar_mask_loc", "marks_loc")
 _RANGES = {"ra": (0.0, 360.0), "dec": (-90.0, 90.0), "pixscale": (1e-6, 1e6)}
-
-# Counts are stored as float32, which holds whole numbers exactly up to here.
-MAX_VOTES = 2**24
 
 
 def read_training_catalog(
@@ -84,23 +82,6 @@ def read_training_catalog(
     if label_col is not None and label_col not in catalog:
         catalog[label_col] = table[label_col]
     return catalog
-
-
-def read_counts(path: PathLike, table: pd.DataFrame, column: str) -> pd.Series:
-    """A column of votes as float64, NaN where it is empty.
-
-    Args:
-        path: where the table is from, for the error.
-        table: as `read_table` returns it.
-        column: one of its columns.
-
-    Raises:
-        ValueError: the column holds something else than whole numbers >= 0.
-    """
-    counts = read_numbers(path, table, column)
-    wrong = ~(counts.isna() | counts.between(0, MAX_VOTES) & (counts % 1 == 0))
-    refuse(path, table, column, wrong, "votes must be whole numbers >= 0")
-    return counts
 
 
 def _check_filled(path: PathLike, table: pd.DataFrame, column: str) -> None:

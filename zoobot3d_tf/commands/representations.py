@@ -89,9 +89,17 @@ def _neighbours_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _neighbours(args: argparse.Namespace) -> None:
+    from zoobot3d_tf.pages.thumbnails import check_sheet, draw_neighbours
     from zoobot3d_tf.representations.neighbours import write_neighbours
 
-    print(write_neighbours(**given(args)))
+    options = given(args)
+    picture = options.pop("picture", None)
+    if picture:
+        check_sheet(picture, len(args.id_strs) * (args.k + 1))
+    found = write_neighbours(**options)
+    print(args.out)
+    if picture:
+        print(draw_neighbours(picture, args.components_loc, found))
 
 
 def _anomalies_arguments(parser: argparse.ArgumentParser) -> None:
@@ -103,9 +111,17 @@ def _anomalies_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _anomalies(args: argparse.Namespace) -> None:
+    from zoobot3d_tf.pages.thumbnails import check_sheet, draw_anomalies
     from zoobot3d_tf.representations.anomalies import write_anomalies
 
-    print(write_anomalies(**given(args)))
+    options = given(args)
+    picture = options.pop("picture", None)
+    if picture:
+        check_sheet(picture, 0)
+    ranked = write_anomalies(**options)
+    print(args.out)
+    if picture:
+        print(draw_anomalies(picture, args.components_loc, ranked))
 
 
 def _map_arguments(parser: argparse.ArgumentParser) -> None:

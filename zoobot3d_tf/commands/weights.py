@@ -62,7 +62,7 @@ def _pack_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _pack(args: argparse.Namespace) -> None:
-    from zoobot3d_tf.runs.export import pack_run
+    from zoobot3d_tf.runs.packing import pack_run
 
     print(pack_run(args.run_folder, args.out))
 

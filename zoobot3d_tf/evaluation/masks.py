@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from zoobot3d_tf.images.masks import MASK_THRESHOLD
-from zoobot3d_tf.images.overlay import is_enclosed
+from zoobot3d_tf.images.masks import MASK_THRESHOLD, is_enclosed
 
 SMOOTHING = 2.0
 """Standard deviation of the Gaussian that the brightness baseline smooths images with, pixels: what serves it best."""

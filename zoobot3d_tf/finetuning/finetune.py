@@ -5,94 +5,30 @@ Nothing here imports TensorFlow, only the stages do (see `finetune_stages`), so 
 
 import logging
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
 from zoobot3d_tf.data.framing import Framing
-from zoobot3d_tf.files import PathLike, sha256_of
+from zoobot3d_tf.files import PathLike
+from zoobot3d_tf.finetuning.recipe import FINETUNE_TASKS, Finetuning, Recipe
 from zoobot3d_tf.images.masks import MASKS
 from zoobot3d_tf.labels import LABEL_KINDS, read_labels
 from zoobot3d_tf.models.config import ModelConfig
-from zoobot3d_tf.runs.run_folder import CONFIG_NAME, SHIPPED, TrainedRun, read_run, write_config
+from zoobot3d_tf.runs.run_folder import CONFIG_NAME, SHIPPED, read_run, write_config
 from zoobot3d_tf.schemas import Schema, load_schema
 from zoobot3d_tf.shards.manifest import Manifest, check_shards, read_manifest
 from zoobot3d_tf.shards.write import ShardOptions, create_shards
-from zoobot3d_tf.tables.formats import read_table, require_columns, shorten
-from zoobot3d_tf.training.training_config import DEFAULT_LOSS_WEIGHTS, RunConfig
+from zoobot3d_tf.tables.columns import require_columns, shorten
+from zoobot3d_tf.tables.formats import read_table
+from zoobot3d_tf.training.run_config import DEFAULT_LOSS_WEIGHTS, RunConfig
 
 log = logging.getLogger(__name__)
 
-FINETUNE_TASKS = (*LABEL_KINDS, "counts", "masks")
 SHARDS_NAME = "shards"
 # Images are encoded by one process for so many galaxies: a process takes seconds to start.
 _GALAXIES_A_PROCESS = 1000
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How to fine-tune.
-
-    Attributes:
-        n_blocks: so many of the encoder's last blocks, or all, learn too, in a second stage; with 0 there is none.
-        layer_decay: factor of the learning rate from each block to the one below it; 1 is one rate for all.
-        learning_rate: of the new head at the start; it falls along a cosine, as in all training.
-        blocks_learning_rate: likewise, of the second stage.
-        epochs: at most so many in each stage.
-        patience: epochs without a lower validation loss before a stage ends.
-        batch_size: galaxies a step.
-        seed: of initial weights, order and augmentation.
-
-    Raises:
-        ValueError: a value is impossible.
-    """
-
-    n_blocks: int = 0
-    layer_decay: float = 1.0
-    learning_rate: float = 1e-3
-    blocks_learning_rate: float = 1e-4
-    epochs: int = 50
-    patience: int = 10
-    batch_size: int = 32
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, lowest in (("n_blocks", 0), ("seed", 0), ("epochs", 1), ("patience", 1), ("batch_size", 1)):
-            if getattr(self, name) < lowest:
-                raise ValueError(f"{_option(name)} must be at least {lowest}; received {getattr(self, name)}")
-        for name in ("learning_rate", "blocks_learning_rate"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise ValueError(f"{_option(name)} must be a positive number; received {getattr(self, name)}")
-        if not 0 < self.layer_decay <= 1:
-            raise ValueError(f"--layer-decay must be above 0 and at most 1; received {self.layer_decay}")
-
-
-@dataclass(frozen=True)
-class Finetuning:
-    """One fine-tuning, checked: what its stages need to know.
-
-    Attributes:
-        base: the run whose network it begins with.
-        base_name: as the user named it.
-        run: model, framing, folder and shards, with the settings of the first stage.
-        recipe: how to train.
-    """
-
-    base: TrainedRun
-    base_name: str
-    run: RunConfig
-    recipe: Recipe
-
-    def to_dict(self) -> dict:
-        """As stored in `config.json`: that of any run, and under `training` what this one began with."""
-        config = self.run.to_dict()
-        config["training"] |= asdict(self.recipe) | {
-            "base": self.base_name,
-            "base_sha256": sha256_of(self.base.weights_loc),
-            "stages": ["head", "blocks"][: 1 + (self.recipe.n_blocks > 0)],
-        }
-        return config | {"stretch": self.base.stretch}
 
 
 def finetune(
@@ -265,7 +201,3 @@ def _name_of(base: PathLike) -> str:
     """What names the base wherever the folder is copied to."""
     name = os.fspath(base)
     return name if name == SHIPPED or name.startswith("hf:") else Path(name).absolute().name
-
-
-def _option(name: str) -> str:
-    return f"--{name.replace('_', '-')}"

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from zoobot3d_tf.evaluation.calibration import reliability
 from zoobot3d_tf.files import partial_path
-from zoobot3d_tf.finetuning.scores import Validation, confusion, reliability
+from zoobot3d_tf.finetuning.scores import Validation, confusion
 from zoobot3d_tf.labels import Label
 from zoobot3d_tf.models.config import ModelConfig
 from zoobot3d_tf.schemas import Schema, vote_fractions

@@ -8,8 +8,6 @@ from zoobot3d_tf.labels import Label
 from zoobot3d_tf.models.config import ModelConfig
 from zoobot3d_tf.schemas import Schema, vote_fractions
 
-N_BINS = 10
-
 
 @dataclass(frozen=True)
 class Validation:
@@ -40,22 +38,6 @@ def confusion(validation: Validation, n_classes: int) -> np.ndarray:
     """How many galaxies of each true class (rows) are taken for each class (columns)."""
     pairs = validation.classes * n_classes + validation.likeliest
     return np.bincount(pairs, minlength=n_classes**2).reshape(n_classes, n_classes)
-
-
-def reliability(predicted: np.ndarray, observed: np.ndarray) -> tuple[np.ndarray, ...]:
-    """What was observed where so much was predicted, in bins of equal width.
-
-    Args:
-        predicted: probabilities or fractions, (n,).
-        observed: what came of them, 0..1, (n,).
-
-    Returns:
-        Of each bin that is not empty: mean predicted, mean observed, and how many there are.
-    """
-    bins = np.minimum((predicted * N_BINS).astype(int), N_BINS - 1)
-    numbers, sums, hits = (np.bincount(bins, values, N_BINS) for values in (None, predicted, observed))
-    filled = numbers > 0
-    return sums[filled] / numbers[filled], hits[filled] / numbers[filled], numbers[filled]
 
 
 def validation_scores(model: ModelConfig, validation: Validation) -> dict:

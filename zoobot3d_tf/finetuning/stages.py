@@ -14,17 +14,19 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from zoobot3d_tf.files import write_atomically
-from zoobot3d_tf.finetuning.finetune import Finetuning
+from zoobot3d_tf.finetuning.recipe import Finetuning
 from zoobot3d_tf.finetuning.scores import Validation, validation_scores
 from zoobot3d_tf.images.masks import MASKS
 from zoobot3d_tf.models import build_model
 from zoobot3d_tf.models.heads import POOLED_HEADS
 from zoobot3d_tf.runs.run_folder import HISTORY_NAME
 from zoobot3d_tf.shards.manifest import galaxies_in
+from zoobot3d_tf.training.assemble import batches, compile_model, cosine
 from zoobot3d_tf.training.checkpoints import Checkpoints, StopOnNaN
+from zoobot3d_tf.training.finish import finish_model
+from zoobot3d_tf.training.loop import fit
 from zoobot3d_tf.training.progress import EpochLines
-from zoobot3d_tf.training.trainer import batches, compile_model, cosine, finish_model, fit
-from zoobot3d_tf.training.training_config import RunConfig
+from zoobot3d_tf.training.run_config import RunConfig
 
 logger = logging.getLogger(__name__)
 

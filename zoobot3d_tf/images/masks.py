@@ -283,3 +283,9 @@ def _pairs_with_overlapping_boxes(path: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
+
+
+def is_enclosed(fraction: np.ndarray, threshold: float = MASK_THRESHOLD) -> np.ndarray:
+    """Whether each pixel counts as part of the mask, bool of the same shape."""
+    # A hair lower, so that the rounding of k/15 cannot decide.
+    return fraction >= threshold - 1e-3

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from zoobot3d_tf.images.masks import MASK_THRESHOLD
+from zoobot3d_tf.images.masks import is_enclosed
 
 # Okabe & Ito's sky blue and orange, a little brighter: told apart by every eye, and seen on a dark sky.
 SPIRAL_COLOUR = (86, 190, 255)
@@ -38,12 +38,6 @@ def draw_masks(image: np.ndarray, spiral_fraction: np.ndarray | None, bar_fracti
         opacity = np.maximum(_FILL * fraction, _outline(fraction))[..., None]
         pixels += opacity * (np.array(colour, np.float32) - pixels)
     return np.rint(pixels).astype(np.uint8)
-
-
-def is_enclosed(fraction: np.ndarray, threshold: float = MASK_THRESHOLD) -> np.ndarray:
-    """Whether each pixel counts as part of the mask, bool of the same shape."""
-    # A hair lower, so that the rounding of k/15 cannot decide.
-    return fraction >= threshold - 1e-3
 
 
 def _outline(fraction: np.ndarray) -> np.ndarray:

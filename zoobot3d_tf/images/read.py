@@ -289,3 +289,17 @@ def _resize_central_square(image: Image.Image, size: int) -> Image.Image:
     # A box of fractional pixels keeps the centre where it was when the difference of the sides is odd.
     left, top = (image.width - side) / 2, (image.height - side) / 2
     return image.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
+
+
+_SHARD_SUFFIX = ".tfrecord"
+
+
+def read_picture(file_loc: str, stretch: str) -> np.ndarray:
+    """The image of a galaxy to look at, uint8 (H, W, 3).
+
+    Raises:
+        ImageError: it cannot be read, or is inside a shard.
+    """
+    if file_loc.endswith(_SHARD_SUFFIX):
+        raise ImageError(f"{file_loc}: images inside shards are not shown")
+    return read_image(file_loc, stretch)

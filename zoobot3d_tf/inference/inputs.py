@@ -24,7 +24,8 @@ import pandas as pd
 
 from zoobot3d_tf.files import PathLike
 from zoobot3d_tf.shards.manifest import MANIFEST_NAME, Manifest, ShardFile, check_shards, read_manifest
-from zoobot3d_tf.tables.formats import read_numbers, read_positions, read_table, refuse, require_columns
+from zoobot3d_tf.tables.columns import read_numbers, read_positions, refuse, require_columns
+from zoobot3d_tf.tables.formats import read_table
 
 FILE_SUFFIXES = {
     "png": (".png",),

@@ -1,30 +1,24 @@
 """A job from its first part to the table: on this machine or on a cluster, and again after an interruption."""
 
 import logging
-import shlex
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from functools import lru_cache, wraps
-from importlib.metadata import version
 from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
 
 import pandas as pd
+import pyarrow as pa
 from tqdm import tqdm
 
-from zoobot3d_tf import __version__
 from zoobot3d_tf.files import failed_loc, sha256_of, write_atomically
 from zoobot3d_tf.inference.job import AnySettings, Job, JobSettings
+from zoobot3d_tf.inference.metadata import write_metadata
 from zoobot3d_tf.machine import available_cores
-from zoobot3d_tf.predictions.prediction_tables import write_metadata, write_table
 from zoobot3d_tf.runs.run_folder import TrainedRun
-
-# Whose versions decide what comes out.
-_PACKAGES = ("numpy", "pillow", "astropy", "tensorflow", "keras")
 
 _Loaded = TypeVar("_Loaded")
 
@@ -95,6 +89,7 @@ def join_parts(
     job: Job[AnySettings],
     save_loc: Path,
     metadata: Mapping[str, Any],
+    write_table: Callable[[Path, Iterable[pa.Table]], None],
     join_more: Callable[[], None] = lambda: None,
 ) -> None:
     """Joins the parts to the table and what stands beside it; a table that stood there is replaced whole by whole.
@@ -103,6 +98,7 @@ def join_parts(
         job: all of whose parts are finished; its folder is removed.
         save_loc: the table.
         metadata: what made it.
+        write_table: writes the table, piece by piece.
         join_more: writes what else belongs to the table, before it appears.
 
     Raises:
@@ -124,15 +120,6 @@ def join_parts(
     log.info("%d galaxies done: %s", n_predicted, save_loc)
     if failures:
         log.warning("%d galaxies left out, see %s", len(failures), failed_loc(save_loc))
-
-
-def how_it_was_made(engine: str) -> dict[str, Any]:
-    """For the metadata: the versions of the packages that decide what comes out, and the command line."""
-    packages = (*_PACKAGES, *(["openvino"] if engine == "openvino" else []))
-    return {
-        "versions": {"zoobot3d_tf": __version__} | {name: version(name) for name in packages},
-        "command": shlex.join(sys.argv),
-    }
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from tqdm import tqdm
 from zoobot3d_tf.files import PathLike, write_atomically
 from zoobot3d_tf.images.masks import MASK_TITLES
 from zoobot3d_tf.images.overlay import BAR_COLOUR, SPIRAL_COLOUR, draw_masks
-from zoobot3d_tf.images.read import ImageError, read_image
+from zoobot3d_tf.images.read import ImageError, read_picture
 from zoobot3d_tf.images.rgb import DEFAULT_STRETCH
 from zoobot3d_tf.machine import available_cores, map_in_processes
 from zoobot3d_tf.predictions.mask_files import read_mask_file
@@ -37,7 +37,6 @@ from zoobot3d_tf.predictions.results import INTERVAL_LEVEL
 
 _MASK_COLOURS = {"spiral_mask": SPIRAL_COLOUR, "bar_mask": BAR_COLOUR}
 _ASSETS = resources.files("zoobot3d_tf.pages") / "gallery"
-_SHARD_SUFFIX = ".tfrecord"
 _MARKER_NAME = "README.txt"
 _MARKER = (
     "Pictures and numbers of the page beside this folder. `zoobot3d predictions show` made them, and replaces them.\n"
@@ -109,17 +108,6 @@ def write_gallery(table: PathLike, out: PathLike, max_galaxies: int = 5000, imag
     page = Template((_ASSETS / "page.html").read_text("utf-8"))
     write_atomically(out, page.substitute(folder=quote(os.fsencode(folder.name))))
     return out
-
-
-def read_picture(file_loc: str, stretch: str) -> np.ndarray:
-    """The image of a galaxy to look at, uint8 (H, W, 3).
-
-    Raises:
-        ImageError: it cannot be read, or is inside a shard.
-    """
-    if file_loc.endswith(_SHARD_SUFFIX):
-        raise ImageError(f"{file_loc}: images inside shards are not shown")
-    return read_image(file_loc, stretch)
 
 
 def _make_folder(folder: Path) -> None:

@@ -25,7 +25,8 @@ from zoobot3d_tf.images.read import ImageError
 from zoobot3d_tf.machine import available_cores
 from zoobot3d_tf.pages.thumbnails import read_thumbnail
 from zoobot3d_tf.representations.vectors import VectorTable, open_vectors, sample_rows
-from zoobot3d_tf.tables.formats import read_table, refuse, require_columns
+from zoobot3d_tf.tables.columns import refuse, require_columns
+from zoobot3d_tf.tables.formats import read_table
 
 METHODS = ("auto", "umap", "pca")
 _ASSETS = resources.files("zoobot3d_tf.pages") / "map"

@@ -9,11 +9,11 @@ from zoobot3d_tf.evaluation.pairs import Pairs, read_pairs
 from zoobot3d_tf.evaluation.scores import Scores, score_pairs
 from zoobot3d_tf.evaluation.votes import VoteScores
 from zoobot3d_tf.files import PathLike, write_atomically
-from zoobot3d_tf.images.masks import MASK_TITLES, MASKS
-from zoobot3d_tf.images.overlay import draw_masks, is_enclosed
+from zoobot3d_tf.images.masks import MASK_TITLES, MASKS, is_enclosed
+from zoobot3d_tf.images.overlay import draw_masks
 from zoobot3d_tf.images.read import ImageError
+from zoobot3d_tf.inference.metadata import read_metadata
 from zoobot3d_tf.pages import html
-from zoobot3d_tf.predictions.prediction_tables import read_metadata
 from zoobot3d_tf.schemas import Schema
 
 # A question that fewer would be asked is named, but its answers are not drawn.

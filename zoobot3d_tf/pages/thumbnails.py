@@ -1,20 +1,22 @@
-"""Small pictures of galaxies, and sheets of them with words beneath."""
+"""Small pictures of galaxies, and sheets of them: neighbours, anomalies."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
 from zoobot3d_tf.files import PathLike, check_output, partial_path
-from zoobot3d_tf.images.read import ImageError
-from zoobot3d_tf.pages.gallery import read_picture
+from zoobot3d_tf.images.read import ImageError, read_picture
+from zoobot3d_tf.representations.vectors import open_vectors, rows_of
 
 MAX_PICTURES = 1000
 """A sheet of more could not be looked at."""
 
 _SIDE, _GAP, _LINE = 150, 10, 15  # pixels
 _PICTURES_A_ROW = 20
+_ODDEST_A_ROW, _ODDEST_ROWS = 8, 5
 _PAPER, _INK, _QUIET, _EMPTY = "#ffffff", "#1c2230", "#69728a", "#e9ecf2"
 
 
@@ -63,13 +65,16 @@ def check_sheet(path: PathLike, n_pictures: int) -> Path:
     return path
 
 
-def write_sheet(path: PathLike, rows: Sequence[Sequence[Picture]], stretch: str) -> None:
+def write_sheet(path: PathLike, rows: Sequence[Sequence[Picture]], stretch: str) -> Path:
     """Draws rows of pictures; an image that cannot be read leaves an empty place that says so.
 
     Args:
         path: PNG to write.
         rows: from top to bottom, each from left to right; a long one goes on below.
         stretch: of FITS cutouts.
+
+    Returns:
+        Path of the PNG.
     """
     rows = [row[start : start + _PICTURES_A_ROW] for row in rows for start in range(0, len(row), _PICTURES_A_ROW)]
     step = _SIDE + _GAP
@@ -89,7 +94,52 @@ def write_sheet(path: PathLike, rows: Sequence[Sequence[Picture]], stretch: str)
                 draw.text((left, top + _SIDE + 3 + line * _LINE), _shorten(text, font), colour, font)
     partial = partial_path(Path(path))
     sheet.save(partial)
-    partial.replace(path)
+    return partial.replace(path)
+
+
+def draw_neighbours(path: PathLike, components_loc: PathLike, found: pd.DataFrame) -> Path:
+    """Draw a row per galaxy: the galaxy itself, then its neighbours with their distances.
+
+    Args:
+        path: PNG to write.
+        components_loc: the table that the neighbours were sought in.
+        found: as `find_neighbours` returns it.
+
+    Raises:
+        ValueError: the PNG would show too many galaxies, or has another suffix.
+        OSError: it cannot be written.
+    """
+    id_strs = list(dict.fromkeys(found["id_str"]))
+    check_sheet(path, len(found) + len(id_strs))
+    table = open_vectors(components_loc, "component")
+    galaxies, _ = rows_of(table, id_strs)
+    rows = []
+    for id_str, file_loc in zip(id_strs, galaxies["file_loc"].to_pylist(), strict=True):
+        neighbours = found[found["id_str"] == id_str]
+        places = zip(neighbours["file_loc"], neighbours["neighbour"], neighbours["distance"], strict=True)
+        near = [Picture(near_loc, name, f"{distance:#.3g}") for near_loc, name, distance in places]
+        rows.append([Picture(file_loc, id_str, ""), *near])
+    return write_sheet(path, rows, table.stretch)
+
+
+def draw_anomalies(path: PathLike, components_loc: PathLike, ranked: pd.DataFrame) -> Path:
+    """Draw the forty oddest galaxies with their ranks and distances.
+
+    Args:
+        path: PNG to write.
+        components_loc: the table that was ranked.
+        ranked: as `rank_anomalies` returns it.
+
+    Raises:
+        ValueError: the PNG has another suffix.
+        OSError: it cannot be written.
+    """
+    first = ranked.head(_ODDEST_A_ROW * _ODDEST_ROWS)
+    check_sheet(path, len(first))
+    places = zip(first["file_loc"], first["id_str"], first["rank"], first["distance"], strict=True)
+    oddest = [Picture(file_loc, name, f"{rank}: {distance:#.3g}") for file_loc, name, rank, distance in places]
+    rows = [oddest[i : i + _ODDEST_A_ROW] for i in range(0, len(oddest), _ODDEST_A_ROW)]
+    return write_sheet(path, rows, open_vectors(components_loc, "component").stretch)
 
 
 def _shorten(text: str, font) -> str:

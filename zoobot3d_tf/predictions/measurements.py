@@ -11,7 +11,7 @@ import numpy as np
 from astropy.coordinates import position_angle
 from astropy.wcs import WCS
 
-from zoobot3d_tf.images.overlay import is_enclosed
+from zoobot3d_tf.images.masks import is_enclosed
 from zoobot3d_tf.images.wcs import sky_of_pixel
 
 COLUMNS = {

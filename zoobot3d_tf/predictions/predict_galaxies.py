@@ -18,12 +18,14 @@ from zoobot3d_tf.data.framing import Framing
 from zoobot3d_tf.files import PathLike, check_output, partial_path, sha256_of
 from zoobot3d_tf.images.rgb import check_stretch
 from zoobot3d_tf.inference.inputs import fingerprint
-from zoobot3d_tf.inference.job import Job, Settings, start_job
-from zoobot3d_tf.inference.run_job import how_it_was_made, join_parts, keeping_what_is_finished, run_parts
+from zoobot3d_tf.inference.job import Job, start_job
+from zoobot3d_tf.inference.metadata import how_it_was_made, metadata_loc, read_metadata
+from zoobot3d_tf.inference.run_job import join_parts, keeping_what_is_finished, run_parts
 from zoobot3d_tf.models.config import ModelConfig
 from zoobot3d_tf.predictions.mask_files import fits_primary
 from zoobot3d_tf.predictions.measurements import COLUMNS
-from zoobot3d_tf.predictions.prediction_tables import SUFFIXES, metadata_loc, read_metadata
+from zoobot3d_tf.predictions.options import Settings
+from zoobot3d_tf.predictions.prediction_tables import SUFFIXES, write_table
 from zoobot3d_tf.predictions.results import N_VOLUNTEERS, column_names
 from zoobot3d_tf.runs.run_folder import TrainedRun, read_run
 from zoobot3d_tf.schemas import Schema
@@ -114,7 +116,7 @@ def predict_galaxies(
     wanted = {"initial_size": initial_size, "crop_size": crop_size, "final_size": final_size, "stretch": stretch}
     chosen, forced = _choose_framing(run, wanted, force)
 
-    from zoobot3d_tf.predictions.network import choose_engine
+    from zoobot3d_tf.inference.engine import choose_engine
     from zoobot3d_tf.predictions.predict_part import load, predict_part
 
     if run.note:
@@ -145,7 +147,7 @@ def predict_galaxies(
     with keeping_what_is_finished(save_loc):
         run_parts(job, predict_part, executor)
         metadata = {"table": save_loc.name, "note": run.note} | _metadata(settings, run.model, forced)
-        join_parts(job, save_loc, metadata, lambda: _join_masks(job))
+        join_parts(job, save_loc, metadata, write_table, lambda: _join_masks(job))
     return save_loc
 
 

@@ -16,7 +16,7 @@ from astropy.wcs import WCS
 from zoobot3d_tf.data.framing import Framing
 from zoobot3d_tf.images.read import ImageError
 from zoobot3d_tf.images.wcs import pixscale_of, read_wcs, wcs_at
-from zoobot3d_tf.inference.job import Failure, Job, Settings
+from zoobot3d_tf.inference.job import Failure, Job
 from zoobot3d_tf.inference.run_job import check_same_weights, loaded_once
 from zoobot3d_tf.inference.source_images import frame_images, read_images
 from zoobot3d_tf.models.config import ModelConfig
@@ -31,6 +31,7 @@ from zoobot3d_tf.predictions.mask_files import (
 )
 from zoobot3d_tf.predictions.measurements import COLUMNS, measure
 from zoobot3d_tf.predictions.network import Network
+from zoobot3d_tf.predictions.options import Settings
 from zoobot3d_tf.predictions.prediction_tables import table_schema
 from zoobot3d_tf.predictions.results import column_names, vote_values
 from zoobot3d_tf.runs.run_folder import read_run

@@ -3,7 +3,6 @@
 Beside a table stands `<table>_metadata.json`, which says what made it.
 """
 
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,11 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow.csv import ConvertOptions, CSVWriter, ParseOptions, ReadOptions, open_csv, read_csv
 
-from zoobot3d_tf.files import PathLike, write_atomically
+from zoobot3d_tf.files import PathLike
+from zoobot3d_tf.inference.metadata import metadata_loc, read_metadata
 from zoobot3d_tf.labels import Label
 from zoobot3d_tf.predictions.results import concentration_names, is_text, predicted_answers
 from zoobot3d_tf.schemas import Schema
-from zoobot3d_tf.tables.formats import read_numbers, refuse, require_columns
+from zoobot3d_tf.tables.columns import read_numbers, refuse, require_columns
 
 # A block of CSV must hold at least one row, and with many samples a row is long.
 _CSV_BLOCK_BYTES = 2**24
@@ -85,22 +85,6 @@ def write_table(path: Path, pieces: Iterable[pa.Table]) -> None:
             file.write_table(piece)
     with path.open("rb") as written:
         os.fsync(written.fileno())
-
-
-def metadata_loc(table_loc: Path) -> Path:
-    """Where the metadata of a table are: `<table>_metadata.json`, beside it."""
-    return table_loc.with_name(f"{table_loc.stem}_metadata.json")
-
-
-def write_metadata(table_loc: Path, metadata: Mapping[str, Any]) -> None:
-    """Writes what made a table beside it, whole or not at all.
-
-    Args:
-        table_loc: the table.
-        metadata: plain values, fit for JSON; `schema` holds `Schema.to_dict()`, or None if votes are not predicted,
-            and `label` likewise.
-    """
-    write_atomically(metadata_loc(table_loc), json.dumps(metadata, indent=1, ensure_ascii=False) + "\n")
 
 
 def load_predictions(path: PathLike) -> Predictions:
@@ -190,24 +174,6 @@ def _read_label(path: Path, table: pd.DataFrame, metadata: Mapping[str, Any]) ->
     for column in label.outputs:
         read_numbers(path, table, column)
     return label
-
-
-def read_metadata(table_loc: Path) -> dict[str, Any]:
-    """What made a table; empty if that file is missing.
-
-    Raises:
-        ValueError: the file cannot be read.
-    """
-    path = metadata_loc(table_loc)
-    if not path.is_file():
-        return {}
-    try:
-        metadata = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: cannot be read as JSON: {error}") from error
-    if not isinstance(metadata, dict):
-        raise ValueError(f"{path}: must hold an object, as write_metadata leaves it; received {metadata!r:.80}")
-    return metadata
 
 
 def _read_schema(path: Path, metadata: Mapping[str, Any], label_cols: Sequence[str]) -> Schema | None:

@@ -4,13 +4,10 @@ A galaxy is as odd as the way to its tenth-nearest neighbour in the space of com
 al. 2000, doi:10.1145/335191.335437). Ten, so that a handful of the same oddity are still found.
 """
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 
 from zoobot3d_tf.files import PathLike
-from zoobot3d_tf.pages.thumbnails import Picture, check_sheet, write_sheet
 from zoobot3d_tf.representations.vectors import IDENTITY, VectorTable, check_other_table, open_vectors, sample_rows
 from zoobot3d_tf.tables.formats import check_writable, write_table
 
@@ -18,20 +15,18 @@ N_NEIGHBOURS = 10
 # Neighbours are sought among so many galaxies, drawn at random where there are more: of ten million, each with each
 # would take years, and how long the way is to the others changes little with how many others there are.
 N_REFERENCE = 20_000
-_COLUMNS, _ROWS = 8, 5
 
 
-def write_anomalies(components_loc: PathLike, out: PathLike, *, picture: PathLike | None = None, seed: int = 0) -> Path:
-    """Ranks the galaxies of a table by how odd they are.
+def write_anomalies(components_loc: PathLike, out: PathLike, *, seed: int = 0) -> pd.DataFrame:
+    """Rank the galaxies of a table by how odd they are, and write the ranking to a table.
 
     Args:
         components_loc: as `compress` leaves it.
         out: table to write, CSV, Parquet, FITS or ECSV; see `rank_anomalies`.
-        picture: PNG to write: the oddest forty, with their ranks and distances.
         seed: of the sample of galaxies that the others are compared with, in a table of more than `N_REFERENCE`.
 
     Returns:
-        Path of the table.
+        The rows of the table written.
 
     Raises:
         ValueError: the table has too few galaxies, or is damaged, or a name has the wrong suffix.
@@ -39,17 +34,9 @@ def write_anomalies(components_loc: PathLike, out: PathLike, *, picture: PathLik
     """
     check_writable(out)
     check_other_table(out, components_loc)
-    if picture is not None:
-        check_sheet(picture, _COLUMNS * _ROWS)
-    table = open_vectors(components_loc, "component")
-    ranked = rank_anomalies(table, seed)
-    if picture is not None:
-        first = ranked.head(_COLUMNS * _ROWS)
-        places = zip(first["file_loc"], first["id_str"], first["rank"], first["distance"], strict=True)
-        oddest = [Picture(file_loc, name, f"{rank}: {distance:#.3g}") for file_loc, name, rank, distance in places]
-        rows = [oddest[i : i + _COLUMNS] for i in range(0, len(oddest), _COLUMNS)]
-        write_sheet(picture, rows, table.stretch)
-    return write_table(ranked, out)
+    ranked = rank_anomalies(open_vectors(components_loc, "component"), seed)
+    write_table(ranked, out)
+    return ranked
 
 
 def rank_anomalies(table: VectorTable, seed: int = 0) -> pd.DataFrame:

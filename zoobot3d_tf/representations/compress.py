@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from zoobot3d_tf.files import PathLike, check_output, partial_path, write_atomically
-from zoobot3d_tf.predictions.prediction_tables import write_metadata, write_table
+from zoobot3d_tf.inference.metadata import write_metadata
 from zoobot3d_tf.representations.vectors import (
     IDENTITY,
     SUFFIXES,
@@ -25,6 +25,7 @@ from zoobot3d_tf.representations.vectors import (
     open_vectors,
     vector_columns,
 )
+from zoobot3d_tf.tables.parquet_pieces import write_pieces
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +121,7 @@ def compress(
         _check_source(features, pca, pca_loc)
     partial = partial_path(out)
     squares = _Squares()
-    write_table(partial, _compressed(features, pca, squares))
+    write_pieces(partial, _compressed(features, pca, squares))
     pca.save(pca_path(out))
     about = {
         "n_components": len(pca.variance),

@@ -20,9 +20,9 @@ from zoobot3d_tf.files import PathLike, check_output, partial_path, sha256_of
 from zoobot3d_tf.images.read import ImageError
 from zoobot3d_tf.inference.inputs import fingerprint
 from zoobot3d_tf.inference.job import Failure, Job, JobSettings, start_job
+from zoobot3d_tf.inference.metadata import how_it_was_made
 from zoobot3d_tf.inference.run_job import (
     check_same_weights,
-    how_it_was_made,
     join_parts,
     keeping_what_is_finished,
     loaded_once,
@@ -31,6 +31,7 @@ from zoobot3d_tf.inference.run_job import (
 from zoobot3d_tf.inference.source_images import frame_images, read_images
 from zoobot3d_tf.representations.vectors import IDENTITY, SUFFIXES, vector_columns
 from zoobot3d_tf.runs.run_folder import read_run
+from zoobot3d_tf.tables.parquet_pieces import write_pieces
 
 LEVELS = ("top", "P1", "P2", "P3", "P4", "P5")
 """Where features are taken: `top` is what the vote head sees, Pn the map that is 2**n times smaller than the image."""
@@ -97,7 +98,7 @@ def write_features(
         raise ValueError(f"batch_size must be at least 1; received {batch_size}")
     check_output(save_loc, "table", SUFFIXES)
 
-    from zoobot3d_tf.predictions.network import choose_engine
+    from zoobot3d_tf.inference.engine import choose_engine
 
     engine, precision = choose_engine(engine)
     settings = FeatureSettings(
@@ -118,7 +119,7 @@ def write_features(
         _load(settings)  # so that weights that do not fit say so once, not once a thread
     with keeping_what_is_finished(save_loc):
         run_parts(job, features_part, executor)
-        join_parts(job, save_loc, asdict(settings) | how_it_was_made(engine))
+        join_parts(job, save_loc, asdict(settings) | how_it_was_made(engine), write_pieces)
     return save_loc
 
 
@@ -155,7 +156,7 @@ def features_part(job: Job[FeatureSettings], number: int) -> None:
 def _load(settings: FeatureSettings) -> _FeatureNetwork:
     import tensorflow as tf
 
-    from zoobot3d_tf.predictions.network import compile_function, step_size
+    from zoobot3d_tf.inference.engine import compile_function, step_size
 
     run = read_run(settings.run_folder)
     check_same_weights(run, settings)

@@ -1,14 +1,12 @@
 """Galaxies like this one: those whose compressed features are nearest."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
 
 from zoobot3d_tf.files import PathLike
-from zoobot3d_tf.pages.thumbnails import Picture, check_sheet, write_sheet
 from zoobot3d_tf.representations.vectors import IDENTITY, VectorTable, check_other_table, open_vectors, rows_of
 from zoobot3d_tf.tables.formats import check_writable, write_table
 
@@ -22,20 +20,18 @@ def write_neighbours(
     *,
     k: int = 12,
     metric: str = "euclidean",
-    picture: PathLike | None = None,
-) -> Path:
-    """Writes the neighbours of some galaxies as a table, and as a sheet of pictures.
+) -> pd.DataFrame:
+    """Find the neighbours of some galaxies and write them to a table.
 
     Args:
         components_loc: as `compress` leaves it.
         id_strs: the galaxies, which are in that table.
         out: table to write, CSV, Parquet, FITS or ECSV; see `find_neighbours`.
-        k: how many neighbours each.
+        k: number of neighbours per galaxy.
         metric: one of `METRICS`.
-        picture: PNG to write: a row a galaxy, itself first, then its neighbours with their distances.
 
     Returns:
-        Path of the table.
+        The rows of the table written.
 
     Raises:
         ValueError: an argument is impossible, or a galaxy is not in the table.
@@ -43,20 +39,9 @@ def write_neighbours(
     """
     check_writable(out)
     check_other_table(out, components_loc)
-    if picture is not None:
-        check_sheet(picture, len(id_strs) * (k + 1))
-    table = open_vectors(components_loc, "component")
-    found = find_neighbours(table, id_strs, k=k, metric=metric)
-    if picture is not None:
-        whose, _ = rows_of(table, id_strs)
-        file_locs = dict(zip(whose["id_str"].to_pylist(), whose["file_loc"].to_pylist(), strict=True))
-        rows = [[Picture(file_locs[id_str], id_str, "")] for id_str in id_strs]
-        for row, id_str in zip(rows, id_strs, strict=True):
-            of_this = found[found["id_str"] == id_str]
-            neighbours = zip(of_this["file_loc"], of_this["neighbour"], of_this["distance"], strict=True)
-            row += [Picture(file_loc, name, f"{distance:#.3g}") for file_loc, name, distance in neighbours]
-        write_sheet(picture, rows, table.stretch)
-    return write_table(found, out)
+    found = find_neighbours(open_vectors(components_loc, "component"), id_strs, k=k, metric=metric)
+    write_table(found, out)
+    return found
 
 
 def find_neighbours(table: VectorTable, id_strs: Sequence[str], *, k: int, metric: str) -> pd.DataFrame:

@@ -18,8 +18,8 @@ from tqdm import tqdm
 
 from zoobot3d_tf.files import PathLike
 from zoobot3d_tf.images.rgb import DEFAULT_STRETCH
-from zoobot3d_tf.predictions.prediction_tables import read_metadata
-from zoobot3d_tf.tables.formats import require_columns
+from zoobot3d_tf.inference.metadata import read_metadata
+from zoobot3d_tf.tables.columns import require_columns
 from zoobot3d_tf.tables.parquet_pieces import naming_file
 
 SUFFIXES = (".parquet",)

@@ -6,17 +6,12 @@ from dataclasses import asdict
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from shutil import copyfile
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import h5py
-import numpy as np
-
 from zoobot3d_tf import __version__
-from zoobot3d_tf.data.framing import Framing
 from zoobot3d_tf.files import PathLike, check_output, sha256_of, write_atomically
-from zoobot3d_tf.runs.run_folder import CONFIG_NAME, WEIGHTS_NAME, TrainedRun, read_run
+from zoobot3d_tf.runs.run_folder import TrainedRun, framing_in_words, read_run
 
 # The suffix that each format goes by; a SavedModel is a folder.
 FORMATS = {"keras": ".keras", "saved_model": "", "onnx": ".onnx", "openvino": ".xml", "litert": ".tflite"}
@@ -75,63 +70,6 @@ def export_model(run: PathLike, path: PathLike, format: str) -> Path:
         for made in Path(folder).iterdir():
             made.replace(path.parent / made.name)
     return path
-
-
-def pack_run(run: PathLike, out_dir: PathLike) -> Path:
-    """Writes what predictions need of a run, small: its `config.json`, and its weights in half precision, compressed.
-
-    Such a folder is a run folder like any other, of half the size. Kernels keep three digits of each weight; the
-    statistics of batch normalisation, which take hardly any space and span many magnitudes, stay as they are, and so
-    does a kernel with a weight too large for float16.
-
-    Args:
-        run: the folder of a finished run.
-        out_dir: folder to fill, made if it is missing.
-
-    Returns:
-        The folder.
-
-    Raises:
-        ValueError: the run is unfinished or damaged.
-        OSError: there is no run folder, the folder holds a run already, or it cannot be written.
-    """
-    out_dir = Path(out_dir).absolute()
-    trained = read_run(run)
-    trained.load_model()  # what is packed must fit its configuration
-    if (out_dir / CONFIG_NAME).exists() or (out_dir / WEIGHTS_NAME).exists():
-        raise FileExistsError(f"{out_dir}: holds a run already; choose another folder")
-    out_dir.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".partial-", dir=out_dir) as folder:
-        with h5py.File(trained.weights_loc) as weights, h5py.File(Path(folder, WEIGHTS_NAME), "w") as packed:
-            _pack(weights, packed)
-        copyfile(trained.folder / CONFIG_NAME, Path(folder, CONFIG_NAME))
-        for name in (WEIGHTS_NAME, CONFIG_NAME):  # without the second it is no run yet
-            Path(folder, name).replace(out_dir / name)
-    return out_dir
-
-
-def _pack(group: h5py.Group, packed: h5py.Group) -> None:
-    packed.attrs.update(group.attrs)
-    for name, item in group.items():
-        if isinstance(item, h5py.Group):
-            _pack(item, packed.create_group(name))
-            continue
-        values = item[()]
-        if values.dtype == np.float32 and values.ndim > 1:
-            with np.errstate(over="ignore"):
-                halved = values.astype(np.float16)
-            values = halved if np.isfinite(halved).all() else values
-        # The index of a compressed tensor takes more than compression saves where there are few values.
-        compression = "gzip" if values.size > 1000 else None
-        packed.create_dataset(name, data=values, compression=compression).attrs.update(item.attrs)
-
-
-def framing_in_words(framing: Framing) -> str:
-    """How anyone makes the network's input of an image, without this package."""
-    return (
-        f"resize the central square of an image to {framing.initial_size} pixels, take its central "
-        f"{framing.crop_size}, and resize these to {framing.final_size}, bilinearly and with the outer edges in place"
-    )
 
 
 def _check(path: Path, format: str) -> None:

@@ -15,8 +15,15 @@ from zoobot3d_tf.files import PathLike, sha256_of
 from zoobot3d_tf.hub_files import hub_errors, repository_name, require_hub
 from zoobot3d_tf.images.masks import MASK_TITLES
 from zoobot3d_tf.labels import Label
-from zoobot3d_tf.runs.export import framing_in_words
-from zoobot3d_tf.runs.run_folder import CONFIG_NAME, HISTORY_NAME, MODEL_NAME, WEIGHTS_NAME, TrainedRun, read_run
+from zoobot3d_tf.runs.run_folder import (
+    CONFIG_NAME,
+    HISTORY_NAME,
+    MODEL_NAME,
+    WEIGHTS_NAME,
+    TrainedRun,
+    framing_in_words,
+    read_run,
+)
 from zoobot3d_tf.schemas import tree_text
 
 CARD_NAME = "README.md"

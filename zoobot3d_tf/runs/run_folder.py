@@ -177,3 +177,11 @@ def _differences(old: Mapping, new: Mapping, prefix: str = "") -> list[str]:
         else:
             found.append(label if name == "schema" else f"{label} was {a}, now {b}")
     return found
+
+
+def framing_in_words(framing: Framing) -> str:
+    """How anyone makes the network's input of an image, without this package."""
+    return (
+        f"resize the central square of an image to {framing.initial_size} pixels, take its central "
+        f"{framing.crop_size}, and resize these to {framing.final_size}, bilinearly and with the outer edges in place"
+    )

@@ -26,14 +26,8 @@ from zoobot3d_tf.images.rgb import check_bands, check_stretch
 from zoobot3d_tf.images.wcs import pixscale_of
 from zoobot3d_tf.surveys.attempts import list_failed
 from zoobot3d_tf.surveys.download import Download, download
-from zoobot3d_tf.tables.formats import (
-    check_file_names,
-    move_paths,
-    read_numbers,
-    read_table,
-    require_columns,
-    write_table,
-)
+from zoobot3d_tf.tables.columns import check_file_names, move_paths, read_numbers, require_columns
+from zoobot3d_tf.tables.formats import read_table, write_table
 
 BASE_URL = "https://www.legacysurvey.org/viewer/fits-cutout"
 MAX_SIZE = 512

@@ -20,16 +20,8 @@ from zoobot3d_tf.images.read import read_image
 from zoobot3d_tf.images.wcs import flip_rows, read_wcs, wcs_at
 from zoobot3d_tf.surveys.attempts import attempt_all, list_failed
 from zoobot3d_tf.surveys.gz3d import SHAPE, mask_wcs
-from zoobot3d_tf.tables.formats import (
-    check_file_names,
-    move_paths,
-    read_numbers,
-    read_table,
-    read_text,
-    refuse,
-    require_columns,
-    write_table,
-)
+from zoobot3d_tf.tables.columns import check_file_names, move_paths, read_numbers, read_text, refuse, require_columns
+from zoobot3d_tf.tables.formats import read_table, write_table
 
 CATALOG_NAME = "catalog.csv"
 

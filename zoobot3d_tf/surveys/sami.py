@@ -3,15 +3,8 @@
 from pathlib import Path
 
 from zoobot3d_tf.files import PathLike
-from zoobot3d_tf.tables.formats import (
-    check_writable,
-    read_positions,
-    read_table,
-    read_text,
-    refuse,
-    require_columns,
-    write_table,
-)
+from zoobot3d_tf.tables.columns import read_positions, read_text, refuse, require_columns
+from zoobot3d_tf.tables.formats import check_writable, read_table, write_table
 
 
 def sami_catalog(targets_loc: PathLike, out: PathLike) -> Path:

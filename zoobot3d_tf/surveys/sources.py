@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from zoobot3d_tf.catalogs.training_catalog import read_counts
 from zoobot3d_tf.files import PathLike
 from zoobot3d_tf.schemas import Schema
 from zoobot3d_tf.surveys.zooniverse import read_classifications, read_reductions
-from zoobot3d_tf.tables.formats import read_numbers, read_table, read_text, refuse
+from zoobot3d_tf.tables.columns import read_counts, read_numbers, read_text, refuse
+from zoobot3d_tf.tables.formats import read_table
 
 # Galaxy Zoo 2: question -> its task in the tables of Willett+13 and Hart+16, and answer -> its name there. A column is
 # named after both, t03_bar_a06_bar_count.

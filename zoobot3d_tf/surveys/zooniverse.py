@@ -30,10 +30,10 @@ import pandas as pd
 import yaml
 from tqdm import tqdm
 
-from zoobot3d_tf.catalogs.training_catalog import MAX_VOTES
 from zoobot3d_tf.files import PathLike
 from zoobot3d_tf.schemas import Schema
-from zoobot3d_tf.tables.formats import read_table, read_text
+from zoobot3d_tf.tables.columns import MAX_VOTES, read_text
+from zoobot3d_tf.tables.formats import read_table
 
 log = logging.getLogger(__name__)
 

@@ -1,7 +1,9 @@
 """Parquet tables larger than memory, read piece by piece."""
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
@@ -10,7 +12,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from zoobot3d_tf.files import PathLike
-from zoobot3d_tf.tables.formats import read_positions, require_columns
+from zoobot3d_tf.tables.columns import read_positions, require_columns
 
 _BATCH_ROWS = 2**16
 
@@ -66,6 +68,25 @@ def read_pieces(
                     first_row, batches, size = first_row + len(piece), [], 0
         if batches:
             yield first_row, _join(file, batches)
+
+
+def write_pieces(path: Path, pieces: Iterable[pa.Table]) -> None:
+    """Write a Parquet file piece by piece; memory holds one piece at a time.
+
+    Args:
+        path: the file. It is on disk when this returns, but not atomically: give a temporary name, and rename.
+        pieces: at least one, all with the columns of the first.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    pieces = iter(pieces)
+    first = next(pieces)
+    with pq.ParquetWriter(path, first.schema) as file:
+        for piece in chain([first], pieces):
+            file.write_table(piece)
+    with path.open("rb") as written:
+        os.fsync(written.fileno())
 
 
 def no_rows(file: Path, columns: Sequence[str] | None = None) -> pa.Table:

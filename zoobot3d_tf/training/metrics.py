@@ -3,8 +3,7 @@
 import keras
 import tensorflow as tf
 
-from zoobot3d_tf.images.masks import MASK_THRESHOLD
-from zoobot3d_tf.images.overlay import is_enclosed
+from zoobot3d_tf.images.masks import MASK_THRESHOLD, is_enclosed
 from zoobot3d_tf.labels import Label
 from zoobot3d_tf.models.config import ModelConfig
 from zoobot3d_tf.models.heads import mask_fraction

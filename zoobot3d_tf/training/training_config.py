@@ -1,98 +1,40 @@
-"""What a training run is, checked before anything slow is imported.
+"""Training as users of Zoobot start it: a configuration from plain values, and the method that trains.
 
 run_config = get_run_config(...)
 model = run_config.run_estimator()
+
+Everything is checked before TensorFlow is imported.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from zoobot3d_tf import __version__
 from zoobot3d_tf.data.framing import Framing
 from zoobot3d_tf.models.config import TASKS, VOLUNTEER_TASKS, ModelConfig
-from zoobot3d_tf.runs.encoder_weights import EncoderWeights, find_encoder_weights
-from zoobot3d_tf.runs.run_folder import FORMAT_VERSION, write_config
+from zoobot3d_tf.runs.encoder_weights import find_encoder_weights
+from zoobot3d_tf.runs.run_folder import write_config
 from zoobot3d_tf.schemas import Schema
 from zoobot3d_tf.shards.manifest import Manifest, check_shards, read_manifest
+from zoobot3d_tf.training.run_config import DEFAULT_LOSS_WEIGHTS, RunConfig
 
-MASK_LOSS_NAMES = ("l1", "mse", "cross-entropy", "beta-binomial")
-# A galaxy's votes cost about 35; its pixels about 0.02 for arms and 0.003 for a bar, since most are sky; its label
-# about 1, a cross-entropy or a squared error in units of the scatter. Without these factors the encoder would hear the
-# votes alone.
-DEFAULT_LOSS_WEIGHTS = {"votes": 1.0, "spiral_mask": 300.0, "bar_mask": 600.0, "label": 10.0}
+if TYPE_CHECKING:
+    import keras
 
 
 @dataclass(frozen=True)
-class RunConfig:
-    """One training run.
+class RunEstimatorConfig(RunConfig):
+    """A `RunConfig` with the method `run_estimator`, which users of Zoobot know."""
 
-    Attributes:
-        model: what to train.
-        framing: sizes of stored images, of the crop, and of the network's input.
-        log_dir: the run folder.
-        train_records: TFRecord files to train on.
-        eval_records: TFRecord files to validate on.
-        epochs: at most so many passes over the training galaxies.
-        batch_size: galaxies a step.
-        mask_loss: one of `MASK_LOSS_NAMES`.
-        loss_weights: factor of each task's loss.
-        learning_rate: of AdamW at the start; it falls to zero along a cosine over all epochs.
-        weight_decay: of AdamW.
-        patience: epochs without a lower validation loss before stopping early.
-        seed: of initial weights, order and augmentation.
-        mixed_precision: compute in float16 where the device gains from it (GPUs).
-        distributed: mirror the model on all local GPUs.
-        encoder_weights: what the encoder begins with; None begins at random.
-        wandb: also log to Weights & Biases (extra `[wandb]`).
+    def run_estimator(self) -> "keras.Model":
+        """Train until the validation loss no longer improves, and leave the best model in the run folder.
 
-    Raises:
-        ValueError: values contradict each other or are out of range.
-    """
-
-    model: ModelConfig
-    framing: Framing
-    log_dir: Path
-    train_records: tuple[str, ...]
-    eval_records: tuple[str, ...]
-    epochs: int
-    batch_size: int
-    mask_loss: str = "l1"
-    loss_weights: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_LOSS_WEIGHTS))
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-4
-    patience: int = 10
-    seed: int = 0
-    mixed_precision: bool = False
-    distributed: bool = False
-    encoder_weights: EncoderWeights | None = None
-    wandb: bool = False
-
-    def __post_init__(self) -> None:
-        if self.model.image_size != self.framing.final_size:
-            raise ValueError(f"the model takes {self.model.image_size} px; the framing gives {self.framing.final_size}")
-        for name in ("train_records", "eval_records"):
-            if not getattr(self, name):
-                raise ValueError(f"{name} is empty; it must name .tfrecord files")
-        for name in ("epochs", "batch_size", "patience"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1; received {getattr(self, name)}")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate must be positive; received {self.learning_rate}")
-        if self.mask_loss not in MASK_LOSS_NAMES:
-            raise ValueError(f"mask loss must be one of {', '.join(MASK_LOSS_NAMES)}; received {self.mask_loss!r}")
-        if unknown := set(self.loss_weights) - set(TASKS):
-            raise ValueError(f"loss weights name unknown tasks {sorted(unknown)}; known are {', '.join(TASKS)}")
-
-    def run_estimator(self):
-        """Trains until the validation loss no longer improves, and leaves the best model in the run folder.
-
-        A run that was killed continues after its last finished epoch when the same configuration is trained again; a
-        finished one is only loaded.
+        A run that was killed continues after its last finished epoch when the same configuration is trained again. A
+        finished run is only loaded.
 
         Returns:
-            The best model (`keras.Model`), in float32 and uncompiled, as saved in `model.keras` and `model.weights.h5`.
+            The best model, in float32 and uncompiled, as saved in `model.keras` and `model.weights.h5`.
 
         Raises:
             ValueError: the shards do not fit the configuration or each other, or the folder holds another run.
@@ -111,33 +53,6 @@ class RunConfig:
         from zoobot3d_tf.training.trainer import train
 
         return train(self)
-
-    def to_dict(self) -> dict:
-        """As stored in `config.json`: all that rebuilds the model, repeats the run, and frames images to predict.
-
-        The shards add their stretch to it.
-        """
-        schema, label = self.model.schema, self.model.label
-        model = asdict(self.model) | {
-            "schema": schema and schema.to_dict(),
-            "tasks": list(self.model.tasks),
-            "label": label and label.to_dict(),
-        }
-        names = ("mask_loss", "learning_rate", "weight_decay", "patience", "seed", "batch_size", "epochs")
-        training = {name: getattr(self, name) for name in names}
-        # That of a label only where there is one: runs begun before there were labels are continued.
-        weights = {name: weight for name, weight in self.loss_weights.items() if label or name != "label"}
-        training |= {"loss_weights": weights, "mixed_precision": self.mixed_precision}
-        training["encoder_weights"] = self.encoder_weights and self.encoder_weights.to_dict()
-        training |= {name: [Path(p).name for p in getattr(self, name)] for name in ("train_records", "eval_records")}
-        packages = ("tensorflow", "keras", "tensorflow-probability", "numpy")
-        return {
-            "format_version": FORMAT_VERSION,
-            "model": model,
-            "framing": asdict(self.framing),
-            "training": training,
-            "versions": {"zoobot3d_tf": __version__} | {name: version(name) for name in packages},
-        }
 
 
 def get_run_config(
@@ -158,8 +73,8 @@ def get_run_config(
     loss_weights: Mapping[str, float] | None = None,
     encoder_weights: str | None = None,
     **settings,
-) -> RunConfig:
-    """A `RunConfig` from plain values, with the names that users of Zoobot know.
+) -> RunEstimatorConfig:
+    """A `RunEstimatorConfig` from plain values, with the names that users of Zoobot know.
 
     Args:
         initial_size: height and width of the images in the shards, pixels.
@@ -202,7 +117,7 @@ def get_run_config(
         mask_head="beta-binomial" if mask_loss == "beta-binomial" else "fraction",
         label=label,
     )
-    return RunConfig(
+    return RunEstimatorConfig(
         model=model,
         framing=Framing(initial_size, crop_size, final_size),
         log_dir=Path(log_dir),
@@ -225,8 +140,8 @@ def config_from_folders(
     crop_size: int | None = None,
     resize_size: int = 224,
     **settings,
-) -> RunConfig:
-    """A `RunConfig` from folders of shards, which know their schema and their size.
+) -> RunEstimatorConfig:
+    """A `RunEstimatorConfig` from folders of shards, which know their schema and their size.
 
     Args:
         train_dir: folder of .tfrecord files to train on.

@@ -1,0 +1,31 @@
+"""The training loop."""
+
+import logging
+
+import keras
+import tensorflow as tf
+
+from zoobot3d_tf.shards.manifest import galaxies_in
+from zoobot3d_tf.training.assemble import batches, cosine, reporters
+from zoobot3d_tf.training.checkpoints import Checkpoints, StopOnNaN
+from zoobot3d_tf.training.progress import EpochLines
+from zoobot3d_tf.training.run_config import RunConfig
+
+logger = logging.getLogger(__name__)
+
+
+def fit(model: keras.Model, config: RunConfig, checkpoints: Checkpoints) -> None:
+    """Trains a compiled model on the shards of a run, from where its checkpoints stand."""
+    training, validation = batches(config, config.seed + checkpoints.epochs_done)
+    steps = -(-galaxies_in(config.train_records) // config.batch_size)
+    checkpoints.restore(model)
+    logger.info("%d parameters; epoch %d of %d", model.count_params(), checkpoints.epochs_done + 1, config.epochs)
+    model.fit(
+        training.apply(tf.data.experimental.assert_cardinality(steps)),
+        validation_data=validation,
+        initial_epoch=checkpoints.epochs_done,
+        epochs=config.epochs,
+        callbacks=[cosine(config), StopOnNaN(), checkpoints, EpochLines(), *reporters(config, validation)],
+        shuffle=False,  # the dataset is shuffled already
+        verbose=0,
+    )
