@@ -21,7 +21,8 @@ def make_shards(folder: Path) -> list[Path]:
     """Shards of the real galaxies at 300 px; each with the same ellipse as both masks, as the peer draws it."""
     from zoobot3d_tf.schemas import get_schema
     from zoobot3d_tf.shards.manifest import read_manifest
-    from zoobot3d_tf.shards.write import ShardOptions, create_shards
+    from zoobot3d_tf.shards.options import ShardOptions
+    from zoobot3d_tf.shards.write import create_shards
 
     mask = np.zeros((424, 424), np.uint8)
     mask[ellipse(212, 212, 60, 100, rotation=-np.pi / 6)] = 9

@@ -52,7 +52,8 @@ def polar_profiles(train: pd.DataFrame, test: pd.DataFrame, folder: Path) -> np.
 def from_scratch(train: pd.DataFrame, test: pd.DataFrame, folder: Path) -> np.ndarray:
     """The whole network, from random weights, on the labels alone."""
     from zoobot3d_tf.runs.run_folder import SHIPPED, read_run
-    from zoobot3d_tf.shards.write import ShardOptions, create_shards
+    from zoobot3d_tf.shards.options import ShardOptions
+    from zoobot3d_tf.shards.write import create_shards
     from zoobot3d_tf.training.training_config import config_from_folders
 
     base = read_run(SHIPPED)

@@ -38,7 +38,8 @@ def survey(tmp_path_factory) -> Path:
 def shards(survey, tmp_path_factory) -> Path:
     """Folder of their shards, at 100 px."""
     from zoobot3d_tf.schemas import get_schema
-    from zoobot3d_tf.shards.write import ShardOptions, create_shards
+    from zoobot3d_tf.shards.options import ShardOptions
+    from zoobot3d_tf.shards.write import create_shards
 
     options = ShardOptions(img_size=100, eval_size=0.3, shard_size=8)
     return create_shards(survey, tmp_path_factory.mktemp("shards") / "shards", get_schema("decals"), options).parent

@@ -10,8 +10,9 @@ from zoobot3d_tf.data.dataset import evaluation_batches, training_batches
 from zoobot3d_tf.data.framing import Framing
 from zoobot3d_tf.schemas import get_schema
 from zoobot3d_tf.shards.manifest import read_manifest
+from zoobot3d_tf.shards.options import ShardOptions
 from zoobot3d_tf.shards.read import iterate_records
-from zoobot3d_tf.shards.write import ShardOptions, create_shards
+from zoobot3d_tf.shards.write import create_shards
 
 FRAMING = Framing(initial_size=100, crop_size=75, final_size=64)
 

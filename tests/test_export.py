@@ -18,7 +18,8 @@ from zoobot3d_tf.inference.source_images import frame_images
 from zoobot3d_tf.runs.export import FORMATS, export_model
 from zoobot3d_tf.runs.packing import _pack, pack_run
 from zoobot3d_tf.runs.run_folder import CONFIG_NAME, WEIGHTS_NAME, TrainedRun, read_run
-from zoobot3d_tf.shards.write import ShardOptions, create_shards
+from zoobot3d_tf.shards.options import ShardOptions
+from zoobot3d_tf.shards.write import create_shards
 from zoobot3d_tf.simulation.survey import simulate_survey
 from zoobot3d_tf.training.training_config import config_from_folders
 

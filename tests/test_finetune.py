@@ -15,10 +15,11 @@ import pytest
 
 from zoobot3d_tf.cli import main
 from zoobot3d_tf.evaluation.calibration import reliability
+from zoobot3d_tf.evaluation.labels import confusion
 from zoobot3d_tf.finetuning import stages
 from zoobot3d_tf.finetuning.finetune import finetune
 from zoobot3d_tf.finetuning.recipe import Finetuning, Recipe
-from zoobot3d_tf.finetuning.scores import Validation, confusion, validation_scores
+from zoobot3d_tf.finetuning.scores import Validation, validation_scores
 from zoobot3d_tf.finetuning.stages import LayerDecayAdamW, begin, encoder_blocks, unfreeze
 from zoobot3d_tf.labels import Label
 from zoobot3d_tf.models import ModelConfig, build

@@ -21,8 +21,9 @@ from zoobot3d_tf.inference.inputs import (
 )
 from zoobot3d_tf.schemas import get_schema
 from zoobot3d_tf.shards.manifest import read_manifest
+from zoobot3d_tf.shards.options import ShardOptions
 from zoobot3d_tf.shards.read import iterate_records
-from zoobot3d_tf.shards.write import ShardOptions, create_shards
+from zoobot3d_tf.shards.write import create_shards
 
 COLUMNS = ["id_str", "file_loc", "record", "ra", "dec", "pixscale"]
 

@@ -20,9 +20,10 @@ from zoobot3d_tf.runs.hub import model_card
 from zoobot3d_tf.runs.run_folder import read_run
 from zoobot3d_tf.schemas import get_schema
 from zoobot3d_tf.shards.manifest import check_shards, read_manifest
+from zoobot3d_tf.shards.options import ShardOptions
 from zoobot3d_tf.shards.read import iterate_records
 from zoobot3d_tf.shards.record import Record, parse, serialise
-from zoobot3d_tf.shards.write import ShardOptions, create_shards
+from zoobot3d_tf.shards.write import create_shards
 from zoobot3d_tf.tables.formats import read_table
 from zoobot3d_tf.training.losses import label_loss
 from zoobot3d_tf.training.metrics import label_metrics

@@ -22,9 +22,10 @@ from zoobot3d_tf.images.read import read_image, resize_image
 from zoobot3d_tf.images.rgb import STRETCHES
 from zoobot3d_tf.schemas import get_schema
 from zoobot3d_tf.shards.manifest import Manifest, check_shards, read_manifest
+from zoobot3d_tf.shards.options import ShardOptions
 from zoobot3d_tf.shards.read import iterate_records, read_records
 from zoobot3d_tf.shards.record import parse
-from zoobot3d_tf.shards.write import ShardOptions, create_shards, split_by_hash
+from zoobot3d_tf.shards.write import create_shards, split_by_hash
 
 RINGS = get_schema("rings")
 N_GALAXIES = 40

@@ -15,9 +15,10 @@ from zoobot3d_tf.inference.inputs import galaxies_in_folder, galaxies_in_list, g
 from zoobot3d_tf.inference.source_images import read_images
 from zoobot3d_tf.schemas import get_schema
 from zoobot3d_tf.shards.manifest import read_manifest
+from zoobot3d_tf.shards.options import ShardOptions
 from zoobot3d_tf.shards.read import iterate_records, read_records
 from zoobot3d_tf.shards.record import encode_image
-from zoobot3d_tf.shards.write import ShardOptions, create_shards
+from zoobot3d_tf.shards.write import create_shards
 
 
 def draw_galaxies(folder: Path, n: int) -> Path:

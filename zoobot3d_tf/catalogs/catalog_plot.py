@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from zoobot3d_tf.catalogs.training_catalog import read_training_catalog
-from zoobot3d_tf.files import PathLike, partial_path
+from zoobot3d_tf.files import PathLike, whole_file
 from zoobot3d_tf.schemas import Question, Schema
 
 try:
@@ -44,8 +44,9 @@ def plot_catalog(catalog_loc: PathLike, schema: Schema, out: PathLike) -> Path:
     _plot_sky(figure.add_subplot(2, 1, 1, projection="mollweide"), catalog)
     _plot_votes(figure.add_subplot(2, 1, 2), catalog, schema)
     out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(partial_path(out))
-    return partial_path(out).replace(out)
+    with whole_file(out) as partial:
+        figure.savefig(partial)
+    return out
 
 
 def _plot_sky(axes: Axes, catalog: pd.DataFrame) -> None:

@@ -76,7 +76,8 @@ def _shards_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _shards(args: argparse.Namespace) -> None:
     from zoobot3d_tf.schemas import load_schema
-    from zoobot3d_tf.shards.write import ShardOptions, create_shards
+    from zoobot3d_tf.shards.options import ShardOptions
+    from zoobot3d_tf.shards.write import create_shards
 
     given = set(ShardOptions.__dataclass_fields__) & set(vars(args))
     options = ShardOptions(**{name: getattr(args, name) for name in given})

@@ -19,7 +19,8 @@ from zoobot3d_tf.models.config import ModelConfig
 from zoobot3d_tf.runs.run_folder import CONFIG_NAME, SHIPPED, read_run, write_config
 from zoobot3d_tf.schemas import Schema, load_schema
 from zoobot3d_tf.shards.manifest import Manifest, check_shards, read_manifest
-from zoobot3d_tf.shards.write import ShardOptions, create_shards
+from zoobot3d_tf.shards.options import ShardOptions
+from zoobot3d_tf.shards.write import create_shards
 from zoobot3d_tf.tables.columns import require_columns, shorten
 from zoobot3d_tf.tables.formats import read_table
 from zoobot3d_tf.training.run_config import DEFAULT_LOSS_WEIGHTS, RunConfig

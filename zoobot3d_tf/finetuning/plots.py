@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from zoobot3d_tf.evaluation.calibration import reliability
-from zoobot3d_tf.files import partial_path
-from zoobot3d_tf.finetuning.scores import Validation, confusion
+from zoobot3d_tf.evaluation.labels import confusion
+from zoobot3d_tf.files import whole_file
+from zoobot3d_tf.finetuning.scores import Validation
 from zoobot3d_tf.labels import Label
 from zoobot3d_tf.models.config import ModelConfig
 from zoobot3d_tf.schemas import Schema, vote_fractions
@@ -62,8 +63,9 @@ def draw_plots(
 def _save(draw: Callable[[Figure], None], path: Path) -> Path:
     figure = Figure(figsize=(6, 5), dpi=150, layout="constrained")
     draw(figure)
-    figure.savefig(partial_path(path))
-    return partial_path(path).replace(path)
+    with whole_file(path) as partial:
+        figure.savefig(partial)
+    return path
 
 
 def _learning_curve(history: pd.DataFrame, kept: str, figure: Figure) -> None:

@@ -6,13 +6,11 @@ its galaxies in its metadata: a part that exists is whole.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
-from uuid import uuid4
 
 import pandas as pd
 import pyarrow as pa
@@ -159,16 +157,8 @@ class Job(Generic[AnySettings]):
             return file.read()
 
     def _write(self, path: Path, content: bytes) -> None:
-        # No other process may write to this name: on a cluster, a worker given up may still be at the same part.
-        partial = self.folder / f".partial-{uuid4().hex}"
-        try:
-            with partial.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        except OSError as error:  # of a full disk Python does not say which
-            raise OSError(error.errno, error.strerror, str(path)) from error
+        # On a cluster, a worker given up may still be at the same part.
+        write_atomically(path, content, shared=True)
 
     def _part_loc(self, number: int) -> Path:
         return self.folder / f"part-{number:07d}.parquet"

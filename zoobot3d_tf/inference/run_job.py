@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 from tqdm import tqdm
 
-from zoobot3d_tf.files import failed_loc, sha256_of, write_atomically
+from zoobot3d_tf.files import failed_loc, sha256_of, whole_file, write_atomically
 from zoobot3d_tf.inference.job import AnySettings, Job, JobSettings
 from zoobot3d_tf.inference.metadata import write_metadata
 from zoobot3d_tf.machine import available_cores
@@ -109,11 +109,11 @@ def join_parts(
     write_atomically(failed_loc(save_loc), failed_table.to_csv(index=False, lineterminator="\n"))
     n_predicted = job.settings.n_galaxies - len(failures)
     if n_predicted:
-        new_table = job.folder / f"table{save_loc.suffix}"
-        write_table(new_table, job.pieces())
+        with whole_file(job.folder / f"table{save_loc.suffix}") as new_table:
+            write_table(new_table, job.pieces())
         join_more()
         write_metadata(save_loc, metadata)
-        new_table.replace(save_loc)
+        (job.folder / f"table{save_loc.suffix}").replace(save_loc)
     job.remove()
     if not n_predicted:
         raise ValueError(f"none of the {len(failures)} galaxies can be used; the first: {failures[0].reason}")

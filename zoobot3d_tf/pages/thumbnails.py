@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
-from zoobot3d_tf.files import PathLike, check_output, partial_path
+from zoobot3d_tf.files import PathLike, check_output, whole_file
 from zoobot3d_tf.images.read import ImageError, read_picture
 from zoobot3d_tf.representations.vectors import open_vectors, rows_of
 
@@ -92,9 +92,10 @@ def write_sheet(path: PathLike, rows: Sequence[Sequence[Picture]], stretch: str)
                 draw.text((left + _SIDE // 2, top + _SIDE // 2), "no picture", _QUIET, font, anchor="mm")
             for line, (text, colour) in enumerate(((picture.title, _INK), (picture.note, _QUIET))):
                 draw.text((left, top + _SIDE + 3 + line * _LINE), _shorten(text, font), colour, font)
-    partial = partial_path(Path(path))
-    sheet.save(partial)
-    return partial.replace(path)
+    path = Path(path)
+    with whole_file(path) as partial:
+        sheet.save(partial)
+    return path
 
 
 def draw_neighbours(path: PathLike, components_loc: PathLike, found: pd.DataFrame) -> Path:

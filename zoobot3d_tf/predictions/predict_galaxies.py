@@ -15,7 +15,7 @@ import pandas as pd
 
 from zoobot3d_tf import __version__
 from zoobot3d_tf.data.framing import Framing
-from zoobot3d_tf.files import PathLike, check_output, partial_path, sha256_of
+from zoobot3d_tf.files import PathLike, check_output, partial_path, sha256_of, whole_file
 from zoobot3d_tf.images.rgb import check_stretch
 from zoobot3d_tf.inference.inputs import fingerprint
 from zoobot3d_tf.inference.job import Job, start_job
@@ -224,13 +224,9 @@ def _join_masks(job: Job[Settings]) -> None:
     if job.settings.masks_file is None:
         return
     masks_file = Path(job.settings.masks_file)
-    partial = partial_path(masks_file)
-    with partial.open("wb") as file:
+    with whole_file(masks_file) as partial, partial.open("wb") as file:
         file.write(fits_primary())
         file.writelines(job.mask_hdus())
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(masks_file)
 
 
 def _metadata(settings: Settings, model: ModelConfig, forced: Mapping[str, Any]) -> dict[str, Any]:

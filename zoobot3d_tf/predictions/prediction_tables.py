@@ -67,8 +67,7 @@ def write_table(path: Path, pieces: Iterable[pa.Table]) -> None:
     `column_names` lists all in order.
 
     Args:
-        path: named with one of `SUFFIXES`. It is on the disk when this returns, but not atomically: give a temporary
-            name, and rename.
+        path: named with one of `SUFFIXES`; see `files.whole_file` to have it whole or not at all.
         pieces: at least one; of the columns of the first, and some ten thousand rows each at most.
 
     Raises:
@@ -83,8 +82,6 @@ def write_table(path: Path, pieces: Iterable[pa.Table]) -> None:
     with writer(path, first.schema) as file:
         for piece in chain([first], pieces):
             file.write_table(piece)
-    with path.open("rb") as written:
-        os.fsync(written.fileno())
 
 
 def load_predictions(path: PathLike) -> Predictions:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from zoobot3d_tf.files import PathLike, check_output, partial_path, write_atomically
+from zoobot3d_tf.files import PathLike, check_output, whole_file, write_atomically
 from zoobot3d_tf.inference.metadata import write_metadata
 from zoobot3d_tf.representations.vectors import (
     IDENTITY,
@@ -119,17 +119,16 @@ def compress(
     else:
         pca = load_pca(pca_loc)
         _check_source(features, pca, pca_loc)
-    partial = partial_path(out)
     squares = _Squares()
-    write_pieces(partial, _compressed(features, pca, squares))
-    pca.save(pca_path(out))
-    about = {
-        "n_components": len(pca.variance),
-        "share": squares.share_kept,
-        "fitted_to": str(Path(features_loc if pca_loc is None else pca_loc).absolute()),
-    }
-    write_metadata(out, {**features.metadata, "pca": about})
-    partial.replace(out)
+    with whole_file(out) as partial:
+        write_pieces(partial, _compressed(features, pca, squares))
+        pca.save(pca_path(out))
+        about = {
+            "n_components": len(pca.variance),
+            "share": squares.share_kept,
+            "fitted_to": str(Path(features_loc if pca_loc is None else pca_loc).absolute()),
+        }
+        write_metadata(out, {**features.metadata, "pca": about})
     log.info("%d components keep %.1f %% of the variance: %s", len(pca.variance), 100 * squares.share_kept, out)
     return out
 

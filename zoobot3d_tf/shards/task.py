@@ -6,22 +6,17 @@ ends a run, the notes say what the next one need not do again.
 
 import json
 import math
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Generator, Iterator
-from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import BrokenExecutor, Executor, as_completed
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import numpy as np
 import pandas as pd
 
-from zoobot3d_tf.files import sha256_of, write_atomically
+from zoobot3d_tf.files import sha256_of, whole_file, write_atomically
 from zoobot3d_tf.images.masks import MASKS
 from zoobot3d_tf.images.read import (
     ImageError,
@@ -31,6 +26,7 @@ from zoobot3d_tf.images.read import (
     resize_counts,
     resize_image,
 )
+from zoobot3d_tf.machine import process_pool
 from zoobot3d_tf.shards.manifest import COUNTS, PROGRESS_NAME, ShardFile
 
 if TYPE_CHECKING:
@@ -100,11 +96,7 @@ def run_tasks(tasks: list[ShardTask], workers: int, executor: Executor | None) -
     if executor is None and workers == 1:
         yield from map(write_shard, tasks)
         return
-    pool: AbstractContextManager[Executor] = (
-        nullcontext(executor)
-        if executor is not None
-        else ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_follow_parent)
-    )
+    pool: AbstractContextManager[Executor] = nullcontext(executor) if executor is not None else process_pool(workers)
     with pool as running:
         futures = [running.submit(write_shard, task) for task in tasks]
         try:
@@ -127,18 +119,15 @@ def write_shard(task: ShardTask) -> Outcome:
     """
     import tensorflow as tf
 
-    # No other process may write to this name: an executor elsewhere may outlive the run that gave it the same task.
-    partial = task.path.with_name(f".partial-{uuid4().hex}")
-    try:
-        with tf.io.TFRecordWriter(str(partial)) as writer:
-            counts, failed = _write_galaxies(task, writer)
-    except tf.errors.OpError as error:
-        raise OSError(f"{task.path}: cannot be written: {error.message}") from error
-    with partial.open("rb+") as file:
-        os.fsync(file.fileno())
-    shard = ShardFile(name=task.name, **counts, bytes=partial.stat().st_size, sha256=sha256_of(partial))
+    # An executor elsewhere may outlive the run that gave it the same task.
+    with whole_file(task.path, shared=True) as partial:
+        try:
+            with tf.io.TFRecordWriter(str(partial)) as writer:
+                counts, failed = _write_galaxies(task, writer)
+        except tf.errors.OpError as error:
+            raise OSError(f"{task.path}: cannot be written: {error.message}") from error
+        shard = ShardFile(name=task.name, **counts, bytes=partial.stat().st_size, sha256=sha256_of(partial))
     outcome = Outcome(shard, failed)
-    partial.replace(task.path)
     write_atomically(task.note, json.dumps(asdict(outcome)))
     return outcome
 
@@ -188,16 +177,3 @@ def _read_galaxy(row: Any, votes: np.ndarray, size: int, stretch: str) -> "Recor
         label=row.label,
         has_label=not math.isnan(row.label),
     )
-
-
-def _follow_parent() -> None:
-    """Let a worker leave Ctrl-C to its parent, so as to finish its shard, but die with it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-
-    def die_with_parent() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=die_with_parent, daemon=True).start()

@@ -5,7 +5,6 @@ Errors name rows as a spreadsheet does: the header is row 1, the first galaxy ro
 
 import gzip
 import io
-import os
 import re
 import tarfile
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import numpy as np
 import pandas as pd
 
-from zoobot3d_tf.files import PathLike, partial_path
+from zoobot3d_tf.files import PathLike, whole_file
 from zoobot3d_tf.tables.columns import read_text
 
 if TYPE_CHECKING:
@@ -94,16 +93,14 @@ def write_table(table: pd.DataFrame, path: PathLike) -> Path:
     """
     path = check_writable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = partial_path(path)
     try:
-        _WRITERS[path.suffix.lower()](table, partial)
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
+        with whole_file(path) as partial:
+            _WRITERS[path.suffix.lower()](table, partial)
     except OSError:
         raise
     except Exception as error:  # Arrow and Astropy raise errors of their own on columns that they cannot hold
         raise ValueError(f"{path}: cannot be written as a {path.suffix[1:].upper()} table: {error}") from error
-    return partial.replace(path)
+    return path
 
 
 def check_writable(path: PathLike) -> Path:

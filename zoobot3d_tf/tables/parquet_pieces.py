@@ -1,6 +1,5 @@
 """Parquet tables larger than memory, read piece by piece."""
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
@@ -74,7 +73,7 @@ def write_pieces(path: Path, pieces: Iterable[pa.Table]) -> None:
     """Write a Parquet file piece by piece; memory holds one piece at a time.
 
     Args:
-        path: the file. It is on disk when this returns, but not atomically: give a temporary name, and rename.
+        path: the file; see `files.whole_file` to have it whole or not at all.
         pieces: at least one, all with the columns of the first.
 
     Raises:
@@ -85,8 +84,6 @@ def write_pieces(path: Path, pieces: Iterable[pa.Table]) -> None:
     with pq.ParquetWriter(path, first.schema) as file:
         for piece in chain([first], pieces):
             file.write_table(piece)
-    with path.open("rb") as written:
-        os.fsync(written.fileno())
 
 
 def no_rows(file: Path, columns: Sequence[str] | None = None) -> pa.Table:

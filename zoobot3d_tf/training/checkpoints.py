@@ -6,7 +6,7 @@ from pathlib import Path
 import keras
 import pandas as pd
 
-from zoobot3d_tf.files import partial_path, write_atomically
+from zoobot3d_tf.files import whole_file, write_atomically
 from zoobot3d_tf.runs.run_folder import HISTORY_NAME
 
 
@@ -74,8 +74,8 @@ class Checkpoints(keras.callbacks.Callback):
         return self.folder / f"epoch-{number}.weights.h5"
 
     def _save(self, path: Path) -> None:
-        self.model.save_weights(partial_path(path))
-        partial_path(path).replace(path)
+        with whole_file(path) as partial:
+            self.model.save_weights(partial)
 
 
 class StopOnNaN(keras.callbacks.Callback):

@@ -2,7 +2,7 @@
 
 import keras
 
-from zoobot3d_tf.files import partial_path
+from zoobot3d_tf.files import whole_file
 from zoobot3d_tf.models.heads import restore_class_shares
 from zoobot3d_tf.runs.run_folder import MODEL_NAME, WEIGHTS_NAME
 from zoobot3d_tf.training.run_config import RunConfig
@@ -19,6 +19,5 @@ def finish_model(model: keras.Model, config: RunConfig) -> None:
     if label is not None and label.counts:
         restore_class_shares(model, label)
     for name, save in ((MODEL_NAME, model.save), (WEIGHTS_NAME, model.save_weights)):
-        partial = partial_path(config.log_dir / name)
-        save(partial)
-        partial.replace(config.log_dir / name)
+        with whole_file(config.log_dir / name) as partial:
+            save(partial)
