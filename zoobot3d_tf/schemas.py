@@ -92,6 +92,24 @@ def vote_fractions(votes: ArrayLike, schema: Schema) -> np.ndarray:
     return np.divide(votes, volunteers, out=np.full_like(votes, np.nan), where=volunteers > 0)
 
 
+def fraction_errors(fractions: Any, votes: Any, schema: Schema, xp: Any) -> tuple[Any, Any]:
+    """Absolute errors of expected vote fractions: the one definition, for training's metrics and for scores.
+
+    Args:
+        fractions: expected share of each question's votes, shape (galaxies, answers).
+        votes: counts, same shape.
+        schema: the decision tree.
+        xp: module that computes: `numpy` for arrays, `keras.ops` for tensors.
+
+    Returns:
+        |fraction - votes / volunteers|, 0 where nobody was asked the question; and whether anybody was, bool. Both have
+        the shape of the votes.
+    """
+    volunteers = xp.matmul(votes, schema.same_question)
+    asked = volunteers > 0
+    return xp.where(asked, xp.abs(fractions - votes / xp.maximum(volunteers, 1.0)), 0.0), asked
+
+
 def tree_text(schema: Schema) -> str:
     """The tree drawn with lines: each question beneath the answer it follows, leaf questions on one line.
 
@@ -247,6 +265,14 @@ class Schema:
     def slices(self) -> tuple[slice, ...]:
         """Each question's part of `label_cols`, as Python slices."""
         return tuple(slice(q.answers[0].index, q.answers[-1].index + 1) for q in self.questions)
+
+    @cached_property
+    def same_question(self) -> np.ndarray:
+        """1 where two answers belong to the same question, else 0: float32 (answers, answers)."""
+        import numpy as np
+
+        question_of = np.repeat(np.arange(len(self.questions)), [len(question.answers) for question in self.questions])
+        return (question_of[:, None] == question_of).astype(np.float32)
 
     @property
     def question_index_groups(self) -> list[tuple[int, int]]:

@@ -11,14 +11,15 @@ import numpy as np
 import pandas as pd
 
 from zoobot3d_tf.files import PathLike
-from zoobot3d_tf.images.masks import MAX_VOLUNTEERS, N_VOLUNTEERS
+from zoobot3d_tf.images.masks import MASKS, MAX_VOLUNTEERS, N_VOLUNTEERS
 from zoobot3d_tf.schemas import Schema
 from zoobot3d_tf.tables.columns import name_rows, read_counts, read_numbers, refuse, require_columns, shorten
 from zoobot3d_tf.tables.formats import read_table
 
 LABELS = ("votes", "masks")
 
-_MASK_COLUMNS = ("spiral_mask_loc", "bar_mask_loc", "marks_loc")
+MASK_COLUMNS = (*(f"{mask}_loc" for mask in MASKS), "marks_loc")
+"""Columns that say where a galaxy's masks, or the marks to draw them from, are."""
 _RANGES = {"ra": (0.0, 360.0), "dec": (-90.0, 90.0), "pixscale": (1e-6, 1e6)}
 
 
@@ -70,18 +71,26 @@ def read_training_catalog(
         votes = pd.DataFrame(0, index=table.index, columns=schema.label_cols)
     catalog = pd.concat([catalog, votes], axis=1)
     catalog["has_votes"] = (votes > 0).any(axis=1)
-    for column in _MASK_COLUMNS:
+    for column in MASK_COLUMNS:
         catalog[column] = _absolute(table[column], root) if "masks" in labels and column in table else ""
     catalog["n_volunteers"] = _read_n_volunteers(path, table)
     for column in _RANGES:
         catalog[column] = _read_in_range(path, table, column)
 
-    has_mask = (catalog[list(_MASK_COLUMNS)] != "").any(axis=1)
-    if "votes" in labels and label_col is None and not (catalog["has_votes"] | has_mask).any():
+    if "votes" in labels and label_col is None and not (catalog["has_votes"] | has_mask(catalog)).any():
         raise ValueError(f"{path}: no galaxy has a vote or a mask; a labelled catalogue needs some")
     if label_col is not None and label_col not in catalog:
         catalog[label_col] = table[label_col]
     return catalog
+
+
+def has_mask(catalog: pd.DataFrame) -> pd.Series:
+    """Whether each galaxy has a mask, or marks to draw one from.
+
+    Args:
+        catalog: as `read_training_catalog` returns it.
+    """
+    return (catalog[list(MASK_COLUMNS)] != "").any(axis=1)
 
 
 def _check_filled(path: PathLike, table: pd.DataFrame, column: str) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import betaln, gammaln, xlog1py, xlogy
 
-from zoobot3d_tf.schemas import Schema, vote_fractions
+from zoobot3d_tf.schemas import Schema, fraction_errors, vote_fractions
 
 INTERVAL = 0.9
 """Probability that the intervals of predictions are meant to hold."""
@@ -77,6 +77,27 @@ def score_votes(
         )
         for name, part in parts.items()
         if asked[:, part].any()
+    }
+
+
+def fraction_scores(predicted: np.ndarray, votes: np.ndarray, schema: Schema) -> dict[str, float]:
+    """Mean error of vote fractions over all answers of questions that were asked, beside that of a constant answer.
+
+    Args:
+        predicted: expected fractions, shape (galaxies, answers).
+        votes: counts, same shape.
+        schema: the decision tree.
+
+    Returns:
+        `fraction_mae`; `fraction_mae_of_always_the_mean`, that of always giving each answer's mean observed fraction.
+    """
+    error, asked = fraction_errors(predicted, votes, schema, np)
+    observed = vote_fractions(votes, schema)
+    means = observed.sum(axis=0, where=asked) / np.maximum(asked.sum(axis=0), 1)
+    error_of_mean, _ = fraction_errors(means, votes, schema, np)
+    return {
+        "fraction_mae": float(error.mean(where=asked)),
+        "fraction_mae_of_always_the_mean": float(error_of_mean.mean(where=asked)),
     }
 
 

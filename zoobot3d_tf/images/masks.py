@@ -4,7 +4,7 @@ A path is a list of [x, y] vertices in pixels: x to the right, y down, whole num
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -73,6 +73,29 @@ def counts_from_marks(
                 union[window] |= inside
             counts += union
     return counts
+
+
+def is_enclosed(fraction: Any, threshold: float = MASK_THRESHOLD) -> Any:
+    """Whether each pixel belongs to the mask: bool, of the shape of the fractions (an array or a tensor)."""
+    # Slightly lower, so that the rounding of k/15 cannot decide.
+    return fraction >= threshold - 1e-3
+
+
+def overlap(predicted: Any, true: Any, xp: Any, threshold: float = MASK_THRESHOLD) -> tuple[Any, Any]:
+    """Pixels that belong to both masks, and to either: intersection and union of the IoU, in training and in scores.
+
+    Args:
+        predicted: share of volunteers expected to enclose each pixel, shape (..., H, W).
+        true: share of volunteers who did, same shape.
+        xp: module that computes: `numpy` for arrays, `keras.ops` for tensors.
+        threshold: share from which a pixel belongs to the mask.
+
+    Returns:
+        Numbers of pixels, shape (...) each.
+    """
+    inside_predicted, inside_true = is_enclosed(predicted, threshold), is_enclosed(true, threshold)
+    both, either = xp.logical_and(inside_predicted, inside_true), xp.logical_or(inside_predicted, inside_true)
+    return xp.count_nonzero(both, axis=(-2, -1)), xp.count_nonzero(either, axis=(-2, -1))
 
 
 def check_marks(marks: Marks) -> None:
@@ -283,9 +306,3 @@ def _pairs_with_overlapping_boxes(path: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
-
-
-def is_enclosed(fraction: np.ndarray, threshold: float = MASK_THRESHOLD) -> np.ndarray:
-    """Whether each pixel counts as part of the mask, bool of the same shape."""
-    # A hair lower, so that the rounding of k/15 cannot decide.
-    return fraction >= threshold - 1e-3

@@ -8,7 +8,7 @@ bomb costs nothing.
 import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
@@ -161,6 +161,29 @@ def read_marks(path: PathLike, shape: tuple[int, int], n_volunteers: int) -> dic
                 )
             counts[name] = counts_from_marks(marks[name], shape)
         return counts
+
+
+def read_known_masks(
+    mask_locs: Mapping[str, PathLike], marks_loc: PathLike, shape: tuple[int, int], n_volunteers: int
+) -> dict[str, np.ndarray]:
+    """Read all masks that are known of a galaxy. A mask file takes precedence over the marks.
+
+    Args:
+        mask_locs: file of each mask by name, `spiral_mask` or `bar_mask`; '' where there is none.
+        marks_loc: file of the volunteers' marks; '' if there is none.
+        shape: height and width of the galaxy's image.
+        n_volunteers: number of volunteers who were asked.
+
+    Returns:
+        Counts of volunteers by the mask's name, uint8 (H, W) each. A mask that nobody was asked for is absent.
+
+    Raises:
+        ImageError: as `read_mask` and `read_marks`.
+    """
+    counts = {name: read_mask(loc, shape, n_volunteers) for name, loc in mask_locs.items() if loc}
+    if marks_loc and len(counts) < len(MASKS):
+        counts = read_marks(marks_loc, shape, n_volunteers) | counts
+    return counts
 
 
 def resize_image(image: np.ndarray, size: int) -> np.ndarray:

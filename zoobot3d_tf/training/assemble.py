@@ -56,10 +56,12 @@ def cosine(config: RunConfig) -> keras.callbacks.Callback:
 
 
 def strategy(config: RunConfig) -> tf.distribute.Strategy:
+    """The model is mirrored on all local GPUs, or stays on one device."""
     return tf.distribute.MirroredStrategy() if config.distributed else tf.distribute.get_strategy()
 
 
 def reporters(config: RunConfig, validation: tf.data.Dataset) -> list[keras.callbacks.Callback]:
+    """Callbacks that log a run: TensorBoard, pictures of masks, Weights & Biases."""
     folder = config.log_dir / "tensorboard"
     reporters: list[keras.callbacks.Callback] = [keras.callbacks.TensorBoard(folder, write_graph=False)]
     if config.model.masks:
