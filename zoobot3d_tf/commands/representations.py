@@ -1,28 +1,40 @@
-"""The commands about what the network sees: features, their compression, galaxies alike, odd ones, and a map.
-
-Parsers stand beside the function that runs them. What is slow to import is imported inside.
-"""
+"""The commands about features: compute, compress, find neighbours and anomalies, draw a map."""
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from zoobot3d_tf.commands.stage import Stage, at_least, given
+from zoobot3d_tf.commands.stage import RUN, TABLE, Stage, at_least, given
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def _representations_arguments(parser: argparse.ArgumentParser) -> None:
+    from zoobot3d_tf.predictions.options import ENGINES
+
     add = parser.add_argument
-    add("run_folder", metavar="RUN", help="the run folder, hf://owner/name, or shipped: that of the package")
+    add("run_folder", metavar="RUN", help=RUN)
     add(
         "source",
         metavar="INPUT",
-        help="folder of images, shard folder, catalogue (id_str, file_loc), or list of images (.txt; - for stdin)",
+        help="Folder of images, shard folder, catalogue, or list of images (.txt, or - for standard input)",
     )
-    add("--out", dest="save_loc", type=Path, required=True, metavar="TABLE", help="table to write: .parquet")
-    add("--level", default="top", choices=("top", "P1", "P2", "P3", "P4", "P5"), help="where in the encoder")
-    add("--recursive", action="store_true", help="look into sub-folders of a folder of images too")
-    add("--image-root", type=Path, help="folder that paths in a catalogue start from (default: the catalogue's)")
-    add("--engine", default="auto", choices=("auto", "tf", "openvino"), help="what runs the network (extra [fast])")
-    add("--batch-size", type=at_least(1), default=64, help="galaxies a GPU takes at once")
+    add("--out", dest="save_loc", type=Path, required=True, metavar="TABLE", help="Table to write: .parquet")
+    add(
+        "--level",
+        default="top",
+        choices=("top", "P1", "P2", "P3", "P4", "P5"),
+        help="Layer of the encoder to take features from",
+    )
+    add("--recursive", action="store_true", help="Include the sub-folders of a folder of images")
+    add(
+        "--image-root",
+        type=Path,
+        help="Folder that paths in a catalogue start from (default: the folder of the catalogue)",
+    )
+    add("--engine", default="auto", choices=ENGINES, help="Program that runs the network (openvino: extra [fast])")
+    add("--batch-size", type=at_least(1), default=64, help="Number of galaxies per step on a GPU")
 
 
 def _representations(args: argparse.Namespace) -> None:
@@ -33,19 +45,17 @@ def _representations(args: argparse.Namespace) -> None:
     print(write_features(_galaxies(**where), **options))
 
 
-def _galaxies(source: str, recursive: bool, image_root: Path | None):
-    """The galaxies of an input, whose kind shows."""
+def _galaxies(source: str, recursive: bool, image_root: Path | None) -> "pd.DataFrame":
+    """List the galaxies of an input, whose kind its path shows."""
     from zoobot3d_tf.inference import inputs
     from zoobot3d_tf.shards.manifest import MANIFEST_NAME
 
     path = Path(source)
     is_list, is_folder = source == "-" or path.suffix.lower() == ".txt", path.is_dir()
     if recursive and not is_folder:
-        raise ValueError(f"--recursive is about a folder of images, which {source} is not; leave it out")
+        raise ValueError(f"--recursive applies to a folder of images; {source} is not one, omit the option")
     if image_root and (is_list or is_folder):
-        raise ValueError(
-            f"--image-root is where the paths in a catalogue start from, and {source} is none; leave it out"
-        )
+        raise ValueError(f"--image-root applies to a catalogue; {source} is not one, omit the option")
     if source != "-" and not path.exists():
         raise FileNotFoundError(f"{source}: no such folder, catalogue or list of images")
     if is_list:
@@ -58,13 +68,17 @@ def _galaxies(source: str, recursive: bool, image_root: Path | None):
 
 
 def _compress_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("features_loc", metavar="FEATURES", type=Path, help="table of `zoobot3d representations`")
-    parser.add_argument("--out", type=Path, required=True, metavar="TABLE", help="table to write: .parquet")
+    parser.add_argument(
+        "features_loc", metavar="FEATURES", type=Path, help="Table written by `zoobot3d representations`"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="TABLE", help="Table to write: .parquet")
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--n-components", type=at_least(1), help="how many to keep (default: 40)")
-    what.add_argument("--share", type=float, help="or as many as keep this share of the variance, such as 0.95")
+    what.add_argument("--n-components", type=at_least(1), help="Number of components to keep (default: 40)")
     what.add_argument(
-        "--pca", dest="pca_loc", metavar="FILE", type=Path, help="or use this one, <table>_pca.npz of other galaxies"
+        "--share", type=float, help="Keep as many components as hold this share of the variance, such as 0.95"
+    )
+    what.add_argument(
+        "--pca", dest="pca_loc", metavar="FILE", type=Path, help="Use the fitted PCA of other galaxies, <table>_pca.npz"
     )
 
 
@@ -75,17 +89,17 @@ def _compress(args: argparse.Namespace) -> None:
 
 
 def _components_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("components_loc", metavar="COMPONENTS", type=Path, help="table of `zoobot3d compress`")
+    parser.add_argument("components_loc", metavar="COMPONENTS", type=Path, help="Table written by `zoobot3d compress`")
 
 
 def _neighbours_arguments(parser: argparse.ArgumentParser) -> None:
     _components_argument(parser)
     add = parser.add_argument
-    add("--id", dest="id_strs", metavar="ID", nargs="+", required=True, help="galaxies whose like are sought")
-    add("--k", type=at_least(1), default=12, help="neighbours each")
-    add("--metric", default="euclidean", choices=("euclidean", "cosine"), help="how distance is measured")
-    add("--out", type=Path, required=True, metavar="TABLE", help="table to write: CSV, Parquet, FITS or ECSV")
-    add("--picture", type=Path, metavar="PNG", help="also draw them")
+    add("--id", dest="id_strs", metavar="ID", nargs="+", required=True, help="Galaxies to find neighbours for")
+    add("--k", type=at_least(1), default=12, help="Number of neighbours per galaxy")
+    add("--metric", default="euclidean", choices=("euclidean", "cosine"), help="Distance between galaxies")
+    add("--out", type=Path, required=True, metavar="TABLE", help=TABLE)
+    add("--picture", type=Path, metavar="PNG", help="Also draw the galaxies with their neighbours")
 
 
 def _neighbours(args: argparse.Namespace) -> None:
@@ -105,9 +119,14 @@ def _neighbours(args: argparse.Namespace) -> None:
 def _anomalies_arguments(parser: argparse.ArgumentParser) -> None:
     _components_argument(parser)
     add = parser.add_argument
-    add("--out", type=Path, required=True, metavar="TABLE", help="table to write: CSV, Parquet, FITS or ECSV")
-    add("--picture", type=Path, metavar="PNG", help="also draw the first forty")
-    add("--seed", type=at_least(0), default=0, help="of the 20,000 galaxies that those of a larger table are held to")
+    add("--out", type=Path, required=True, metavar="TABLE", help=TABLE)
+    add("--picture", type=Path, metavar="PNG", help="Also draw the first forty galaxies")
+    add(
+        "--seed",
+        type=at_least(0),
+        default=0,
+        help="Random seed that selects the 20,000 reference galaxies for larger tables",
+    )
 
 
 def _anomalies(args: argparse.Namespace) -> None:
@@ -127,10 +146,20 @@ def _anomalies(args: argparse.Namespace) -> None:
 def _map_arguments(parser: argparse.ArgumentParser) -> None:
     _components_argument(parser)
     add = parser.add_argument
-    add("--out", type=Path, required=True, help="page to write: .html")
-    add("--method", default="auto", choices=("auto", "umap", "pca"), help="auto: UMAP where installed (extra [map])")
-    add("--max-galaxies", type=at_least(1), default=5000, help="show so many at most, drawn at random")
-    add("--catalog", type=Path, metavar="FILE", help="table with id_str, as of predictions, to colour galaxies by")
+    add("--out", type=Path, required=True, help="Page to write: .html")
+    add(
+        "--method",
+        default="auto",
+        choices=("auto", "umap", "pca"),
+        help="How to place galaxies; auto takes UMAP where it is installed (extra [map])",
+    )
+    add("--max-galaxies", type=at_least(1), default=5000, help="Largest number of galaxies to show, drawn at random")
+    add(
+        "--catalog",
+        type=Path,
+        metavar="FILE",
+        help="Table with id_str, such as predictions, whose numbers can colour the galaxies",
+    )
 
 
 def _map(args: argparse.Namespace) -> None:
@@ -141,37 +170,37 @@ def _map(args: argparse.Namespace) -> None:
 
 STAGES = {
     "representations": Stage(
-        "Compute the features of galaxies: what the encoder sees in them.",
-        "An image that cannot be read is listed beside the table and costs nothing else; run again after an "
-        "interruption, it goes on where it was.",
+        "Compute the features that the encoder extracts from galaxies.",
+        "If an image cannot be read, only that galaxy is skipped; it is listed beside the table. The same command "
+        "continues an interrupted run.",
         "zoobot3d representations run images --out features.parquet",
         _representations_arguments,
         _representations,
     ),
     "compress": Stage(
-        "Compress features to principal components, and say how much of the variance they keep.",
-        "The fitted PCA stands beside the table, to compress other galaxies with.",
+        "Compress features to principal components, and report the share of the variance they keep.",
+        "The fitted PCA is stored beside the table, to compress other galaxies with.",
         "zoobot3d compress features.parquet --n-components 40 --out components.parquet",
         _compress_arguments,
         _compress,
     ),
     "neighbours": Stage(
-        "Find galaxies like these.",
+        "Find the galaxies that are most similar to given galaxies.",
         "",
         "zoobot3d neighbours components.parquet --id J112953.88 --out neighbours.csv --picture neighbours.png",
         _neighbours_arguments,
         _neighbours,
     ),
     "anomalies": Stage(
-        "Rank galaxies by how little they are like any other.",
+        "Rank galaxies by their distance from all others, the most unusual first.",
         "",
         "zoobot3d anomalies components.parquet --out anomalies.csv --picture anomalies.png",
         _anomalies_arguments,
         _anomalies,
     ),
     "map": Stage(
-        "Draw a map on which galaxies alike lie close together, a page to wander on.",
-        "It opens from the disk, without a server.",
+        "Draw a map on which similar galaxies lie close together, as a page to explore.",
+        "The page opens from the disk, without a server.",
         "zoobot3d map components.parquet --catalog predictions.parquet --out map.html",
         _map_arguments,
         _map,

@@ -3,11 +3,24 @@
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
+
+TABLE = "Table to write: .csv, .parquet, .fits or .ecsv"
+RUN = "Run folder, hf://owner/name, or shipped: the weights that come with the package"
+SCHEMA = "Decision tree: its name (see `zoobot3d schemas`), or a .yaml or .json file"
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One command: what it does in a line, what more there is to say, an example, its arguments, its function."""
+    """One command.
+
+    Attributes:
+        summary: what it does, in one sentence.
+        details: what else a user should know; may be empty.
+        example: a complete command line.
+        add_arguments: adds its arguments to a parser.
+        run: runs it.
+    """
 
     summary: str
     details: str
@@ -15,20 +28,26 @@ class Stage:
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], None]
 
-    def parser_settings(self) -> dict:
-        """What `argparse` wants to know of it."""
+    def parser_settings(self) -> dict[str, Any]:
+        """Keywords of `argparse.ArgumentParser`."""
         description = f"{self.summary} {self.details}".strip()
         return {"description": description, "epilog": f"example: {self.example}", "formatter_class": _Help}
 
     def complete(self, parser: argparse.ArgumentParser) -> None:
-        """Adds the arguments to the parser."""
+        """Add the arguments to a parser."""
         self.add_arguments(parser)
-        parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-        parser.set_defaults(run=self.run)
+        # Errors from Python name arguments; at the command line they are to name these options.
+        options = {action.dest: max(action.option_strings, key=len) for action in parser._actions if _is_option(action)}
+        parser.add_argument("--debug", action="store_true", help="Show the traceback of an error")
+        parser.set_defaults(run=self.run, options=options)
+
+
+def _is_option(action: argparse.Action) -> bool:
+    return bool(action.option_strings) and action.dest != "help"
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Defaults beside the options that have one, and the example on a line of its own."""
+    """Show the default of each option that has one, and the example on a line of its own."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         return action.help if action.default is None or action.default is False else super()._get_help_string(action)
@@ -40,7 +59,7 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
 
 
 def at_least(lowest: int) -> Callable[[str], int]:
-    """The kind of argument that is a whole number, no smaller than `lowest`."""
+    """The kind of argument that is a whole number, not below `lowest`."""
 
     def parse(text: str) -> int:
         number = int(text)
@@ -53,10 +72,16 @@ def at_least(lowest: int) -> Callable[[str], int]:
 
 
 def names(text: str) -> list[str]:
-    """The kind of argument that is a list of names between commas."""
+    """The kind of argument that is a list of names separated by commas."""
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def given(args: argparse.Namespace) -> dict:
-    """The arguments as keywords of the function that they are for; those without a value keep that function's."""
-    return {name: value for name, value in vars(args).items() if name not in ("run", "debug") and value is not None}
+def given(args: argparse.Namespace) -> dict[str, Any]:
+    """Arguments as keywords of the function that they are for. Without a value, the function's default applies."""
+    ours = ("run", "debug", "options")
+    return {name: value for name, value in vars(args).items() if name not in ours and value is not None}
+
+
+def split_off(options: dict[str, Any], dataclass_type: type) -> dict[str, Any]:
+    """Remove the fields of a dataclass from keywords; return them."""
+    return {name: options.pop(name) for name in dataclass_type.__dataclass_fields__ if name in options}

@@ -1,0 +1,152 @@
+"""The commands that predict galaxies and show the predictions."""
+
+import argparse
+from pathlib import Path
+
+from zoobot3d_tf.commands.shards import executor_of
+from zoobot3d_tf.commands.stage import RUN, Stage, at_least, given, split_off
+
+DEFAULT_TABLE = Path("predictions.csv")
+
+
+def _predict_arguments(parser: argparse.ArgumentParser) -> None:
+    from zoobot3d_tf.images.rgb import STRETCHES
+    from zoobot3d_tf.predictions.options import ENGINES, MASK_FORMATS, PredictionOptions
+    from zoobot3d_tf.runs.run_folder import SHIPPED
+
+    add = parser.add_argument
+    add("--checkpoint-dir", metavar="RUN", default=SHIPPED, help=f"Trained model. {RUN}")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("folder", metavar="FOLDER", nargs="?", type=Path, help="Folder of images")
+    what.add_argument("--folder", metavar="DIR", dest="folder_too", type=Path, help="The same as FOLDER")
+    what.add_argument("--catalog", metavar="FILE", type=Path, help="Catalogue with the columns id_str and file_loc")
+    what.add_argument("--shards", metavar="DIR", type=Path, help="Shard folder, or one of the folders in it")
+    what.add_argument(
+        "--files", metavar="FILE", help="List of images, one path per line; - reads it from standard input"
+    )
+    add(
+        "--file-format",
+        choices=("png", "jpg", "fits"),
+        help="Format of the images to take from the folder (default: all)",
+    )
+    add("--recursive", action="store_true", help="Include the sub-folders of the folder")
+    add(
+        "--image-root",
+        type=Path,
+        help="Folder that paths in --catalog start from (default: the folder of the catalogue)",
+    )
+    add(
+        "--save-loc",
+        type=Path,
+        metavar="TABLE",
+        help=f"Table to write: .csv, .parquet or .hdf5 (default: {DEFAULT_TABLE}, which must not exist)",
+    )
+    options = PredictionOptions
+    add(
+        "--n-samples",
+        type=at_least(1),
+        default=options.n_samples,
+        help="Number of dropout samples per galaxy; 1 turns dropout off",
+    )
+    add(
+        "--n-votes",
+        type=at_least(1),
+        default=options.n_votes,
+        help="Number of volunteers assumed for the expected votes",
+    )
+    add("--masks-dir", type=Path, help="Folder to write masks to, one file per mask")
+    add(
+        "--mask-format",
+        default=options.mask_format,
+        choices=MASK_FORMATS,
+        help="Format of these masks; FITS carries the WCS",
+    )
+    add("--masks-file", metavar="FILE", type=Path, help="FITS file to write the masks of all galaxies to instead")
+    add("--overlays", action="store_true", help="Also write each image with its masks drawn over it to --masks-dir")
+    add(
+        "--engine",
+        default=options.engine,
+        choices=ENGINES,
+        help="Program that runs the network (openvino: extra [fast])",
+    )
+    add("--batch-size", type=at_least(1), default=options.batch_size, help="Number of galaxies per step on a GPU")
+    add("--seed", type=at_least(0), default=options.seed, help="Random seed of the dropout")
+    add("--scheduler", metavar="tcp://HOST:PORT", help="Dask cluster to run on instead (extra [scale])")
+    known = "Read from the run folder; give it only with --force"
+    add("--initial-size", type=at_least(16), help=f"Size of the stored images, pixels. {known}")
+    add("--crop-size", type=at_least(16), help=f"Size of the central part that the network sees, pixels. {known}")
+    add("--final-size", type=at_least(32), help=f"Size of the network's input, pixels. {known}")
+    add("--stretch", choices=STRETCHES, help=f"Colour stretch of FITS cutouts. {known}")
+    add("--force", action="store_true", help="Allow sizes and stretch that differ from the run folder, and record them")
+
+
+def _predict(args: argparse.Namespace) -> None:
+    from zoobot3d_tf.inference import inputs
+    from zoobot3d_tf.predictions.options import PredictionOptions
+    from zoobot3d_tf.predictions.predict_galaxies import predict_galaxies
+    from zoobot3d_tf.predictions.predict_on_images import predict
+
+    if args.save_loc is None:
+        args.save_loc = DEFAULT_TABLE
+        if args.save_loc.exists():
+            raise FileExistsError(f"{args.save_loc}: already exists; name the table to write with --save-loc")
+    options = given(args)
+    settings = split_off(options, PredictionOptions)
+    folder = args.folder or args.folder_too
+    if not folder and (args.file_format or args.recursive):
+        raise ValueError("--file-format and --recursive apply to --folder only; omit them")
+    if not args.catalog and args.image_root:
+        raise ValueError("--image-root applies to --catalog only; omit it")
+    with executor_of(args.scheduler) as executor:
+        if folder:
+            predict(
+                folder,
+                args.checkpoint_dir,
+                args.save_loc,
+                args.file_format,
+                args.recursive,
+                executor=executor,
+                **settings,
+            )
+        else:
+            if args.catalog:
+                galaxies = inputs.galaxies_in_catalog(args.catalog, args.image_root)
+            elif args.shards:
+                galaxies = inputs.galaxies_in_shards(args.shards)
+            else:
+                galaxies = inputs.galaxies_in_list(args.files)
+            predict_galaxies(galaxies, args.checkpoint_dir, args.save_loc, PredictionOptions(**settings), executor)
+    print(args.save_loc)
+
+
+def _show_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("table", metavar="TABLE", type=Path, help="Table of predictions")
+    add("--out", type=Path, required=True, help="Page to write: .html; its pictures go to a folder beside it")
+    add("--max-galaxies", type=at_least(1), default=5000, help="Largest number of galaxies to show, from the first")
+
+
+def _show(args: argparse.Namespace) -> None:
+    from zoobot3d_tf.pages.gallery import write_gallery
+
+    print(write_gallery(**given(args)))
+
+
+STAGES = {
+    "predict": Stage(
+        "Predict votes and masks of galaxies with a trained model.",
+        "If an image cannot be read, only that galaxy is skipped; it is listed beside the table. The same command "
+        "continues an interrupted run.",
+        "zoobot3d predict --checkpoint-dir run --folder images --save-loc predictions.csv --n-samples 5 "
+        "--masks-dir masks --overlays",
+        _predict_arguments,
+        _predict,
+    ),
+    "predictions show": Stage(
+        "Show predictions on a page: galaxies with their masks and votes, to sort and to filter.",
+        "The page opens from the disk, without a server.",
+        "zoobot3d predictions show predictions.csv --out page.html",
+        _show_arguments,
+        _show,
+    ),
+}

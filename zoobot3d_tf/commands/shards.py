@@ -1,0 +1,101 @@
+"""The command that makes shards."""
+
+import argparse
+import contextlib
+from concurrent.futures import Executor
+from pathlib import Path
+
+from zoobot3d_tf.commands.stage import SCHEMA, Stage, at_least
+from zoobot3d_tf.machine import available_cores
+
+
+def _shards_arguments(parser: argparse.ArgumentParser) -> None:
+    from zoobot3d_tf.images.rgb import STRETCHES
+    from zoobot3d_tf.labels import LABEL_KINDS
+    from zoobot3d_tf.shards.options import ShardOptions
+
+    add = parser.add_argument
+    add(
+        "--labelled-catalog", type=Path, required=True, help="Catalogue: CSV, Parquet, FITS or ECSV, one row per galaxy"
+    )
+    add("--unlabelled-catalog", type=Path, help="Catalogue of galaxies without labels, for unlabelled_shards/")
+    add("--shard-dir", type=Path, required=True, help="Folder to fill")
+    add("--schema", help=f"{SCHEMA}; none reads no votes (default: decals, or none with --label-col)")
+    add(
+        "--label-col", metavar="COLUMN", help="Column to learn besides votes and masks: yes or no, a class, or a number"
+    )
+    add("--label-kind", choices=LABEL_KINDS, help="Kind of the label (default: guessed from its values)")
+    add(
+        "--img-size",
+        type=at_least(16),
+        default=ShardOptions.img_size,
+        help="Height and width of the stored images, pixels",
+    )
+    add("--stretch", default=ShardOptions.stretch, choices=STRETCHES, help="Colour stretch of FITS cutouts")
+    add(
+        "--eval-size",
+        type=float,
+        default=ShardOptions.eval_size,
+        help="Approximate number of galaxies for validation, or their share if below 1",
+    )
+    add("--image-root", type=Path, help="Folder that relative paths start from (default: the folder of the catalogue)")
+    add("--max-labelled", type=at_least(1), help="Largest number of labelled galaxies to use")
+    add("--max-unlabelled", type=at_least(1), help="Largest number of unlabelled galaxies to use")
+    add(
+        "--missing-questions-unasked",
+        action="store_true",
+        help="Accept questions without any column in the catalogue, as asked of nobody",
+    )
+    add("--shard-size", type=at_least(1), default=ShardOptions.shard_size, help="Number of galaxies per file")
+    add(
+        "--seed",
+        type=at_least(0),
+        default=ShardOptions.seed,
+        help="Random seed of the order of galaxies; it does not change who is in the validation set",
+    )
+    add(
+        "--max-failed",
+        type=float,
+        default=ShardOptions.max_failed,
+        help="Stop when more than this share of the galaxies cannot be read",
+    )
+    add("--workers", type=at_least(1), default=available_cores(), help="Number of processes")
+    add("--scheduler", metavar="tcp://HOST:PORT", help="Dask cluster to run on instead (extra [scale])")
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument("--overwrite", action="store_true", help="Replace the shards in --shard-dir; keep other files")
+    again.add_argument("--resume", action="store_true", help="Continue an interrupted run; keep its finished shards")
+
+
+def _shards(args: argparse.Namespace) -> None:
+    from zoobot3d_tf.schemas import load_schema
+    from zoobot3d_tf.shards.options import ShardOptions
+    from zoobot3d_tf.shards.write import create_shards
+
+    names = set(ShardOptions.__dataclass_fields__) & set(vars(args))
+    options = ShardOptions(**{name: getattr(args, name) for name in names})
+    name = args.schema or ("none" if args.label_col else "decals")
+    schema = None if name == "none" else load_schema(name)
+    with executor_of(args.scheduler) as executor:
+        print(create_shards(args.labelled_catalog, args.shard_dir, schema, options, args.unlabelled_catalog, executor))
+
+
+def executor_of(scheduler: str | None) -> contextlib.AbstractContextManager[Executor | None]:
+    """The Dask cluster at this address as an executor; None without an address: the stage makes its own workers."""
+    if scheduler is None:
+        return contextlib.nullcontext()
+    from dask.distributed import Client
+
+    return Client(scheduler).get_executor()
+
+
+STAGES = {
+    "shards": Stage(
+        "Encode galaxies as TFRecord shards.",
+        "Writes train_shards/, eval_shards/, unlabelled_shards/, shards.json and failed.csv. The same catalogue gives "
+        "the same bytes, whatever the number of processes.",
+        "zoobot3d shards --labelled-catalog catalog.csv --shard-dir shards --schema decals --img-size 300 "
+        "--eval-size 5000",
+        _shards_arguments,
+        _shards,
+    ),
+}

@@ -1,0 +1,32 @@
+"""The command that simulates galaxies."""
+
+import argparse
+from pathlib import Path
+
+from zoobot3d_tf.commands.stage import Stage, at_least
+from zoobot3d_tf.machine import available_cores
+
+
+def _simulate_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--n", type=at_least(1), required=True, help="Number of galaxies")
+    add("--out", type=Path, required=True, help="Folder to fill with images, masks, marks and catalog.csv")
+    add("--seed", type=at_least(0), default=0, help="Random seed of the galaxies")
+    add("--workers", type=at_least(1), default=available_cores(), help="Number of processes")
+
+
+def _simulate(args: argparse.Namespace) -> None:
+    from zoobot3d_tf.simulation.survey import simulate_survey
+
+    print(simulate_survey(args.out, n=args.n, seed=args.seed, workers=args.workers))
+
+
+STAGES = {
+    "simulate": Stage(
+        "Simulate galaxies whose true shape is known, with volunteers who vote and draw.",
+        "Writes images/, masks/, marks/, catalog.csv and truth.csv.",
+        "zoobot3d simulate --n 1000 --seed 0 --out galaxies",
+        _simulate_arguments,
+        _simulate,
+    ),
+}

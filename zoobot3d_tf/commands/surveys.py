@@ -1,0 +1,181 @@
+"""The commands about survey archives: Galaxy Zoo: 3D, SAMI, Legacy Survey cutouts, and masks on their grid."""
+
+import argparse
+from pathlib import Path
+
+from zoobot3d_tf.commands.stage import TABLE, Stage, at_least, given, names, split_off
+from zoobot3d_tf.machine import available_cores
+
+
+def _gz3d_download_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--out", type=Path, required=True, help="Folder to fill; complete files in it are kept")
+    add("--limit", type=at_least(1), help="Number of files to download, in the order of their names (default: all)")
+    add("--workers", type=at_least(1), default=4, help="Number of simultaneous downloads")
+    add("--base-url", help="Address of the archive's folder on a mirror (default: SDSS DR17)")
+
+
+def _gz3d_download(args: argparse.Namespace) -> None:
+    from zoobot3d_tf.surveys.gz3d_archive import download_archive
+
+    summary = download_archive(**given(args))
+    print(f"{summary.n_fetched} files downloaded, {summary.n_present} present already, {len(summary.failures)} failed")
+
+
+def _gz3d_catalog_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("folder", metavar="DIR", type=Path, help="Folder of gz3d_*.fits.gz files")
+    add("--out", type=Path, required=True, help=TABLE)
+    add("--workers", type=at_least(1), default=available_cores(), help="Number of processes")
+
+
+def _gz3d_catalog(args: argparse.Namespace) -> None:
+    from zoobot3d_tf.surveys.gz3d import gz3d_catalog
+
+    print(gz3d_catalog(**given(args)))
+
+
+def _gz3d_marks_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("folder", metavar="DIR", type=Path, help="Folder of gz3d_*.fits.gz files")
+    add("--out", type=Path, required=True, help="Folder to fill; files in it are kept")
+    add("--workers", type=at_least(1), default=available_cores(), help="Number of processes")
+
+
+def _gz3d_marks(args: argparse.Namespace) -> None:
+    from zoobot3d_tf.surveys.gz3d import gz3d_marks
+
+    print(gz3d_marks(**given(args)))
+
+
+def _sami_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("targets_loc", metavar="TARGETS", type=Path, help="SAMI's table of targets, often a .tar.gz")
+    parser.add_argument("--out", type=Path, required=True, help=TABLE)
+
+
+def _sami(args: argparse.Namespace) -> None:
+    from zoobot3d_tf.surveys.sami import sami_catalog
+
+    print(sami_catalog(**given(args)))
+
+
+def _cutouts_arguments(parser: argparse.ArgumentParser) -> None:
+    from zoobot3d_tf.images.rgb import STRETCHES
+    from zoobot3d_tf.surveys.cutout_options import CENTERS, IMAGE_FORMATS, MAX_SIZE, MIN_PIXSCALE, CutoutOptions
+
+    add = parser.add_argument
+    add("catalog_loc", metavar="CATALOG", type=Path, help="Table of galaxies with id_str and positions in degrees")
+    add("--out", type=Path, required=True, help="Folder to fill with fits/, images/ and catalog.csv")
+    add("--survey", default=CutoutOptions.survey, help="Layer of the cutout service")
+    add("--size", type=at_least(16), default=CutoutOptions.size, help=f"Height and width in pixels, at most {MAX_SIZE}")
+    add("--pixscale", type=float, default=CutoutOptions.pixscale, help="Pixel scale in arcsec per pixel")
+    add(
+        "--pixscale-col",
+        metavar="COLUMN",
+        help=f"Column with a pixel scale for each galaxy instead; values below {MIN_PIXSCALE:g} are raised to it",
+    )
+    add("--bands", default=CutoutOptions.bands, help="Three or four of the bands griz")
+    add("--center-on", choices=CENTERS, help="Centre on wcs_ra, wcs_dec or ra_desi, dec_desi (default: on ra, dec)")
+    add("--stretch", default=CutoutOptions.stretch, choices=STRETCHES, help="Stretch of the colour images")
+    add("--image-format", default=CutoutOptions.image_format, choices=IMAGE_FORMATS, help="Format of the colour images")
+    add("--workers", type=at_least(1), default=4, help="Number of simultaneous downloads")
+    add("--limit", type=at_least(1), help="Number of galaxies to take, from the first (default: all)")
+    add("--base-url", help="Address of the cutout service (default: the viewer of the Legacy Surveys)")
+
+
+def _cutouts(args: argparse.Namespace) -> None:
+    from zoobot3d_tf.surveys.cutout_options import CutoutOptions
+    from zoobot3d_tf.surveys.cutouts import download_cutouts
+
+    settings = given(args)
+    options = CutoutOptions(**split_off(settings, CutoutOptions))
+    print(download_cutouts(options=options, **settings))
+
+
+def _masks_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--catalog",
+        dest="catalog_loc",
+        metavar="TABLE",
+        type=Path,
+        required=True,
+        help="Catalogue written by `zoobot3d cutouts download`",
+    )
+    add(
+        "--marks",
+        dest="marks_dir",
+        metavar="DIR",
+        type=Path,
+        required=True,
+        help="Folder written by `zoobot3d gz3d marks`",
+    )
+    add("--out", type=Path, required=True, help="Folder to fill with masks and catalog.csv")
+    add(
+        "--volunteers",
+        type=_places,
+        metavar="N,N,...",
+        help="Volunteers to use, by their place in the marks from 0 (default: all)",
+    )
+    add("--drop-self-crossing", action="store_true", help="Omit outlines that cross themselves, as Galaxy Zoo: 3D does")
+    add("--workers", type=at_least(1), default=available_cores(), help="Number of processes")
+
+
+def _masks(args: argparse.Namespace) -> None:
+    from zoobot3d_tf.surveys.draw_masks import draw_masks
+
+    print(draw_masks(**given(args)))
+
+
+def _places(text: str) -> list[int]:
+    try:
+        return [int(name) for name in names(text)]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected whole numbers as in 0,1,2; received {text!r}") from None
+
+
+STAGES = {
+    "gz3d download": Stage(
+        "Download the files of Galaxy Zoo: 3D from the SDSS archive.",
+        "The same command downloads what is missing. Files that cannot be downloaded are listed in failed.csv.",
+        "zoobot3d gz3d download --out gz3d --limit 100",
+        _gz3d_download_arguments,
+        _gz3d_download,
+    ),
+    "gz3d catalog": Stage(
+        "List Galaxy Zoo: 3D files in a catalogue, one row per galaxy.",
+        "Files that cannot be read are listed beside it, in <table>_failed.csv.",
+        "zoobot3d gz3d catalog gz3d --out gz3d.parquet",
+        _gz3d_catalog_arguments,
+        _gz3d_catalog,
+    ),
+    "gz3d marks": Stage(
+        "Write the outlines that volunteers drew, one JSON file per galaxy.",
+        "Existing files are kept.",
+        "zoobot3d gz3d marks gz3d --out marks",
+        _gz3d_marks_arguments,
+        _gz3d_marks,
+    ),
+    "sami": Stage(
+        "Make a catalogue of SAMI's targets, for crossmatch and cutouts.",
+        "",
+        "zoobot3d sami InputCatGAMADR3.tar.gz --out sami.csv",
+        _sami_arguments,
+        _sami,
+    ),
+    "cutouts download": Stage(
+        "Download Legacy Survey cutouts of galaxies, and make colour images of them.",
+        "Writes fits/, images/ (row 0 is north, column 0 is east), cutouts.json, catalog.csv and failed.csv. The same "
+        "command makes what is missing.",
+        "zoobot3d cutouts download matched.parquet --out cutouts --center-on manga --pixscale-col est_dr5_pixscale",
+        _cutouts_arguments,
+        _cutouts,
+    ),
+    "masks draw": Stage(
+        "Draw volunteers' marks as masks on the pixel grid of the cutouts.",
+        "Writes PNGs of counts, catalog.csv with their paths, and failed.csv.",
+        "zoobot3d masks draw --catalog cutouts/catalog.csv --marks marks --out masks",
+        _masks_arguments,
+        _masks,
+    ),
+}

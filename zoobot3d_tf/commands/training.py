@@ -1,0 +1,178 @@
+"""The commands that train: on shards from the beginning, or on top of a trained model."""
+
+import argparse
+from pathlib import Path
+
+from zoobot3d_tf.commands.stage import RUN, Stage, at_least, given, names
+from zoobot3d_tf.machine import available_cores
+
+
+def _train_arguments(parser: argparse.ArgumentParser) -> None:
+    from zoobot3d_tf.models.config import TASKS, ModelConfig
+    from zoobot3d_tf.training.run_config import DEFAULT_LOSS_WEIGHTS, MASK_LOSS_NAMES, RunConfig
+
+    weights = ",".join(f"{task}={weight:g}" for task, weight in DEFAULT_LOSS_WEIGHTS.items())
+    add = parser.add_argument
+    add("--experiment-dir", type=Path, required=True, help="Run folder to fill, or to continue")
+    add("--train-dir", type=Path, required=True, help="Folder of .tfrecord files to train on")
+    add("--eval-dir", type=Path, required=True, help="Folder of .tfrecord files to validate on")
+    add(
+        "--shard-img-size",
+        type=at_least(16),
+        help="Size of the images in the shards, to be checked (default: not checked)",
+    )
+    add(
+        "--crop-size",
+        type=at_least(16),
+        help="Size of the central part that the network sees, pixels of the stored images (default: 3/4 of their size)",
+    )
+    add(
+        "--resize-size",
+        type=at_least(32),
+        default=ModelConfig.image_size,
+        help="Size of the network's input, a multiple of 32",
+    )
+    add("--epochs", type=at_least(1), default=50, help="Largest number of epochs")
+    add("--batch-size", type=at_least(1), default=64, help="Number of galaxies per step")
+    add("--color", action="store_true", default=None, help="Use the three bands (default: their mean, as Zoobot does)")
+    add(
+        "--encoder",
+        help="EfficientNetB0..B7 or EfficientNetV2B0..B3 of Keras; efficientnet_b0..b7, tf_efficientnet_b0..b7 or "
+        "tf_efficientnetv2_b0..b3, s, m, l, xl of timm (default: the encoder of --encoder-weights, or "
+        f"{ModelConfig.encoder})",
+    )
+    add(
+        "--encoder-weights",
+        metavar="SOURCE",
+        help="Initial weights of the encoder: a folder of Zoobot's or timm's weights, a run folder, hf://owner/name of "
+        "either, shipped, or imagenet (default: random)",
+    )
+    add(
+        "--tasks",
+        type=names,
+        help=f"Tasks to learn, of {','.join(TASKS)} (default: all that the shards have labels for)",
+    )
+    add("--mask-loss", default=RunConfig.mask_loss, choices=MASK_LOSS_NAMES, help="Loss of the masks")
+    add(
+        "--loss-weights",
+        type=_weights,
+        metavar="TASK=WEIGHT,...",
+        help=f"Factor of each task's loss (default: {weights})",
+    )
+    add("--dropout", type=float, default=ModelConfig.dropout, help="Dropout rate before the vote head")
+    add("--learning-rate", type=float, default=RunConfig.learning_rate, help="Initial learning rate of AdamW")
+    add(
+        "--patience",
+        type=at_least(1),
+        default=RunConfig.patience,
+        help="Stop after this number of epochs without a lower validation loss",
+    )
+    add("--seed", type=at_least(0), default=RunConfig.seed, help="Random seed of weights, order and augmentation")
+    add("--mixed-precision", action="store_true", help="Compute in float16: faster on GPUs, slower on CPUs")
+    add("--distributed", action="store_true", help="Use all GPUs of this machine")
+    add("--wandb", action="store_true", help="Also log to Weights & Biases (extra [wandb])")
+
+
+def _train(args: argparse.Namespace) -> None:
+    from zoobot3d_tf.training.training_config import config_from_folders
+
+    config_from_folders(**given(args)).run_estimator()
+    print(args.experiment_dir)
+
+
+def _finetune_arguments(parser: argparse.ArgumentParser) -> None:
+    from zoobot3d_tf.finetuning.recipe import FINETUNE_TASKS, Recipe
+    from zoobot3d_tf.runs.run_folder import SHIPPED
+    from zoobot3d_tf.shards.options import ShardOptions
+
+    add = parser.add_argument
+    add("--catalog", type=Path, required=True, help="Catalogue: CSV, Parquet, FITS or ECSV, one row per galaxy")
+    add("--label-col", metavar="COLUMN", help="Column to learn: yes or no, a class, or a number")
+    add("--schema", help="Decision tree whose votes to learn instead: its name, or a .yaml or .json file")
+    add(
+        "--task",
+        choices=FINETUNE_TASKS,
+        help="What to learn (default: guessed from the column; counts with --schema; masks without either)",
+    )
+    add("--save-dir", type=Path, required=True, help="Run folder to fill, or to continue")
+    add("--base", default=SHIPPED, metavar="RUN", help=f"Trained model to begin with. {RUN}")
+    add("--image-root", type=Path, help="Folder that relative paths start from (default: the folder of the catalogue)")
+    add(
+        "--eval-size",
+        type=float,
+        default=ShardOptions.eval_size,
+        help="Approximate number of galaxies for validation, or their share if below 1",
+    )
+    add(
+        "--n-blocks",
+        type=at_least(0),
+        default=Recipe.n_blocks,
+        help="Number of the encoder's last blocks to train in a second stage; 0 omits that stage",
+    )
+    add(
+        "--layer-decay",
+        type=float,
+        default=Recipe.layer_decay,
+        help="Factor of the learning rate from each block to the block below it",
+    )
+    add("--learning-rate", type=float, default=Recipe.learning_rate, help="Initial learning rate of the new head")
+    add(
+        "--blocks-learning-rate",
+        type=float,
+        default=Recipe.blocks_learning_rate,
+        help="Initial learning rate of the second stage",
+    )
+    add("--epochs", type=at_least(1), default=Recipe.epochs, help="Largest number of epochs per stage")
+    add(
+        "--patience",
+        type=at_least(1),
+        default=Recipe.patience,
+        help="End a stage after this number of epochs without a lower validation loss",
+    )
+    add("--batch-size", type=at_least(1), default=Recipe.batch_size, help="Number of galaxies per step")
+    add(
+        "--crop-size",
+        type=at_least(16),
+        help="Size of the central part that the network sees, pixels (default: that of --base)",
+    )
+    add(
+        "--resize-size",
+        type=at_least(32),
+        help="Size of the network's input, a multiple of 32 (default: that of --base)",
+    )
+    add("--seed", type=at_least(0), default=Recipe.seed, help="Random seed of weights, order and augmentation")
+
+
+def _finetune(args: argparse.Namespace) -> None:
+    from zoobot3d_tf.finetuning.finetune import finetune
+
+    finetune(**given(args), workers=available_cores())
+    print(args.save_dir)
+
+
+def _weights(text: str) -> dict[str, float]:
+    try:
+        return {name.strip(): float(value) for name, value in (part.split("=") for part in names(text))}
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected task=weight,...; received {text!r}") from None
+
+
+STAGES = {
+    "train": Stage(
+        "Train the joint model of votes and masks on shards.",
+        "Fills the run folder with config.json, model.keras, model.weights.h5, checkpoints/, history.csv and "
+        "tensorboard/. The same command continues an interrupted run.",
+        "zoobot3d train --experiment-dir run --train-dir shards/train_shards --eval-dir shards/eval_shards "
+        "--shard-img-size 300 --resize-size 224 --epochs 50 --batch-size 64",
+        _train_arguments,
+        _train,
+    ),
+    "finetune": Stage(
+        "Fine-tune a trained model on a new task, from a catalogue of labelled galaxies.",
+        "Fills a run folder that predictions can use, with scores (validation.json) and plots. The same command "
+        "continues an interrupted run.",
+        "zoobot3d finetune --catalog rings.csv --label-col ring --save-dir run",
+        _finetune_arguments,
+        _finetune,
+    ),
+}
