@@ -1,12 +1,15 @@
 """The command line: help at once, errors in one line, and the stages it offers."""
 
+import argparse
+import inspect
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from zoobot3d_tf.cli import STAGES, main
+from zoobot3d_tf.cli import STAGES, in_options, main
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = ("create_shards.py", "train_model.py", "make_predictions.py")
@@ -20,7 +23,7 @@ def test_help_answers_at_once_with_an_example(script):
     assert f"python {script} --" in result.stdout.split("example:")[1]
     # What makes help slow is what it imports; a clock would only measure the machine.
     imported = {line.split("|")[-1].strip() for line in result.stderr.splitlines()}
-    assert not imported & {"tensorflow", "keras", "numpy", "pandas", "astropy", "cv2"}
+    assert not imported & {"tensorflow", "keras", "pandas", "pyarrow", "astropy", "sklearn"}
 
 
 def test_every_stage_has_help(capsys):
@@ -80,10 +83,75 @@ def test_argument_errors_do_not_wait_for_tensorflow(tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--catalog", "galaxies.csv", "--recursive"], "--file-format and --recursive are about --folder"),
-        (["--folder", "images", "--image-root", "."], "--image-root is where the paths in --catalog start from"),
+        (["--catalog", "galaxies.csv", "--recursive"], "--recursive applies to --folder"),
+        (["--folder", "images", "--image-root", "."], "--image-root applies to --catalog"),
     ],
 )
 def test_options_of_another_input_are_refused(options, words, capsys):
     assert main(["predict", "--checkpoint-dir", "run", "--save-loc", "table.csv", *options]) == 2
     assert words in capsys.readouterr().err
+
+
+FUNCTIONS = {
+    "simulate": "simulation.survey.simulate_survey",
+    "gz3d download": "surveys.gz3d_archive.download_archive",
+    "cutouts download": "surveys.cutouts.download_cutouts",
+    "crossmatch": "catalogs.crossmatch.match_files",
+    "partition": "catalogs.sky_cells.partition",
+    "rings": "catalogs.rings.ring_catalog",
+    "train": "training.training_config.config_from_folders",
+    "finetune": "finetuning.finetune.finetune",
+    "predictions show": "pages.gallery.write_gallery",
+    "report": "pages.report.write_report",
+    "representations": "representations.features.write_features",
+    "neighbours": "representations.neighbours.write_neighbours",
+    "anomalies": "representations.anomalies.write_anomalies",
+    "map": "pages.map_page.write_map",
+}
+"""The function of each command whose options repeat defaults that stand in its signature."""
+
+CHOICES = {
+    ("predict", "file_format"): "inference.inputs.FILE_SUFFIXES",
+    ("representations", "level"): "representations.features.LEVELS",
+    ("neighbours", "metric"): "representations.neighbours.METRICS",
+    ("map", "method"): "pages.map_page.METHODS",
+    ("export", "format"): "runs.export.FORMATS",
+}
+"""Where the choices of options stand that repeat them, because the module is slow to import."""
+
+
+def find(dotted):
+    module, _, name = dotted.rpartition(".")
+    return getattr(import_module(f"zoobot3d_tf.{module}"), name)
+
+
+def actions_of(stage):
+    parser = argparse.ArgumentParser()
+    STAGES[stage].complete(parser)
+    return {action.dest: action for action in parser._actions}
+
+
+@pytest.mark.parametrize("stage", FUNCTIONS)
+def test_defaults_of_options_are_those_of_the_function(stage):
+    parameters = inspect.signature(find(FUNCTIONS[stage])).parameters
+    shared = 0
+    for name, action in actions_of(stage).items():
+        if name in parameters and action.default not in (None, False) and name != "workers":
+            default = action.type(action.default) if isinstance(action.default, str) and action.type else action.default
+            expected = parameters[name].default
+            assert default == (list(expected) if isinstance(expected, tuple) else expected), name
+            shared += 1
+    assert shared or stage in ("gz3d download", "cutouts download")
+
+
+@pytest.mark.parametrize(("stage", "name"), CHOICES)
+def test_choices_of_options_are_those_of_the_module(stage, name):
+    assert tuple(actions_of(stage)[name].choices) == tuple(find(CHOICES[stage, name]))
+
+
+def test_errors_name_options_where_python_names_arguments():
+    options = {"eval_size": "--eval-size", "seed": "--seed", "catalog_loc": "--catalog", "resume": "--resume"}
+    assert in_options("eval_size must be above 0", options) == "--eval-size must be above 0"
+    assert in_options("seed must be at least 0; the seed is -1", options) == "--seed must be at least 0; the seed is -1"
+    assert in_options("/data/eval_size/a.csv: no such file", options) == "/data/eval_size/a.csv: no such file"
+    assert in_options("give resume=True, or catalog_loc", options) == "give --resume, or --catalog"

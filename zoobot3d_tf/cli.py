@@ -10,6 +10,7 @@ import re
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from zoobot3d_tf import __version__
 from zoobot3d_tf.commands import (
@@ -74,7 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run_script(name: str, arguments: Sequence[str] | None = None) -> int:
     """Run one of the scripts at the top level of a checkout, a command under another name; return the exit code."""
-    parser = argparse.ArgumentParser(**STAGES[name].parser_settings())
+    settings = STAGES[name].parser_settings()
+    settings["epilog"] = settings["epilog"].replace(f"zoobot3d {name}", f"python {Path(sys.argv[0]).name}")
+    parser = argparse.ArgumentParser(**settings)
     STAGES[name].complete(parser)
     return _run(parser.parse_args(arguments))
 
