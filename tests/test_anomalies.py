@@ -7,6 +7,7 @@ from PIL import Image
 from scipy.spatial.distance import cdist
 from vector_tables import read_in_pieces, write_vectors
 
+from zoobot3d_tf.pages.thumbnails import draw_anomalies
 from zoobot3d_tf.representations import anomalies
 from zoobot3d_tf.representations.anomalies import rank_anomalies, write_anomalies
 from zoobot3d_tf.representations.vectors import open_vectors
@@ -74,10 +75,12 @@ def test_the_table_and_the_sheet_show_the_oddest_first(tmp_path):
     Image.fromarray(image).save(tmp_path / "odd.png")
     file_locs = [str(tmp_path / ("odd.png" if name == "odd0" else "none.png")) for name in ids]
     table = write_vectors(tmp_path / "c.parquet", "component", vectors, ids, file_locs)
-    ranked = pd.read_csv(write_anomalies(table, tmp_path / "a.csv", picture=tmp_path / "a.png"))
+    found = write_anomalies(table, tmp_path / "a.csv")
+    ranked = pd.read_csv(tmp_path / "a.csv")
+    pd.testing.assert_frame_equal(ranked, found, check_dtype=False)
     assert (len(ranked), ranked.id_str[0]) == (51, "odd0")
     assert ranked.distance.is_monotonic_decreasing
-    sheet = Image.open(tmp_path / "a.png").convert("RGB")
+    sheet = Image.open(draw_anomalies(tmp_path / "a.png", table, found)).convert("RGB")
     assert sheet.size == (10 + 8 * 160, 10 + 5 * 200)
     assert sheet.getpixel((85, 40)) == (250, 0, 0)
 

@@ -127,6 +127,26 @@ def test_metadata_of_the_features_come_along(tmp_path):
     assert (metadata["stretch"], metadata["level"]) == ("lupton", "P3")
 
 
+def test_an_error_at_the_end_leaves_what_was_there(tmp_path, monkeypatch):
+    features = write_vectors(tmp_path / "f.parquet", "feature", CROSS)
+    before = {path.name for path in tmp_path.iterdir()}
+
+    def fail(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("zoobot3d_tf.representations.compress.write_metadata", fail)
+    with pytest.raises(OSError, match="No space left on device"):
+        compress(features, tmp_path / "c.parquet", n_components=1)
+    assert {path.name for path in tmp_path.iterdir()} == before
+    monkeypatch.undo()
+    compress(features, tmp_path / "c.parquet", n_components=1)
+    first = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    monkeypatch.setattr("zoobot3d_tf.representations.compress.write_metadata", fail)
+    with pytest.raises(OSError, match="No space left on device"):
+        compress(features, tmp_path / "c.parquet", n_components=2)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == first
+
+
 # Bad input
 
 

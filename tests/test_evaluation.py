@@ -1,17 +1,13 @@
-"""Scores with numbers known by hand, the join of the two tables, and the report's page."""
+"""Scores with numbers known by hand, and the join of the two tables."""
 
 import json
-import re
-import subprocess
-import sys
-from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from PIL import Image
 from scipy import stats
+from scored_survey import SCHEMA, SIZE, rewrite, survey
 
 from zoobot3d_tf.evaluation.masks import MaskSums, brightness_baseline, mask_iou, smoothed_brightness
 from zoobot3d_tf.evaluation.pairs import read_pairs
@@ -22,13 +18,10 @@ from zoobot3d_tf.evaluation.votes import (
     predictive_coverage,
     score_votes,
 )
-from zoobot3d_tf.pages.report import write_report
 from zoobot3d_tf.predictions.prediction_tables import load_predictions, write_table
 from zoobot3d_tf.schemas import Schema, vote_fractions
 
-SCHEMA = Schema({"shape": ["_smooth", "_disc"], "bar": ["_yes", "_no"]}, {"shape": None, "bar": "shape_disc"}, "small")
 ONE_QUESTION = Schema({"bar": ["_yes", "_no"]}, {"bar": None}, "bars")
-SIZE = 32
 
 
 def yes_no(k, n):
@@ -184,44 +177,6 @@ def test_coverage_of_the_impossible_is_zero():
 # The two tables
 
 
-def survey(folder, n=6):
-    """A labelled catalogue and predictions for it: galaxy 00 has no prediction, 01 no mask, 02 no votes.
-
-    Volunteers enclosed a square of 10 x 10 pixels; the predicted one is 5 columns further right.
-    """
-    (folder / "predicted").mkdir()
-    rng = np.random.default_rng(0)
-    catalog, predictions = [], []
-    true, predicted = np.zeros((2, SIZE, SIZE), np.uint8)
-    true[10:20, 10:20] = 15
-    predicted[10:20, 15:25] = 255
-    Image.fromarray(true).save(folder / "true.png")
-    Image.fromarray(predicted).save(folder / "predicted" / "mask.png")
-    for i in range(n):
-        image = rng.integers(0, 100, (SIZE, SIZE, 3), dtype=np.uint8)
-        image[10:20, 10:20] += 155
-        Image.fromarray(image).save(folder / f"{i:02}.png")
-        disc, bar = (int(rng.integers(5, 35)), 2) if i != 2 else (0, 0)
-        votes = [40 - disc, disc, bar, disc - bar] if i != 2 else [None] * 4
-        masks = {"spiral_mask_loc": "true.png", "bar_mask_loc": "true.png"} if i != 1 else {}
-        votes = dict(zip(SCHEMA.label_cols, votes, strict=True))
-        catalog.append({"id_str": f"{i:02}", "file_loc": f"{i:02}.png"} | votes | masks)
-        row = {"id_str": f"{i:02}", "shape_asked_p": 1.0, "bar_asked_p": 0.25}
-        for answer, fraction in zip(SCHEMA.label_cols, (0.75, 0.25, 0.2, 0.8), strict=True):
-            row |= {f"{answer}_concentration_{k}": 10 * fraction + k for k in range(2)}
-            row |= {f"{answer}_fraction": fraction, f"{answer}_low": fraction - 0.1, f"{answer}_high": fraction + 0.1}
-        row |= {"spiral_mask_loc": "mask.png", "bar_mask_loc": str(folder / "predicted" / "mask.png")}
-        predictions.append(row)
-    pd.DataFrame(catalog).to_csv(folder / "catalog.csv", index=False)
-    pd.DataFrame(predictions[1:]).to_csv(folder / "predicted" / "table.csv", index=False)
-    return folder / "predicted" / "table.csv", folder / "catalog.csv"
-
-
-def rewrite(path, change):
-    table = pd.read_csv(path, dtype={"id_str": str})
-    change(table).to_csv(path, index=False)
-
-
 def test_evaluate(tmp_path):
     scores = evaluate(*survey(tmp_path), SCHEMA)
     assert (scores.n_galaxies, scores.n_only_predicted, scores.n_only_in_catalog, scores.n_unreadable) == (5, 0, 1, 0)
@@ -276,9 +231,6 @@ def test_one_unreadable_galaxy_costs_that_galaxy(tmp_path):
     (tmp_path / "03.png").write_bytes(b"not an image")
     scores = evaluate(*tables, SCHEMA)
     assert (scores.n_unreadable, scores.masks["bar_mask"].n_galaxies) == (1, 3)
-    page = write_report(*tables, SCHEMA, tmp_path / "report.html").read_text()
-    assert "1 with an image or mask that cannot be read" in page
-    assert "<h3>03</h3>" not in page
 
 
 @pytest.mark.parametrize(
@@ -304,82 +256,3 @@ def test_wrong_tables_are_refused(tmp_path, change, message):
     rewrite(predictions, change)
     with pytest.raises(ValueError, match=message):
         evaluate(predictions, catalog, SCHEMA)
-
-
-# The report
-
-
-class PageParser(HTMLParser):
-    """Collects what a page refers to, and whether its tags close."""
-
-    def __init__(self):
-        super().__init__()
-        self.open, self.sources, self.texts = [], [], []
-
-    def handle_starttag(self, tag, attrs):
-        self.sources += [value for name, value in attrs if name in ("src", "href")]
-        if tag not in ("meta", "img", "link"):
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        pass
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.texts.append(data.strip())
-
-
-def parse(path):
-    parser = PageParser()
-    parser.feed(path.read_text(encoding="utf-8"))
-    assert parser.open == []
-    return parser
-
-
-def test_report_is_one_self_contained_page(tmp_path):
-    page = write_report(*survey(tmp_path), SCHEMA, tmp_path / "new" / "report.html")
-    parser = parse(page)
-    # Galaxy 01 has no masks of volunteers, hence one picture less.
-    assert len(parser.sources) == 5 * 3 - 1
-    assert all(source.startswith("data:image/jpeg;base64,") for source in parser.sources)
-    markup = re.sub(r'"data:[^"]*"', "", page.read_text())
-    assert all(word not in markup for word in ("http", "@import", "url(", "<script"))
-    assert "spiral arms IoU 0.33, bar IoU 0.33" in parser.texts
-    assert "shape" in parser.texts
-    assert "Unlikely to be asked: bar (25%)" in parser.texts
-
-
-def test_report_shows_galaxies_with_masks_first_and_is_the_same_each_time(tmp_path):
-    tables = survey(tmp_path)
-    first, second = (write_report(*tables, SCHEMA, tmp_path / name, n_galaxies=4) for name in ("a.html", "b.html"))
-    assert first.read_bytes() == second.read_bytes()
-    cards = [text for text in parse(first).texts if text in {"01", "02", "03", "04", "05"}]
-    assert cards == ["03", "04", "05", "02"]
-
-
-def test_report_of_votes_alone_shows_images_alone(tmp_path):
-    predictions, catalog = survey(tmp_path)
-    rewrite(predictions, lambda table: table.drop(columns=["spiral_mask_loc", "bar_mask_loc"]))
-    parser = parse(write_report(predictions, catalog, SCHEMA, tmp_path / "report.html"))
-    assert len(parser.sources) == 5
-    assert "Votes" in parser.texts
-    assert "Masks" not in parser.texts
-
-
-def test_report_escapes_what_it_is_given(tmp_path):
-    predictions, catalog = survey(tmp_path)
-    name = "<script>alert('&')</script>"
-    for table in (predictions, catalog):
-        rewrite(table, lambda t: t.assign(id_str=t["id_str"].replace("03", name)))
-    page = write_report(predictions, catalog, SCHEMA, tmp_path / "report.html", title="a < b")
-    assert "<script" not in page.read_text()
-    texts = parse(page).texts
-    assert name in texts
-    assert texts.count("a < b") == 2
-
-
-def test_nothing_here_loads_tensorflow():
-    code = "import sys, zoobot3d_tf.evaluation.report; sys.exit('tensorflow' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

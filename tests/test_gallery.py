@@ -212,7 +212,8 @@ def test_a_link_to_a_folder_is_left_alone(table, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"out": "predictions.csv"}, r"the page must be an .html file; received .*predictions\.csv"),
+        ({"out": "predictions.csv"}, r"predictions\.csv: .* \.html or \.htm"),
+        ({"out": "new/page.png"}, r"page\.png: .* \.html or \.htm"),
         ({"max_galaxies": 0}, "max_galaxies must be at least 1; received 0"),
         ({"image_size": 0}, "image_size must be at least 1; received 0"),
     ],

@@ -21,3 +21,13 @@ def test_a_folder_is_no_sheet(tmp_path):
     (tmp_path / "sheet.png").mkdir()
     with pytest.raises(IsADirectoryError, match="is a folder; give the sheet another name"):
         check_sheet(tmp_path / "sheet.png", 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "n_pictures", "words"),
+    [("n.jpg", 1, r"n\.jpg.*\.png"), ("n.png", 1001, r"n\.png.* 1001 .* 1000 ")],
+)
+def test_a_sheet_that_could_not_be_written_is_refused(tmp_path, name, n_pictures, words):
+    with pytest.raises(ValueError, match=words):
+        check_sheet(tmp_path / name, n_pictures)
+    check_sheet(tmp_path / "n.png", 1000)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from zoobot3d_tf.images.masks import MASK_THRESHOLD, is_enclosed
+from zoobot3d_tf.images.masks import MASK_THRESHOLD, is_enclosed, overlap
 
 SMOOTHING = 2.0
 """Standard deviation of the Gaussian that the brightness baseline smooths images with, pixels: what serves it best."""
@@ -55,10 +55,10 @@ class MaskSums:
             true: share who did, on the same grid.
             brightness: of the smoothed image, see `smoothed_brightness`.
         """
-        intersection, union = _overlap(predicted, true, MASK_THRESHOLD)
+        intersection, union = overlap(predicted, true, np)
         self.n_galaxies += 1
-        self.intersection += intersection
-        self.union += union
+        self.intersection += int(intersection)
+        self.union += int(union)
         self.error += float(np.abs(predicted - true).mean())
         self.blank_error += float(true.mean())
         levels = np.bincount(brightness.ravel(), minlength=_LEVELS)
@@ -92,8 +92,9 @@ def mask_iou(predicted: Iterable[np.ndarray], true: Iterable[np.ndarray], thresh
     Returns:
         0..1; NaN where neither side encloses any pixel.
     """
-    overlaps = [_overlap(*galaxy, threshold) for galaxy in zip(predicted, true, strict=True)]
-    return _ratio(sum(intersection for intersection, _ in overlaps), sum(union for _, union in overlaps))
+    overlaps = [overlap(*galaxy, np, threshold) for galaxy in zip(predicted, true, strict=True)]
+    intersection, union = np.sum(overlaps, axis=0)
+    return _ratio(int(intersection), int(union))
 
 
 def smoothed_brightness(image: np.ndarray) -> np.ndarray:
@@ -118,12 +119,6 @@ def brightness_baseline(inside: np.ndarray, outside: np.ndarray) -> tuple[int, f
     iou = intersection / np.maximum(union, 1)
     best = int(iou.argmax())
     return best, float(iou[best])
-
-
-def _overlap(predicted: np.ndarray, true: np.ndarray, threshold: float) -> tuple[int, int]:
-    """Pixels enclosed on both sides, and on either."""
-    is_predicted, is_true = is_enclosed(predicted, threshold), is_enclosed(true, threshold)
-    return int(np.count_nonzero(is_predicted & is_true)), int(np.count_nonzero(is_predicted | is_true))
 
 
 def _ratio(intersection: int, union: int) -> float:

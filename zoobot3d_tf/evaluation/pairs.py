@@ -9,7 +9,7 @@ import pandas as pd
 from zoobot3d_tf.catalogs.training_catalog import read_training_catalog
 from zoobot3d_tf.files import PathLike
 from zoobot3d_tf.images.masks import MASKS
-from zoobot3d_tf.images.read import ImageError, read_image, read_marks, read_mask
+from zoobot3d_tf.images.read import ImageError, read_image, read_known_masks
 from zoobot3d_tf.predictions.mask_files import read_mask_file
 from zoobot3d_tf.predictions.prediction_tables import load_predictions
 from zoobot3d_tf.predictions.results import concentration_names, predicted_answers
@@ -91,9 +91,8 @@ class Pairs:
             for name, locations in self.predicted_masks.items()
             if locations[index]
         }
-        counts = {name: read_mask(location, shape, n_volunteers) for name in MASKS if (location := row[f"{name}_loc"])}
-        if row["marks_loc"] and len(counts) < len(MASKS):
-            counts = read_marks(row["marks_loc"], shape, n_volunteers) | counts
+        mask_locs = {name: row[f"{name}_loc"] for name in MASKS}
+        counts = read_known_masks(mask_locs, row["marks_loc"], shape, n_volunteers)
         true = {name: count / np.float32(n_volunteers) for name, count in counts.items()}
         return Pictures(image, predicted, true)
 

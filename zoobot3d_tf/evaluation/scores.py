@@ -10,6 +10,7 @@ from zoobot3d_tf.evaluation.pairs import Pairs, read_pairs
 from zoobot3d_tf.evaluation.votes import VoteScores, score_votes
 from zoobot3d_tf.files import PathLike
 from zoobot3d_tf.images.read import ImageError
+from zoobot3d_tf.predictions.results import INTERVAL_LEVEL
 from zoobot3d_tf.schemas import Schema
 
 log = logging.getLogger(__name__)
@@ -91,7 +92,8 @@ def summary(scores: Scores) -> str:
         lines.append(
             f"votes: mean error of fractions {votes.mae:.4f}, {votes.gain:.0%} below always predicting the mean "
             f"({votes.mean_mae:.4f}), {votes.times_floor:.2f} times the noise floor "
-            f"({votes.noise_floor:.4f}); 90 % intervals hold {votes.coverage:.0%}, {votes.n_galaxies} galaxies"
+            f"({votes.noise_floor:.4f}); {100 * INTERVAL_LEVEL:.0f} % intervals hold {votes.coverage:.0%}, "
+            f"{votes.n_galaxies} galaxies"
         )
     return "\n".join(lines)
 

@@ -5,10 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import betaln, gammaln, xlog1py, xlogy
 
+from zoobot3d_tf.predictions.results import INTERVAL_LEVEL
 from zoobot3d_tf.schemas import Schema, fraction_errors, vote_fractions
-
-INTERVAL = 0.9
-"""Probability that the intervals of predictions are meant to hold."""
 
 # Fractions that the fitted distribution may consist of, and steps of the fit: more of either change the floor by < 1 %.
 _N_FRACTIONS = 50
@@ -59,12 +57,10 @@ def score_votes(
     Returns:
         Scores of each question that any galaxy was asked, by its text; last, under 'all', of all answers together.
     """
-    observed = vote_fractions(votes, schema)
-    asked = ~np.isnan(observed)
-    means = np.nansum(observed, axis=0) / np.maximum(asked.sum(axis=0), 1)
+    error, error_of_mean, asked = _errors(predicted, votes, schema)
     by_answer = {
-        "mae": np.abs(predicted - observed),
-        "mean_mae": np.abs(means - observed),
+        "mae": error,
+        "mean_mae": error_of_mean,
         "noise_floor": noise_floor(votes, schema),
         "coverage": predictive_coverage(concentrations, votes, schema),
     }
@@ -73,7 +69,7 @@ def score_votes(
     return {
         name: VoteScores(
             n_galaxies=int(asked[:, part].any(axis=1).sum()),
-            **{score: float(np.nanmean(values[:, part])) for score, values in by_answer.items()},
+            **{score: float(values[:, part].mean(where=asked[:, part])) for score, values in by_answer.items()},
         )
         for name, part in parts.items()
         if asked[:, part].any()
@@ -91,10 +87,7 @@ def fraction_scores(predicted: np.ndarray, votes: np.ndarray, schema: Schema) ->
     Returns:
         `fraction_mae`; `fraction_mae_of_always_the_mean`, that of always giving each answer's mean observed fraction.
     """
-    error, asked = fraction_errors(predicted, votes, schema, np)
-    observed = vote_fractions(votes, schema)
-    means = observed.sum(axis=0, where=asked) / np.maximum(asked.sum(axis=0), 1)
-    error_of_mean, _ = fraction_errors(means, votes, schema, np)
+    error, error_of_mean, asked = _errors(predicted, votes, schema)
     return {
         "fraction_mae": float(error.mean(where=asked)),
         "fraction_mae_of_always_the_mean": float(error_of_mean.mean(where=asked)),
@@ -138,7 +131,7 @@ def binomial_deviation(n: np.ndarray, p: np.ndarray) -> np.ndarray:
 
 
 def predictive_coverage(
-    concentrations: np.ndarray, votes: np.ndarray, schema: Schema, level: float = INTERVAL
+    concentrations: np.ndarray, votes: np.ndarray, schema: Schema, level: float = INTERVAL_LEVEL
 ) -> np.ndarray:
     """How much of each observed vote count lies in the central interval of its predicted distribution.
 
@@ -169,6 +162,15 @@ def predictive_coverage(
             inside = np.clip(cdf, tail, 1 - tail) - np.clip(cdf - pmf, tail, 1 - tail)
             coverage[asked, answer.index] = np.divide(inside, pmf, out=np.zeros_like(pmf), where=pmf > 0)
     return coverage
+
+
+def _errors(predicted: np.ndarray, votes: np.ndarray, schema: Schema) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Errors of fractions, those of always predicting the mean, and where they count: (galaxies, answers) each."""
+    error, asked = fraction_errors(predicted, votes, schema, np)
+    observed = vote_fractions(votes, schema)
+    means = observed.sum(axis=0, where=asked) / np.maximum(asked.sum(axis=0), 1)
+    error_of_mean, _ = fraction_errors(means, votes, schema, np)
+    return error, error_of_mean, asked
 
 
 def _expected_deviation(k: np.ndarray, n: np.ndarray) -> np.ndarray:

@@ -30,6 +30,7 @@ from zoobot3d_tf.images.overlay import BAR_COLOUR, SPIRAL_COLOUR, draw_masks
 from zoobot3d_tf.images.read import ImageError, read_picture
 from zoobot3d_tf.images.rgb import DEFAULT_STRETCH
 from zoobot3d_tf.machine import available_cores, map_in_processes
+from zoobot3d_tf.pages.html import check_page
 from zoobot3d_tf.predictions.mask_files import read_mask_file
 from zoobot3d_tf.predictions.measurements import COLUMNS
 from zoobot3d_tf.predictions.prediction_tables import Predictions, load_predictions
@@ -88,12 +89,10 @@ def write_gallery(table: PathLike, out: PathLike, max_galaxies: int = 5000, imag
         ValueError: an argument is out of range, or the table cannot be read.
         OSError: the table is missing, the page cannot be written, or its folder exists and is not an earlier page's.
     """
-    out = Path(out)
-    if out.suffix.lower() not in (".html", ".htm"):
-        raise ValueError(f"the page must be an .html file; received {out}")
     for name, number in (("max_galaxies", max_galaxies), ("image_size", image_size)):
         if number < 1:
             raise ValueError(f"{name} must be at least 1; received {number}")
+    out = check_page(out)
     predictions = load_predictions(table)
     folder = out.with_name(f"{out.stem}_files")
     _make_folder(folder)
@@ -103,6 +102,8 @@ def write_gallery(table: PathLike, out: PathLike, max_galaxies: int = 5000, imag
     data = {"table": Path(table).name, **_data(predictions, shown, pictures)}
     # ASCII, and no NaN: such JSON is JavaScript too.
     write_atomically(folder / "data.js", f"const gallery = {json.dumps(data, allow_nan=False)};\n")
+    # Small files in a folder of the page's own are written plainly: a sync per picture would take longer than drawing
+    # it. The page is written last.
     for name in ("page.css", "view.js", "page.js", "panel.js"):
         (folder / name).write_bytes((_ASSETS / name).read_bytes())
     page = Template((_ASSETS / "page.html").read_text("utf-8"))
@@ -117,7 +118,7 @@ def _make_folder(folder: Path) -> None:
         if folder.is_symlink() or not marker.is_file() or marker.read_text("utf-8", "replace") != _MARKER:
             raise FileExistsError(f"{folder}: exists, and no page of predictions made it; rename it or the page")
         shutil.rmtree(folder)
-    folder.mkdir(parents=True)
+    folder.mkdir()
     marker.write_text(_MARKER, "utf-8")
 
 

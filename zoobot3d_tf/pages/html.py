@@ -5,12 +5,21 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from string import Template
 
 import numpy as np
 from PIL import Image
 
+from zoobot3d_tf.files import PathLike, check_output
+from zoobot3d_tf.images.masks import MASK_TITLES
 from zoobot3d_tf.images.overlay import BAR_COLOUR, SPIRAL_COLOUR
+from zoobot3d_tf.predictions.results import INTERVAL_LEVEL
+
+SUFFIXES = (".html", ".htm")
+
+INTERVAL = f"{INTERVAL_LEVEL:.0%}"
+"""The predicted interval in texts: '90%'."""
 
 # Images are shown some 340 pixels wide; larger ones would only make the page heavy.
 _MAX_SIDE = 380
@@ -111,6 +120,20 @@ class Bar:
     n_asked: int
 
 
+def check_page(out: PathLike) -> Path:
+    """Check the path of a page before the work, and make its folder.
+
+    Raises:
+        ValueError: the name does not end in .html or .htm.
+        OSError: the page cannot be written there.
+    """
+    out = Path(out)
+    if out.suffix.lower() in SUFFIXES:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    check_output(out.absolute(), "page", SUFFIXES)
+    return out
+
+
 def page(title: str, content: Sequence[str]) -> str:
     """The whole page, of parts that are HTML already."""
     colours = {"spiral": _css(SPIRAL_COLOUR), "bar": _css(BAR_COLOUR), "width": f"{_BAR_WIDTH}px"}
@@ -151,8 +174,9 @@ def key() -> str:
     diamond = f'<svg class="inline" width="12" height="12">{_diamond(6, 6)}</svg>'
     return (
         '<div class="key">'
-        '<span><i class="swatch spiral"></i>spiral arms</span><span><i class="swatch bar"></i>bar</span>'
-        f"<span>{bar}predicted fraction of votes with its 90% interval</span>"
+        f'<span><i class="swatch spiral"></i>{MASK_TITLES["spiral_mask"]}</span>'
+        f'<span><i class="swatch bar"></i>{MASK_TITLES["bar_mask"]}</span>'
+        f"<span>{bar}predicted fraction of votes with its {INTERVAL} interval</span>"
         f"<span>{diamond}fraction of the volunteers</span></div>"
     )
 

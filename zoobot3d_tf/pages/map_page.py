@@ -20,9 +20,10 @@ import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
-from zoobot3d_tf.files import PathLike, check_output, write_atomically
+from zoobot3d_tf.files import PathLike, write_atomically
 from zoobot3d_tf.images.read import ImageError
 from zoobot3d_tf.machine import available_cores
+from zoobot3d_tf.pages.html import check_page
 from zoobot3d_tf.pages.thumbnails import read_thumbnail
 from zoobot3d_tf.representations.vectors import VectorTable, open_vectors, sample_rows
 from zoobot3d_tf.tables.columns import refuse, require_columns
@@ -62,8 +63,7 @@ def write_map(
         OSError: a file is missing or cannot be written.
         ImportError: UMAP is wanted but not installed.
     """
-    out = Path(out)
-    check_output(out.absolute(), "page", (".html", ".htm"))
+    out = check_page(out)
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}; received {method!r}")
     if max_galaxies < 1:

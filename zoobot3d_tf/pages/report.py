@@ -1,4 +1,4 @@
-"""One page to look at: how good the predictions are, and galaxies with predicted and true masks and votes."""
+"""The report: one page with the scores of predictions, and galaxies with predicted and true masks and votes."""
 
 from pathlib import Path
 
@@ -16,25 +16,28 @@ from zoobot3d_tf.inference.metadata import read_metadata
 from zoobot3d_tf.pages import html
 from zoobot3d_tf.schemas import Schema
 
-# A question that fewer would be asked is named, but its answers are not drawn.
+# A question is drawn where at least this share of volunteers is expected to be asked; the others are only named.
 _LIKELY = 0.5
 
 _ABOUT_MASKS = """
-Overlap: of the pixels that the model or the volunteers enclose (at least 3 of 15), the share that both do, over all
-galaxies together; 1 is perfect. Brightness alone: every pixel above one brightness of the smoothed image, the best for
-these very galaxies. Error: mean difference of the predicted from the true share of volunteers per pixel; since most
-pixels are empty sky, compare it with that of a blank mask."""
+Overlap (IoU): the pixels that both the model and the volunteers enclose (at least 3 of 15 volunteers), divided by the
+pixels that either encloses, summed over all galaxies; 1 is perfect. Brightness alone: the IoU of a mask of all pixels
+above one brightness of the smoothed image; this threshold is the best for the scored galaxies. Error: the mean
+difference of the predicted and the true share of volunteers per pixel. Most pixels are empty sky, so compare it with
+the error of a blank mask."""
 
-_ABOUT_VOTES = """
-Error: mean difference of the predicted fraction of votes from the volunteers’, over the answers of questions that were
-asked. Predicting the mean: the error of giving every galaxy the mean fractions of these very galaxies; the gain is how
-much of it the model takes away. Noise floor: the error that even the true fractions would show with so few volunteers;
-no model can be expected to fall below it. Intervals: how often the votes lie in the predicted 90% interval of the
-number of votes; 90% is right, more is too cautious, less too sure."""
+_ABOUT_VOTES = f"""
+Error: the mean difference of the predicted and the volunteers’ fraction of votes, over the answers of all questions
+that were asked. Predicting the mean: the error of the mean fractions of the scored galaxies, taken for every galaxy. Gain:
+how much smaller the error of the model is. Noise floor: the error that the true fractions would have, because few
+volunteers vote; no model can be expected to be better. Intervals: how often the volunteers’ votes lie in the
+predicted {html.INTERVAL} interval of the number of votes. {html.INTERVAL} is right; with more, the model is too
+cautious; with less, it is too certain."""
 
-_ABOUT_GALAXIES = """,
-in the order of the catalogue, those with known masks before the others, without a look at the predictions; shown first
-are those on which volunteers drew most. Masks are denser where more volunteers agree, and outlined where 3 of 15 do."""
+_ABOUT_GALAXIES = """.
+They are chosen in the order of the catalogue, galaxies with known masks first; predictions play no part in the
+choice. The galaxies on which volunteers drew most are shown first. The colour of a mask is denser where more
+volunteers agree; its outline is drawn at 3 of 15 volunteers."""
 
 
 def write_report(
@@ -47,28 +50,30 @@ def write_report(
     image_root: PathLike | None = None,
     missing_questions_unasked: bool = False,
 ) -> Path:
-    """Write the scores, and some galaxies to look at, as one HTML page that needs no other file and no network.
+    """Write the scores, and some galaxies with their predictions, to one HTML page.
 
-    Galaxies whose masks are known come before those of which only votes are, otherwise in the catalogue's order:
-    predictions play no part in the choice.
+    The page needs no other file and no network. Galaxies are chosen in the order of the catalogue, those with known
+    masks first; predictions play no part in the choice.
 
     Args:
-        predictions_path: CSV or Parquet, as the predictions stage writes it.
-        catalog_path: the labelled catalogue.
-        schema: the decision tree.
-        out: the page to write.
-        n_galaxies: how many galaxies to show, at most.
-        title: of the page.
-        image_root: where relative paths of the catalogue start from; by default its folder.
-        missing_questions_unasked: take questions without any column in the catalogue as asked of nobody.
+        predictions_path: table of predictions: CSV, Parquet or HDF5.
+        catalog_path: labelled catalogue of the same galaxies.
+        schema: decision tree.
+        out: page to write, .html. Its folder is made if it is missing.
+        n_galaxies: largest number of galaxies to show.
+        title: title of the page.
+        image_root: folder that relative paths in the catalogue start from; by default the folder of the catalogue.
+        missing_questions_unasked: accept questions without any column in the catalogue, as asked of nobody.
 
     Returns:
         Path of the page.
 
     Raises:
-        FileNotFoundError: there is no such table.
-        ValueError: as `evaluate` does.
+        FileNotFoundError: a table does not exist.
+        ValueError: the name of the page has another suffix, or as `evaluate` raises it.
+        OSError: the page cannot be written.
     """
+    out = html.check_page(out)
     pairs = read_pairs(predictions_path, catalog_path, schema, image_root, missing_questions_unasked)
     scores = score_pairs(pairs)
     provenance = _provenance(scores, read_metadata(Path(predictions_path)).get("note"))
@@ -79,18 +84,16 @@ def write_report(
         *_mask_section(scores.masks),
         *_vote_section(scores.votes),
         html.heading("Galaxies", level=2),
-        html.note(f"{len(shown)} of {scores.n_galaxies:,} galaxies{_ABOUT_GALAXIES}"),
+        html.note(f"{len(shown):,} of {scores.n_galaxies:,} galaxies{_ABOUT_GALAXIES}"),
         html.key(),
         *(_card(pairs, index) for index in shown),
     ]
-    out = Path(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(out, html.page(title, content))
     return out
 
 
 def _choose_galaxies(pairs: Pairs, n_galaxies: int) -> list[int]:
-    """Indices of the galaxies to show, those with most drawn on them first."""
+    """Indices of the galaxies to show, ordered by the number of pixels that volunteers enclosed."""
     drawn: dict[int, int] = {}
     for index in np.lexsort([~pairs.catalog["has_votes"].to_numpy(), -pairs.comparable_masks()]):
         if len(drawn) == n_galaxies:
@@ -98,13 +101,13 @@ def _choose_galaxies(pairs: Pairs, n_galaxies: int) -> list[int]:
         try:
             masks = pairs.read_pictures(index).true.values()
         except ImageError:
-            continue  # the scores have counted it
+            continue  # already counted by the scores
         drawn[int(index)] = sum(int(np.count_nonzero(is_enclosed(mask))) for mask in masks)
     return sorted(drawn, key=lambda index: -drawn[index])
 
 
 def _provenance(scores: Scores, note: str | None) -> str:
-    """Which galaxies the scores are about, and what must be said of the network."""
+    """Number of scored galaxies, of galaxies left out and why, and the note of the network."""
     left_out = [
         f"{number:,} {reason}"
         for number, reason in (
@@ -123,7 +126,7 @@ def _headlines(scores: Scores) -> list[tuple[str, str, str]]:
         (
             f"Overlap of masks: {MASK_TITLES[name]}",
             _number(mask.iou, ".2f"),
-            f"intersection over union; brightness alone reaches {mask.brightness_iou:.2f}",
+            f"intersection over union; brightness alone reaches {_number(mask.brightness_iou, '.2f')}",
         )
         for name, mask in scores.masks.items()
     ]
@@ -133,9 +136,13 @@ def _headlines(scores: Scores) -> list[tuple[str, str, str]]:
             (
                 "Error of vote fractions",
                 f"{votes.mae:.3f}",
-                f"a gain of {gain} on always predicting the mean; {times_floor} times the noise floor",
+                f"a gain of {gain} compared with always predicting the mean; {times_floor} times the noise floor",
             ),
-            ("90% intervals hold", f"{votes.coverage:.0%}", "of the volunteers’ votes, noise of few votes included"),
+            (
+                f"{html.INTERVAL} intervals hold",
+                f"{votes.coverage:.0%}",
+                "of the volunteers’ votes; the noise of few votes is included",
+            ),
         ]
     return figures
 
@@ -161,7 +168,8 @@ def _mask_section(masks: dict[str, MaskScores]) -> list[str]:
 def _vote_section(votes: dict[str, VoteScores]) -> list[str]:
     if not votes:
         return []
-    header = ["question", "galaxies", "error", "predicting the mean", "gain", "noise floor", "90% intervals hold"]
+    header = ["question", "galaxies", "error", "predicting the mean", "gain", "noise floor"]
+    header += [f"{html.INTERVAL} intervals hold"]
     rows = [
         [
             "all answers" if name == "all" else _words(name),
@@ -210,7 +218,7 @@ def _drawn(true: dict[str, np.ndarray]) -> str:
 
 
 def _questions(pairs: Pairs, index: int) -> tuple[list[str], str]:
-    """The likely questions as bars, and a line that names the others."""
+    """Likely questions with a bar per answer, and a line that names the other questions."""
     predicted = pairs.predicted_votes
     if predicted is None:
         return [], ""
@@ -221,7 +229,7 @@ def _questions(pairs: Pairs, index: int) -> tuple[list[str], str]:
         if asked < _LIKELY:
             unlikely.append(f"{_words(question.text)} ({asked:.0%})")
             continue
-        remark = f"{n_asked} volunteers" if n_asked else "nobody asked"
+        remark = f"{n_asked} volunteers" if n_asked else "not asked"
         bars = [
             html.Bar(
                 label=_words(answer.label),

@@ -143,7 +143,7 @@ def draw_anomalies(path: PathLike, components_loc: PathLike, ranked: pd.DataFram
     return write_sheet(path, rows, open_vectors(components_loc, "component").stretch)
 
 
-def _shorten(text: str, font) -> str:
+def _shorten(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
     """Text that fits beneath a picture: ids differ at their end, so the beginning goes."""
     text = " ".join(text.split())
     if font.getlength(text) <= _SIDE:

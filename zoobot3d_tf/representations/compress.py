@@ -4,7 +4,6 @@
 (Walmsley et al. 2022, arXiv 2110.12735).
 """
 
-import io
 import logging
 import zipfile
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from zoobot3d_tf.files import PathLike, check_output, whole_file, write_atomically
+from zoobot3d_tf.files import PathLike, check_output, whole_file
 from zoobot3d_tf.inference.metadata import write_metadata
 from zoobot3d_tf.representations.vectors import (
     IDENTITY,
@@ -70,10 +69,8 @@ class FittedPca:
         return compressed, np.linalg.norm(centred - compressed @ self.components, axis=1)
 
     def save(self, path: Path) -> None:
-        """Writes it as .npz: plain arrays, nothing that runs."""
-        content = io.BytesIO()
-        np.savez(content, **vars(self))
-        write_atomically(path, content.getvalue())
+        """Write the components to an .npz file of plain arrays, without pickled objects."""
+        np.savez(path, **vars(self))
 
 
 def compress(
@@ -120,15 +117,17 @@ def compress(
         pca = load_pca(pca_loc)
         _check_source(features, pca, pca_loc)
     squares = _Squares()
+    # The table gets its name last, when its PCA and metadata are whole.
     with whole_file(out) as partial:
         write_pieces(partial, _compressed(features, pca, squares))
-        pca.save(pca_path(out))
-        about = {
-            "n_components": len(pca.variance),
-            "share": squares.share_kept,
-            "fitted_to": str(Path(features_loc if pca_loc is None else pca_loc).absolute()),
-        }
-        write_metadata(out, {**features.metadata, "pca": about})
+        with whole_file(pca_path(out)) as partial_pca:
+            pca.save(partial_pca)
+            about = {
+                "n_components": len(pca.variance),
+                "share": squares.share_kept,
+                "fitted_to": str(Path(features_loc if pca_loc is None else pca_loc).absolute()),
+            }
+            write_metadata(out, {**features.metadata, "pca": about})
     log.info("%d components keep %.1f %% of the variance: %s", len(pca.variance), 100 * squares.share_kept, out)
     return out
 
