@@ -1,1 +1,1 @@
-"""Active learning: which galaxies to ask volunteers about next."""
+"""Active learning: choose the galaxies that volunteers are asked about next."""

@@ -1,1 +1,1 @@
-"""How good predictions are: scores beside baselines and noise floors, and a report to look at."""
+"""Scores of predictions, with baselines and noise floors to compare them with."""

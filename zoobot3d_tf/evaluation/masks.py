@@ -1,4 +1,4 @@
-"""Scores of masks, beside what brightness alone would find."""
+"""Scores of masks, with the scores of a brightness threshold for comparison."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -9,9 +9,9 @@ from scipy.ndimage import gaussian_filter
 from zoobot3d_tf.images.masks import MASK_THRESHOLD, is_enclosed, overlap
 
 SMOOTHING = 2.0
-"""Standard deviation of the Gaussian that the brightness baseline smooths images with, pixels: what serves it best."""
+"""Standard deviation of the Gaussian that smooths images for the brightness baseline, in pixels: its best value."""
 
-_LEVELS = 256  # of brightness
+_LEVELS = 256  # levels of brightness
 
 
 @dataclass(frozen=True)
@@ -19,12 +19,12 @@ class MaskScores:
     """Scores of one mask.
 
     Attributes:
-        n_galaxies: with a predicted and a true mask.
-        iou: intersection over union of the enclosed pixels, see `mask_iou`.
-        mae: mean absolute difference of predicted and true share of volunteers, over all pixels.
-        blank_mae: the same when always predicting that nobody drew.
-        brightness_iou: see `brightness_baseline`.
-        brightness_threshold: the brightness, 0..255, above which that baseline takes every pixel.
+        n_galaxies: number of galaxies with a predicted and a true mask.
+        iou: intersection over union of the enclosed pixels; see `mask_iou`.
+        mae: mean absolute difference of the predicted and the true share of volunteers, over all pixels.
+        blank_mae: mean absolute difference for a blank mask.
+        brightness_iou: intersection over union of the brightness baseline; see `brightness_baseline`.
+        brightness_threshold: lowest brightness of the pixels in the mask of this baseline, 0..255.
     """
 
     n_galaxies: int
@@ -37,7 +37,7 @@ class MaskScores:
 
 @dataclass
 class MaskSums:
-    """What scores of a mask need to know of the galaxies seen so far; it does not grow with their number."""
+    """Sums over galaxies from which the scores of one mask follow; the memory does not grow with the galaxies."""
 
     n_galaxies: int = 0
     intersection: int = 0
@@ -48,12 +48,12 @@ class MaskSums:
     outside: np.ndarray = field(default_factory=lambda: np.zeros(_LEVELS, np.int64))
 
     def add(self, predicted: np.ndarray, true: np.ndarray, brightness: np.ndarray) -> None:
-        """Count one galaxy in.
+        """Add one galaxy.
 
         Args:
-            predicted: share of volunteers expected to enclose each pixel, (H, W), 0..1.
-            true: share who did, on the same grid.
-            brightness: of the smoothed image, see `smoothed_brightness`.
+            predicted: expected share of volunteers who enclose each pixel, 0..1, shape (H, W).
+            true: observed share of volunteers, same shape.
+            brightness: brightness of the smoothed image, uint8, same shape; see `smoothed_brightness`.
         """
         intersection, union = overlap(predicted, true, np)
         self.n_galaxies += 1
@@ -67,7 +67,7 @@ class MaskSums:
         self.outside += levels - inside
 
     def scores(self) -> MaskScores:
-        """The scores; at least one galaxy must have been added."""
+        """Compute the scores of the galaxies added so far, at least one."""
         threshold, iou = brightness_baseline(self.inside, self.outside)
         return MaskScores(
             n_galaxies=self.n_galaxies,
@@ -80,17 +80,18 @@ class MaskSums:
 
 
 def mask_iou(predicted: Iterable[np.ndarray], true: Iterable[np.ndarray], threshold: float = MASK_THRESHOLD) -> float:
-    """Intersection over union of the pixels at or above the threshold, summed over all galaxies.
+    """Compute the intersection over union of masks, summed over all galaxies.
 
-    Summed, not averaged galaxy by galaxy: a galaxy without arms, rightly predicted, has no union to divide by.
+    The pixels are summed over galaxies before the division. A mean over galaxies would not be defined: a galaxy without
+    arms, correctly predicted, has an empty union.
 
     Args:
-        predicted: share of volunteers expected to enclose each pixel, (H, W) a galaxy, 0..1.
-        true: share who did, on the same grids.
-        threshold: share from which a pixel counts as enclosed.
+        predicted: expected share of volunteers who enclose each pixel, 0..1, one array (H, W) per galaxy.
+        true: observed share of volunteers, in the same order and of the same shapes.
+        threshold: share of volunteers from which a pixel belongs to the mask.
 
     Returns:
-        0..1; NaN where neither side encloses any pixel.
+        Intersection over union, 0..1; NaN if both masks are blank for all galaxies.
     """
     overlaps = [overlap(*galaxy, np, threshold) for galaxy in zip(predicted, true, strict=True)]
     intersection, union = np.sum(overlaps, axis=0)
@@ -98,18 +99,25 @@ def mask_iou(predicted: Iterable[np.ndarray], true: Iterable[np.ndarray], thresh
 
 
 def smoothed_brightness(image: np.ndarray) -> np.ndarray:
-    """Mean of the three bands, smoothed so that noise does not decide: uint8 (H, W) from uint8 (H, W, 3)."""
+    """Average the bands of an image and smooth it, so that noise does not decide.
+
+    Args:
+        image: RGB image, uint8 (H, W, 3).
+
+    Returns:
+        Brightness, uint8 (H, W).
+    """
     return gaussian_filter(image.mean(axis=2, dtype=np.float32), SMOOTHING).astype(np.uint8)
 
 
 def brightness_baseline(inside: np.ndarray, outside: np.ndarray) -> tuple[int, float]:
-    """The best that one threshold on the smoothed image can do: every pixel as bright or brighter is in the mask.
+    """Find the brightness threshold whose mask, of all pixels at least as bright, agrees best with the true masks.
 
-    The threshold is one for all galaxies, and chosen on the very galaxies it is scored on, which favours this baseline.
+    All galaxies share one threshold. It is chosen on the galaxies that it is scored on, which favours this baseline.
 
     Args:
-        inside: how many pixels inside the true masks have each brightness, (256,).
-        outside: the same for pixels outside.
+        inside: number of pixels inside the true masks per level of brightness, shape (256,).
+        outside: number of pixels outside the true masks, same shape.
 
     Returns:
         The threshold, 0..255, and the intersection over union that it reaches.

@@ -1,4 +1,4 @@
-"""Predictions beside what volunteers said: the two tables, joined galaxy by galaxy."""
+"""Predictions and labels of the same galaxies: the two tables, joined by `id_str`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +18,13 @@ from zoobot3d_tf.schemas import Schema
 
 @dataclass(frozen=True)
 class PredictedVotes:
-    """What was predicted of the votes.
+    """Predictions of votes.
 
     Attributes:
-        fraction: expected share of each question's volunteers, shape (galaxies, answers).
-        low: lower end of its 90 % interval.
-        high: upper end.
-        concentrations: of Dirichlet distributions, shape (galaxies, answers, samples).
+        fraction: expected vote fractions, shape (galaxies, answers).
+        low: lower ends of their intervals of probability `INTERVAL_LEVEL`, same shape.
+        high: upper ends of these intervals, same shape.
+        concentrations: concentrations of the Dirichlet distributions, shape (galaxies, answers, samples).
         asked: probability that a volunteer is asked each question, shape (galaxies, questions).
     """
 
@@ -37,7 +37,13 @@ class PredictedVotes:
 
 @dataclass(frozen=True)
 class Pictures:
-    """A galaxy's image, uint8 (H, W, 3), and its masks by name: shares of volunteers, (H, W), where there are any."""
+    """Image and masks of one galaxy.
+
+    Attributes:
+        image: RGB image, uint8 (H, W, 3).
+        predicted: predicted shares of volunteers by name of the mask, (H, W) each; absent where not predicted.
+        true: observed shares of volunteers by name of the mask, (H, W) each; absent where nobody was asked.
+    """
 
     image: np.ndarray
     predicted: dict[str, np.ndarray]
@@ -49,12 +55,12 @@ class Pairs:
     """Galaxies with both a prediction and labels, in the order of the catalogue.
 
     Attributes:
-        schema: the decision tree.
-        catalog: as `read_training_catalog` returns it.
-        predicted_votes: None if votes were not predicted.
-        predicted_masks: the paths of predicted masks by name, absolute, '' where a galaxy has none.
-        n_only_predicted: galaxies left out because the catalogue lacks them.
-        n_only_in_catalog: galaxies left out because the predictions lack them.
+        schema: decision tree.
+        catalog: rows of the catalogue, as `read_training_catalog` returns them.
+        predicted_votes: predictions of votes; None if votes were not predicted.
+        predicted_masks: absolute paths of the predicted masks by name of the mask; '' where a galaxy has none.
+        n_only_predicted: number of galaxies left out because they are not in the catalogue.
+        n_only_in_catalog: number of galaxies left out because they were not predicted.
     """
 
     schema: Schema
@@ -66,11 +72,14 @@ class Pairs:
 
     @property
     def votes(self) -> np.ndarray:
-        """Volunteers' votes, whole numbers, shape (galaxies, answers)."""
+        """Numbers of votes, shape (galaxies, answers)."""
         return self.catalog[self.schema.label_cols].to_numpy()
 
     def comparable_masks(self) -> np.ndarray:
-        """How many masks of each galaxy are both predicted and known, (galaxies,); marks may hold either or both."""
+        """Count the masks of each galaxy that are both predicted and known, (galaxies,).
+
+        A file of marks counts for both masks; which of them it holds is known when it is read.
+        """
         has_marks = self.catalog["marks_loc"].to_numpy() != ""
         n_masks = np.zeros(len(self.catalog), int)
         for name, locations in self.predicted_masks.items():
@@ -81,7 +90,7 @@ class Pairs:
         """Read the image and the masks of one galaxy.
 
         Raises:
-            ImageError: a file is missing, damaged, or not on the grid of the image.
+            ImageError: a file is missing or damaged, or a mask is not on the grid of the image.
         """
         row = self.catalog.iloc[index]
         image = read_image(row["file_loc"])
@@ -107,28 +116,28 @@ def read_pairs(
     """Join a table of predictions with a labelled catalogue by `id_str`.
 
     Args:
-        predictions_path: CSV, Parquet or HDF5, as the predictions stage writes it. Votes, or either mask, may be
-            absent. Relative paths of masks start from the table's folder.
-        catalog_path: the labelled catalogue.
-        schema: the decision tree.
-        image_root: where relative paths of the catalogue start from; see `read_training_catalog`.
-        missing_questions_unasked: see there.
+        predictions_path: table of predictions: CSV, Parquet or HDF5. Votes, or either mask, may be absent. Relative
+            paths of masks start from the folder of the table.
+        catalog_path: labelled catalogue.
+        schema: decision tree.
+        image_root: folder that relative paths in the catalogue start from; by default the folder of the catalogue.
+        missing_questions_unasked: accept questions without any column in the catalogue, as asked of nobody.
 
     Raises:
-        FileNotFoundError: there is no such table.
-        ValueError: a table cannot be read, lacks a column or has an impossible value; nothing was predicted; or no
-            galaxy is in both.
+        FileNotFoundError: a table does not exist.
+        ValueError: a table cannot be read, lacks a column or has an impossible value; neither votes nor masks were
+            predicted; or the tables have no galaxy in common.
     """
     read = load_predictions(predictions_path)
     predictions = read.table
     if read.label and read.concentrations is None and not any(f"{mask}_loc" in predictions for mask in MASKS):
-        raise ValueError(f"{predictions_path}: predicts {read.label.column} alone; the report is about votes and masks")
+        raise ValueError(f"{predictions_path}: predicts only the label {read.label.column}; scores need votes or masks")
     catalog = read_training_catalog(catalog_path, schema, image_root, missing_questions_unasked)
     shared = catalog["id_str"].isin(predictions["id_str"])
     if not shared.any():
         raise ValueError(
             f"{predictions_path} and {catalog_path} have no galaxy in common: "
-            f"id_str is {predictions['id_str'].iloc[0]!r} in the one and {catalog['id_str'].iloc[0]!r} in the other"
+            f"the first id_str is {predictions['id_str'].iloc[0]!r} and {catalog['id_str'].iloc[0]!r}"
         )
     n_only_predicted, n_only_in_catalog = len(predictions) - int(shared.sum()), int((~shared).sum())
     catalog = catalog[shared].reset_index(drop=True)
@@ -137,8 +146,9 @@ def read_pairs(
     predicted_masks = _mask_locations(Path(predictions_path).parent.absolute(), predictions)
     if predicted_votes is None and not predicted_masks:
         raise ValueError(
-            f"{predictions_path}: has neither {schema.label_cols[0]}_fraction, as votes predicted with schema "
-            f"'{schema.name}' have, nor {' nor '.join(f'{name}_loc' for name in MASKS)}: there is nothing to score"
+            f"{predictions_path}: has no predictions to score; it must have columns such as "
+            f"{schema.label_cols[0]}_fraction (votes of the schema '{schema.name}') or "
+            f"{' or '.join(f'{name}_loc' for name in MASKS)} (files of masks)"
         )
     return Pairs(schema, catalog, predicted_votes, predicted_masks, n_only_predicted, n_only_in_catalog)
 
@@ -160,10 +170,10 @@ def _read_votes(path: PathLike, predictions: pd.DataFrame, schema: Schema) -> Pr
 
 
 def _numbers(path: PathLike, table: pd.DataFrame, columns: list[str], lowest: float, highest: float) -> np.ndarray:
-    """Columns of numbers in a range, shape (rows, columns)."""
+    """Columns of numbers, checked to be in a range: float64 (rows, columns)."""
     missing = [column for column in columns if column not in table]
     if missing:
-        raise ValueError(f"{path}: lacks the column {missing[0]} ({len(missing)} missing in all)")
+        raise ValueError(f"{path}: lacks the column {missing[0]}; {len(missing)} columns are missing in total")
     numbers = table[columns].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
     wrong = ~((numbers >= lowest) & (numbers <= highest + 1e-6))
     if wrong.any():
@@ -186,7 +196,7 @@ def _read_prediction(location: str, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _mask_locations(root: Path, predictions: pd.DataFrame) -> dict[str, list[str]]:
-    """Absolute paths of the masks that were predicted at all."""
+    """Absolute paths of the predicted masks, for each mask that at least one galaxy has."""
     locations = {name: predictions[f"{name}_loc"] for name in MASKS if f"{name}_loc" in predictions}
     return {
         name: [str(root / location) if location else "" for location in column]

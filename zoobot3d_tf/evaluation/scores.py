@@ -1,4 +1,4 @@
-"""All scores of a set of predictions, from two tables on disk."""
+"""Scores of a table of predictions against a labelled catalogue."""
 
 import logging
 from dataclasses import dataclass
@@ -18,15 +18,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Scores:
-    """How good predictions are.
+    """Scores of predictions.
 
     Attributes:
-        n_galaxies: with both a prediction and labels.
-        n_only_predicted: left out because the catalogue lacks them.
-        n_only_in_catalog: left out because the predictions lack them.
-        n_unreadable: left out of the scores of masks because an image or a mask cannot be read.
-        votes: by question, and under 'all'; empty if votes were not predicted, or not asked for of these galaxies.
-        masks: by name, `spiral_mask` and `bar_mask`; only those that were both predicted and known.
+        n_galaxies: number of galaxies with both a prediction and labels.
+        n_only_predicted: number of galaxies left out because they are not in the catalogue.
+        n_only_in_catalog: number of galaxies left out because they were not predicted.
+        n_unreadable: number of galaxies left out of the scores of masks because an image or a mask cannot be read.
+        votes: scores by question, and of all answers under 'all'; empty if votes were not predicted or are not known.
+        masks: scores by name of the mask, for masks that were predicted and are known.
     """
 
     n_galaxies: int
@@ -44,28 +44,29 @@ def evaluate(
     image_root: PathLike | None = None,
     missing_questions_unasked: bool = False,
 ) -> Scores:
-    """Score predictions against what volunteers said.
+    """Score predictions against the votes and masks of volunteers.
 
-    Images and masks are read one galaxy after the other, so that memory does not grow with their number. Masks are
-    compared on the whole image: arms outside the part that a network saw count as missed.
+    Galaxies that are in one table only are left out and counted. Images and masks are read one galaxy after the other,
+    so the memory does not grow with their number. Masks are compared on the whole image: arms outside the central part
+    that the network sees count as missed.
 
     Args:
-        predictions_path: CSV or Parquet, as the predictions stage writes it. Votes, or either mask, may be absent.
-        catalog_path: the labelled catalogue; galaxies which stand in one table only are left out, and counted.
-        schema: the decision tree.
-        image_root: where relative paths of the catalogue start from; by default its folder.
-        missing_questions_unasked: take questions without any column in the catalogue as asked of nobody.
+        predictions_path: table of predictions: CSV, Parquet or HDF5. Votes, or either mask, may be absent.
+        catalog_path: labelled catalogue.
+        schema: decision tree.
+        image_root: folder that relative paths in the catalogue start from; by default the folder of the catalogue.
+        missing_questions_unasked: accept questions without any column in the catalogue, as asked of nobody.
 
     Raises:
-        FileNotFoundError: there is no such table.
-        ValueError: a table is wrong, they have no galaxy in common, nothing was predicted that is known, or no image of
-            a galaxy with masks can be read.
+        FileNotFoundError: a table does not exist.
+        ValueError: a table cannot be read or has a wrong value; the tables have no galaxy in common; no label is known
+            of what was predicted; or no galaxy with masks can be read.
     """
     return score_pairs(read_pairs(predictions_path, catalog_path, schema, image_root, missing_questions_unasked))
 
 
 def score_pairs(pairs: Pairs) -> Scores:
-    """Score predictions that are already joined with their labels; see `evaluate`."""
+    """Score predictions that are joined with their labels; see `evaluate`."""
     votes = {}
     if pairs.predicted_votes is not None and pairs.votes.any():
         predicted = pairs.predicted_votes
@@ -73,7 +74,8 @@ def score_pairs(pairs: Pairs) -> Scores:
     masks, n_unreadable = _score_masks(pairs)
     if not votes and not masks:
         raise ValueError(
-            f"of the {len(pairs.catalog)} galaxies that are in both tables, none has a label of what was predicted"
+            f"none of the {len(pairs.catalog)} galaxies that are in both tables has labels of the kind that was "
+            "predicted; the catalogue must have votes or masks for some of them"
         )
     return Scores(
         len(pairs.catalog), pairs.n_only_predicted, pairs.n_only_in_catalog, n_unreadable, votes=votes, masks=masks
@@ -81,7 +83,7 @@ def score_pairs(pairs: Pairs) -> Scores:
 
 
 def summary(scores: Scores) -> str:
-    """The scores in a few lines of plain text."""
+    """Format the scores as a few lines of text."""
     lines = [f"{scores.n_galaxies} galaxies"]
     for name, mask in scores.masks.items():
         lines.append(
@@ -99,7 +101,7 @@ def summary(scores: Scores) -> str:
 
 
 def _score_masks(pairs: Pairs) -> tuple[dict[str, MaskScores], int]:
-    """Scores of the masks by name, and how many galaxies could not be read."""
+    """Scores by name of the mask, and the number of galaxies that cannot be read."""
     sums = {name: MaskSums() for name in pairs.predicted_masks}
     chosen = pairs.comparable_masks().nonzero()[0]
     failures = []
@@ -107,12 +109,14 @@ def _score_masks(pairs: Pairs) -> tuple[dict[str, MaskScores], int]:
         try:
             pictures = pairs.read_pictures(index)
         except ImageError as error:
-            log.warning("left out: %s", error)
+            log.warning("galaxy left out of the scores of masks: %s", error)
             failures.append(error)
             continue
         brightness = smoothed_brightness(pictures.image)
         for name in pictures.predicted.keys() & pictures.true.keys():
             sums[name].add(pictures.predicted[name], pictures.true[name], brightness)
     if failures and len(failures) == len(chosen):
-        raise ValueError(f"none of the {len(chosen)} galaxies with masks can be read, the first because: {failures[0]}")
+        raise ValueError(
+            f"none of the {len(chosen)} galaxies with masks can be read; the first error is: {failures[0]}"
+        )
     return {name: total.scores() for name, total in sums.items() if total.n_galaxies}, len(failures)

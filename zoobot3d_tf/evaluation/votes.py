@@ -1,4 +1,4 @@
-"""Scores of vote fractions, beside what is cheap (always predicting the mean) and what is possible (vote noise)."""
+"""Scores of vote fractions, with two errors for comparison: always predicting the mean, and the noise of the votes."""
 
 from dataclasses import dataclass
 
@@ -8,22 +8,23 @@ from scipy.special import betaln, gammaln, xlog1py, xlogy
 from zoobot3d_tf.predictions.results import INTERVAL_LEVEL
 from zoobot3d_tf.schemas import Schema, fraction_errors, vote_fractions
 
-# Fractions that the fitted distribution may consist of, and steps of the fit: more of either change the floor by < 1 %.
+# Number of fractions in the fitted distribution, and of steps of its fit. Larger numbers change the floor by < 1 %.
 _N_FRACTIONS = 50
 _EM_STEPS = 200
 
 
 @dataclass(frozen=True)
 class VoteScores:
-    """Scores over the answers of one question, or of all; every answer of a galaxy that was asked counts alike.
+    """Scores over the answers of one question, or of all questions. Each answer of each galaxy asked has equal weight.
 
     Attributes:
-        n_galaxies: that were asked.
+        n_galaxies: number of galaxies for which the question was asked.
         mae: mean absolute difference of predicted and observed fractions.
-        mean_mae: the same when always predicting each answer's mean observed fraction, taken from the very galaxies
-            that it is scored on, which favours it a little.
-        noise_floor: the same when predicting the true fractions; see `noise_floor`.
-        coverage: how often observed votes lie in the central 90 % of what was predicted; see `predictive_coverage`.
+        mean_mae: mean absolute difference if the mean observed fraction of each answer is predicted for all galaxies.
+            The mean is taken over the scored galaxies, which favours this baseline a little.
+        noise_floor: expected mean absolute difference of the true fractions; see `noise_floor`.
+        coverage: share of the observed votes in the central predicted interval of probability `INTERVAL_LEVEL`; see
+            `predictive_coverage`.
     """
 
     n_galaxies: int
@@ -34,12 +35,12 @@ class VoteScores:
 
     @property
     def gain(self) -> float:
-        """Share of the error of always predicting the mean that the predictions take away."""
+        """Relative decrease of the error compared with always predicting the mean."""
         return 1 - self.mae / self.mean_mae if self.mean_mae > 0 else float("nan")
 
     @property
     def times_floor(self) -> float:
-        """The error as a multiple of the noise floor."""
+        """Error divided by the noise floor."""
         return self.mae / self.noise_floor if self.noise_floor > 0 else float("nan")
 
 
@@ -49,13 +50,14 @@ def score_votes(
     """Score predicted votes.
 
     Args:
-        predicted: expected fractions, shape (galaxies, answers), answers in `schema.label_cols` order.
-        concentrations: of the Dirichlet distributions behind them, shape (galaxies, answers, samples).
-        votes: counts, shape (galaxies, answers).
-        schema: the decision tree.
+        predicted: expected fractions, shape (galaxies, answers), in the order of `schema.label_cols`.
+        concentrations: concentrations of the predicted Dirichlet distributions, shape (galaxies, answers, samples).
+        votes: numbers of votes, shape (galaxies, answers).
+        schema: decision tree.
 
     Returns:
-        Scores of each question that any galaxy was asked, by its text; last, under 'all', of all answers together.
+        Scores by the text of the question, for questions asked for at least one galaxy; last, under 'all', the scores
+        over all answers.
     """
     error, error_of_mean, asked = _errors(predicted, votes, schema)
     by_answer = {
@@ -77,15 +79,16 @@ def score_votes(
 
 
 def fraction_scores(predicted: np.ndarray, votes: np.ndarray, schema: Schema) -> dict[str, float]:
-    """Mean error of vote fractions over all answers of questions that were asked, beside that of a constant answer.
+    """Compute the mean error of vote fractions over all answers, and the mean error of a constant answer.
 
     Args:
         predicted: expected fractions, shape (galaxies, answers).
-        votes: counts, same shape.
-        schema: the decision tree.
+        votes: numbers of votes, same shape.
+        schema: decision tree.
 
     Returns:
-        `fraction_mae`; `fraction_mae_of_always_the_mean`, that of always giving each answer's mean observed fraction.
+        `fraction_mae`, the mean absolute error over all questions that were asked; `fraction_mae_of_always_the_mean`,
+        the mean absolute error of always predicting the mean observed fraction of each answer.
     """
     error, error_of_mean, asked = _errors(predicted, votes, schema)
     return {
@@ -95,18 +98,19 @@ def fraction_scores(predicted: np.ndarray, votes: np.ndarray, schema: Schema) ->
 
 
 def noise_floor(votes: np.ndarray, schema: Schema) -> np.ndarray:
-    """Error that the true fractions themselves would be expected to show, because few volunteers vote.
+    """Estimate the error that the true fractions are expected to have, because few volunteers vote.
 
-    With N volunteers the votes of an answer are binomial about its true fraction p, so that even p misses the observed
-    fraction by `binomial_deviation(N, p)`. The true fractions are not known, nor are they taken from the predictions,
-    which would flatter blurred ones. How they are distributed over galaxies is fitted to the votes of each answer by
-    maximum likelihood, without assuming a shape (Kiefer & Wolfowitz 1956, Annals of Mathematical Statistics 27, 887);
-    the deviation is averaged over the p that this distribution and the galaxy's own votes leave possible. With five
-    volunteers or more it is right to 5 %; single votes alone cannot tell noise from differences between galaxies.
+    With N volunteers the votes of an answer are binomially distributed around its true fraction p, and the expected
+    difference of p and the observed fraction is `binomial_deviation(N, p)`. The true fractions are not known. Estimated
+    from the predictions, the floor would be too low for predictions that are too similar to each other. Therefore the
+    distribution of p over galaxies is fitted to the votes of each answer by maximum likelihood, without assuming a
+    shape (Kiefer & Wolfowitz 1956, Annals of Mathematical Statistics 27, 887). The deviation is averaged over the
+    posterior of p, given this distribution and the votes of the galaxy. The floor is right to 5 % for five volunteers
+    or more. Single votes cannot tell noise from differences between galaxies.
 
     Args:
-        votes: counts, shape (galaxies, answers).
-        schema: the decision tree.
+        votes: numbers of votes, shape (galaxies, answers).
+        schema: decision tree.
 
     Returns:
         Expected absolute errors, same shape; NaN where a question was not asked.
@@ -121,9 +125,17 @@ def noise_floor(votes: np.ndarray, schema: Schema) -> np.ndarray:
 
 
 def binomial_deviation(n: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """Expected |k/n - p| of k successes in n trials of probability p: about sqrt(2 p (1 - p) / (pi n)) for large n.
+    """Compute the mean absolute deviation of a binomial share.
 
-    De Moivre's closed form (Diaconis & Zabell 1991, Statistical Science 6, 284).
+    This is the closed form of de Moivre (Diaconis & Zabell 1991, Statistical Science 6, 284). For large n it is about
+    sqrt(2 p (1 - p) / (pi n)).
+
+    Args:
+        n: number of trials, >= 1.
+        p: probability of success, 0..1; broadcasts with n.
+
+    Returns:
+        Expected |k/n - p|, where k is the number of successes.
     """
     above = np.minimum(np.floor(n * p) + 1, n)
     log_choose = gammaln(n + 1) - gammaln(above + 1) - gammaln(n - above + 1)
@@ -133,18 +145,19 @@ def binomial_deviation(n: np.ndarray, p: np.ndarray) -> np.ndarray:
 def predictive_coverage(
     concentrations: np.ndarray, votes: np.ndarray, schema: Schema, level: float = INTERVAL_LEVEL
 ) -> np.ndarray:
-    """How much of each observed vote count lies in the central interval of its predicted distribution.
+    """Compute how much of each observed number of votes lies in the central interval of its predicted distribution.
 
-    Predicted is a mixture of beta-binomial distributions, one a sample of concentrations: vote noise is part of
-    it. Counts are whole numbers: one that straddles the edge of the interval counts in part, by the share of its
-    probability on the inner side. The mean over galaxies is then `level` for perfect predictions, however few the
-    volunteers (the non-randomised probability integral transform; Czado, Gneiting & Held 2009, Biometrics 65, 1254).
+    The predicted distribution is a mixture of beta-binomial distributions, one per sample of the concentrations, so it
+    includes the noise of the votes. Votes are whole numbers. A number at the edge of the interval counts in part: by
+    the share of its probability inside the interval. For perfect predictions the mean over galaxies is then `level`,
+    for any number of volunteers. This is the non-randomised probability integral transform (Czado, Gneiting & Held
+    2009, Biometrics 65, 1254).
 
     Args:
-        concentrations: shape (galaxies, answers, samples), > 0.
-        votes: counts, shape (galaxies, answers).
-        schema: the decision tree.
-        level: probability of the interval.
+        concentrations: concentrations, > 0, shape (galaxies, answers, samples).
+        votes: numbers of votes, shape (galaxies, answers).
+        schema: decision tree.
+        level: probability of the interval, 0..1.
 
     Returns:
         Values in 0..1, shape (galaxies, answers); NaN where a question was not asked.
@@ -174,10 +187,10 @@ def _errors(predicted: np.ndarray, votes: np.ndarray, schema: Schema) -> tuple[n
 
 
 def _expected_deviation(k: np.ndarray, n: np.ndarray) -> np.ndarray:
-    """Noise of one answer's votes, k of n, (galaxies,), given the distribution of fractions p that fits them best."""
+    """Expected noise of the votes k of n for one answer, (galaxies,), under the best fitting distribution of p."""
     pairs, place, n_galaxies = np.unique(np.stack([k, n]), axis=1, return_inverse=True, return_counts=True)
     k, n = pairs[..., None]
-    # Denser towards 0 and 1, as the widths of binomial distributions ask.
+    # Denser towards 0 and 1, where binomial distributions are narrower.
     p = np.sin(np.pi / 2 * (np.arange(_N_FRACTIONS) + 0.5) / _N_FRACTIONS) ** 2
     log_likelihood = xlogy(k, p) + xlog1py(n - k, -p)
     likelihood = np.exp(log_likelihood - log_likelihood.max(axis=1, keepdims=True))
@@ -190,7 +203,7 @@ def _expected_deviation(k: np.ndarray, n: np.ndarray) -> np.ndarray:
 
 
 def _beta_binomial(k: np.ndarray, n: np.ndarray, alpha: np.ndarray, beta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Probability of k, and of at most k, votes of n under mixtures of beta-binomials: (m,), (m,) and (m, samples)."""
+    """Probabilities of k, and of at most k, votes of n: (m,) each; alpha and beta of the mixture are (m, samples)."""
     k, n = k[:, None], n[:, None]
     log_pmf = betaln(alpha, beta + n) - betaln(alpha, beta)
     cdf = np.exp(log_pmf)

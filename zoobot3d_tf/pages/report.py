@@ -28,7 +28,7 @@ the error of a blank mask."""
 
 _ABOUT_VOTES = f"""
 Error: the mean difference of the predicted and the volunteers’ fraction of votes, over the answers of all questions
-that were asked. Predicting the mean: the error of the mean fractions of the scored galaxies, taken for every galaxy. Gain:
+that were asked. Predicting the mean: the error if every galaxy gets the mean fractions of the scored galaxies. Gain:
 how much smaller the error of the model is. Noise floor: the error that the true fractions would have, because few
 volunteers vote; no model can be expected to be better. Intervals: how often the volunteers’ votes lie in the
 predicted {html.INTERVAL} interval of the number of votes. {html.INTERVAL} is right; with more, the model is too
