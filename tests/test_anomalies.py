@@ -87,9 +87,9 @@ def test_the_table_and_the_sheet_show_the_oddest_first(tmp_path):
 
 def test_too_few_galaxies_are_refused(tmp_path):
     table = write_vectors(tmp_path / "c.parquet", "component", np.eye(10))
-    with pytest.raises(ValueError, match=r"c.parquet: has 10 galaxies; to be odd among others takes 11 at least"):
+    with pytest.raises(ValueError, match=r"c\.parquet.* 10 .* 11"):
         rank(table)
     with pytest.raises(ValueError, match=r"a.txt"):
         write_anomalies(table, tmp_path / "a.txt")
-    with pytest.raises(ValueError, match=r"c.parquet: is the table to read"):
+    with pytest.raises(ValueError, match=r"c\.parquet"):
         write_anomalies(table, table)

@@ -39,7 +39,7 @@ def test_a_cross_has_components_known_by_hand(tmp_path, caplog):
     np.testing.assert_allclose(table.residual, [0, 0, 1, 1], atol=1e-6)
     # Along x the squares add to 8, along y to 2.
     assert pca_of(out) == {"n_components": 1, "share": pytest.approx(0.8), "fitted_to": str(features)}
-    assert "1 components keep 80.0 % of the variance" in caplog.text
+    assert "80.0 %" in caplog.text
     pca = load_pca(tmp_path / "c_pca.npz")
     np.testing.assert_allclose(pca.mean, [0, 0], atol=1e-12)
     np.testing.assert_allclose(pca.components, [[1, 0]], atol=1e-12)  # its largest part is positive
@@ -153,14 +153,14 @@ def test_an_error_at_the_end_leaves_what_was_there(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"n_components": 3}, "4 galaxies of 2 features have 1 to 2 components; received 3"),
-        ({"n_components": 0}, "have 1 to 2 components; received 0"),
-        ({"share": 1.0}, "share must lie between 0 and 1; received 1.0"),
-        ({"share": 0.5, "n_components": 1}, "exclude each other"),
-        ({"n_components": 1, "out": "f.parquet"}, r"f.parquet: is the table to read; give the one to write another"),
-        ({"n_components": 1, "out": "here/../f.parquet"}, r"f.parquet: is the table to read"),
-        ({"n_components": 1, "out": "c.csv"}, r"c.csv: the name of the table must end in .parquet"),
-        ({"n_components": 1, "features_loc": "c.csv"}, r"c.csv: the name of a table of features must end in .parquet"),
+        ({"n_components": 3}, r"f\.parquet.* n_components .*1 to 2 .* 4 galaxies .* 2 features.* 3$"),
+        ({"n_components": 0}, r"f\.parquet.* n_components .*1 to 2 .* 0$"),
+        ({"share": 1.0}, r"share .* 0 and 1.* 1\.0$"),
+        ({"share": 0.5, "n_components": 1}, "n_components, share and pca_loc"),
+        ({"n_components": 1, "out": "f.parquet"}, r"f\.parquet.*another name"),
+        ({"n_components": 1, "out": "here/../f.parquet"}, r"f\.parquet.*another name"),
+        ({"n_components": 1, "out": "c.csv"}, r"c\.csv.* \.parquet"),
+        ({"n_components": 1, "features_loc": "c.csv"}, r"c\.csv.* features .*\.parquet"),
     ],
 )
 def test_impossible_arguments_are_named(tmp_path, monkeypatch, options, words):
@@ -174,30 +174,28 @@ def test_impossible_arguments_are_named(tmp_path, monkeypatch, options, words):
 
 def test_tables_that_hold_no_features_are_refused(tmp_path):
     out = tmp_path / "c.parquet"
-    with pytest.raises(FileNotFoundError, match=r"none.parquet: no such table of features; `zoobot3d representations`"):
+    with pytest.raises(FileNotFoundError, match=r"none\.parquet.*`zoobot3d representations`"):
         compress(tmp_path / "none.parquet", out)
     components = write_vectors(tmp_path / "other.parquet", "component", CROSS)
-    with pytest.raises(ValueError, match=r"other.parquet: has no columns feature_0000 and on"):
+    with pytest.raises(ValueError, match=r"other\.parquet.* feature_0000.*`zoobot3d representations`"):
         compress(components, out)
     broken = write_vectors(tmp_path / "broken.parquet", "feature", [[1, 2], [3, np.nan], [4, 5]])
-    with pytest.raises(
-        ValueError, match=r"broken.parquet: feature_0001 is nan in row 3 \(g1\); it must be a finite number"
-    ):
+    with pytest.raises(ValueError, match=r"broken\.parquet: feature_0001 is nan in row 3 \(g1\)"):
         compress(broken, out, n_components=1)
     same = write_vectors(tmp_path / "same.parquet", "feature", [[0.1, 0.7]] * 9)
-    with pytest.raises(ValueError, match=r"same.parquet: all 9 galaxies have the same features"):
+    with pytest.raises(ValueError, match=r"same\.parquet.* 9 galaxies .*same features"):
         compress(same, out, n_components=1)
     one = write_vectors(tmp_path / "one.parquet", "feature", [[0.1, 0.7]])
-    with pytest.raises(ValueError, match=r"one.parquet: has one galaxy"):
+    with pytest.raises(ValueError, match=r"one\.parquet.*one galaxy.* 2"):
         compress(one, out, n_components=1)
     empty = write_vectors(tmp_path / "empty.parquet", "feature", np.empty((0, 2)))
-    with pytest.raises(ValueError, match=r"empty.parquet: the table has no rows"):
+    with pytest.raises(ValueError, match=r"empty\.parquet.*no rows"):
         compress(empty, out, n_components=1)
     pq.write_table(pa.table({"id_str": ["a"], "file_loc": ["a.png"], "feature_0000": ["1"]}), tmp_path / "text.parquet")
-    with pytest.raises(ValueError, match=r"text.parquet: feature_0000 holds string; it must hold floats"):
+    with pytest.raises(ValueError, match=r"text\.parquet: feature_0000 .*string.*float"):
         compress(tmp_path / "text.parquet", out, n_components=1)
     (tmp_path / "torn.parquet").write_bytes(components.read_bytes()[:200])
-    with pytest.raises(ValueError, match=r"torn.parquet: cannot be read"):
+    with pytest.raises(ValueError, match=r"torn\.parquet"):
         compress(tmp_path / "torn.parquet", out, n_components=1)
     assert not out.exists()
 
@@ -207,30 +205,30 @@ def test_a_pca_of_other_features_or_from_elsewhere_is_refused(tmp_path):
     compress(features, tmp_path / "c.parquet", n_components=1)
     pca_loc, out = tmp_path / "c_pca.npz", tmp_path / "o.parquet"
     level = write_vectors(tmp_path / "level.parquet", "feature", CROSS, weights_sha256="abc", level="P5")
-    with pytest.raises(ValueError, match=r"c_pca.npz: is of features of other weights or another level \(abc top\)"):
+    with pytest.raises(ValueError, match=r"c_pca\.npz.*\(abc top\).*level\.parquet \(abc P5\)"):
         compress(level, out, pca_loc=pca_loc)
     wide = write_vectors(tmp_path / "wide.parquet", "feature", np.eye(3))
-    with pytest.raises(ValueError, match=r"c_pca.npz: is of 2 features, .*wide.parquet has 3"):
+    with pytest.raises(ValueError, match=r"c_pca\.npz.* 2 features.*wide\.parquet .*3"):
         compress(wide, out, pca_loc=pca_loc)
-    with pytest.raises(FileNotFoundError, match=r"none.npz: no such PCA"):
+    with pytest.raises(FileNotFoundError, match=r"none\.npz.*`zoobot3d compress`"):
         compress(features, out, pca_loc=tmp_path / "none.npz")
     stored = dict(np.load(pca_loc))
     np.savez(tmp_path / "odd.npz", **(stored | {"components": np.eye(3)}))
-    with pytest.raises(ValueError, match=r"odd.npz: is no PCA: .* \(2,\), \(3, 3\) and \(1,\)"):
+    with pytest.raises(ValueError, match=r"odd\.npz.* \(2,\), \(3, 3\) and \(1,\)"):
         compress(features, out, pca_loc=tmp_path / "odd.npz")
     np.savez(tmp_path / "nan.npz", **(stored | {"mean": np.array([0, np.nan])}))
-    with pytest.raises(ValueError, match=r"nan.npz: is no PCA: its numbers are not finite"):
+    with pytest.raises(ValueError, match=r"nan\.npz.* finite"):
         compress(features, out, pca_loc=tmp_path / "nan.npz")
     np.savez(tmp_path / "one.npz", **(stored | {"variance": np.array(1.0)}))
-    with pytest.raises(ValueError, match=r"one.npz: is no PCA: .* \(2,\), \(1, 2\) and \(\)"):
+    with pytest.raises(ValueError, match=r"one\.npz.* \(2,\), \(1, 2\) and \(\)"):
         compress(features, out, pca_loc=tmp_path / "one.npz")
     np.savez(tmp_path / "long.npz", **(stored | {"components": np.array([[2.0, 0.0]])}))
-    with pytest.raises(ValueError, match=r"long.npz: is no PCA: its components are not orthonormal"):
+    with pytest.raises(ValueError, match=r"long\.npz.* orthonormal"):
         compress(features, out, pca_loc=tmp_path / "long.npz")
     pca_loc.write_bytes(pca_loc.read_bytes()[:100])
-    with pytest.raises(ValueError, match=r"c_pca.npz: cannot be read as a PCA, .*: it is no .npz file"):
+    with pytest.raises(ValueError, match=r"c_pca\.npz.*PCA.* \.npz file"):
         compress(features, out, pca_loc=pca_loc)
-    with pytest.raises(ValueError, match=r"f.parquet: cannot be read as a PCA, .*: it is no .npz file"):
+    with pytest.raises(ValueError, match=r"f\.parquet.*PCA.* \.npz file"):
         compress(features, out, pca_loc=features)
 
 
@@ -243,6 +241,6 @@ def test_a_pca_with_a_pickle_inside_is_not_opened(tmp_path):
     compress(features, tmp_path / "c.parquet", n_components=1)
     stored = dict(np.load(tmp_path / "c_pca.npz"))
     np.savez(tmp_path / "trap.npz", **(stored | {"mean": np.array([Trap()], dtype=object)}))
-    with pytest.raises(ValueError, match=r"trap.npz: cannot be read as a PCA"):
+    with pytest.raises(ValueError, match=r"trap\.npz.*PCA"):
         compress(features, tmp_path / "o.parquet", pca_loc=tmp_path / "trap.npz")
     assert not (tmp_path / "sprung").exists()

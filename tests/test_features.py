@@ -87,7 +87,7 @@ def test_metadata_say_what_made_the_table(run, images, tmp_path):
 
 
 @pytest.mark.usefixtures("small_parts")
-def test_what_cannot_be_read_costs_itself_alone(run, images, tmp_path):
+def test_if_an_image_cannot_be_read_only_that_galaxy_is_skipped(run, images, tmp_path):
     def compute(name):
         return write_features(galaxies_in_folder(images), run, tmp_path / name, engine="tf")
 
@@ -99,7 +99,7 @@ def test_what_cannot_be_read_costs_itself_alone(run, images, tmp_path):
     pd.testing.assert_frame_equal(part, whole.drop(broken))
     failed = pd.read_csv(tmp_path / "part_failed.csv")
     assert list(failed.id_str) == broken
-    assert failed.reason.str.contains("not a PNG, JPEG or FITS file").all()
+    assert failed.reason.str.contains("PNG, JPEG or FITS").all()
 
 
 @pytest.mark.usefixtures("small_parts")
@@ -115,10 +115,10 @@ def test_an_interrupted_run_goes_on_to_the_same_table(run, images, tmp_path, mon
         compute(this_job, number)
 
     monkeypatch.setattr(features, "features_part", stop_at_the_second)
-    with pytest.raises(OSError, match=r"No space left on device; what is finished is kept beside .*f.parquet"):
+    with pytest.raises(OSError, match=r"No space left on device.*f\.parquet"):
         write_features(galaxies, run, table, engine="tf")
     assert not table.exists()
-    with pytest.raises(ValueError, match="holds an unfinished run with other level"):
+    with pytest.raises(ValueError, match=r"unfinished .*\blevel\b"):
         write_features(galaxies, run, table, level="P5", engine="tf")
     monkeypatch.setattr(features, "features_part", lambda *part: computed.append(part[1]) or compute(*part))
     pd.testing.assert_frame_equal(pd.read_parquet(write_features(galaxies, run, table, engine="tf")), whole)
@@ -129,12 +129,12 @@ def test_an_interrupted_run_goes_on_to_the_same_table(run, images, tmp_path, mon
 @pytest.mark.parametrize(
     ("changed", "error", "words"),
     [
-        ({"level": "P6"}, ValueError, "level must be one of top, P1, .*; received 'P6'"),
-        ({"batch_size": 0}, ValueError, "batch_size must be at least 1; received 0"),
-        ({"save_loc": "f.csv"}, ValueError, r"f.csv: the name of the table must end in .parquet"),
-        ({"save_loc": "nowhere/f.parquet"}, OSError, "nowhere: no such folder; make it for the table first"),
-        ({"run_folder": "nowhere"}, OSError, "nowhere is not a run folder"),
-        ({"run_folder": "unfinished"}, ValueError, r"no model.weights.h5; the run is unfinished"),
+        ({"level": "P6"}, ValueError, "level .*top, P1, .*'P6'"),
+        ({"batch_size": 0}, ValueError, "batch_size .*1.* 0$"),
+        ({"save_loc": "f.csv"}, ValueError, r"f\.csv.* \.parquet"),
+        ({"save_loc": "nowhere/f.parquet"}, OSError, "nowhere: no such folder"),
+        ({"run_folder": "nowhere"}, OSError, "nowhere\\b.* run folder"),
+        ({"run_folder": "unfinished"}, ValueError, r"unfinished.* model\.weights\.h5|model\.weights\.h5.* unfinished"),
     ],
 )
 def test_mistakes_are_answered_in_a_line(images, tmp_path, monkeypatch, changed, error, words):
@@ -150,5 +150,5 @@ def test_mistakes_are_answered_in_a_line(images, tmp_path, monkeypatch, changed,
 
 def test_weights_that_change_under_way_are_refused(small_model, images, tmp_path, monkeypatch):
     monkeypatch.setattr(features, "sha256_of", lambda path: "of the weights before")
-    with pytest.raises(ValueError, match=r"model.weights.h5: is not the file that these predictions began with"):
+    with pytest.raises(ValueError, match=r"model\.weights\.h5"):
         write_features(galaxies_in_folder(images), small_model.run.folder, tmp_path / "f.parquet", engine="tf")

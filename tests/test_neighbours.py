@@ -102,14 +102,14 @@ def test_ids_of_any_length_and_letters_fit_beneath_their_picture(tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"k": 4}, "a galaxy of 4 has 1 to 3 neighbours; received k 4"),
-        ({"k": 0}, "received k 0"),
-        ({"metric": "manhattan"}, "metric must be one of euclidean, cosine; received 'manhattan'"),
-        ({"id_strs": []}, "give one or more galaxies, each once; received none"),
-        ({"id_strs": ["a", "a"]}, "each once; received a, a"),
-        ({"id_strs": ["e"]}, "the galaxy 'e' is in 0 rows; it must be in one"),
-        ({"out": "n.txt"}, r"n.txt"),
-        ({"out": "c.parquet"}, r"c.parquet: is the table to read; give the one to write another name"),
+        ({"k": 4}, r"c\.parquet.*\bk\b.* 1 to 3 .* 4$"),
+        ({"k": 0}, r"c\.parquet.*\bk\b.* 1 to 3 .* 0$"),
+        ({"metric": "manhattan"}, "metric .*euclidean, cosine.* 'manhattan'"),
+        ({"id_strs": []}, "id_strs .*none$"),
+        ({"id_strs": ["a", "a"]}, "id_strs .* a, a$"),
+        ({"id_strs": ["e"]}, r"c\.parquet.*'e'.* 0 rows"),
+        ({"out": "n.txt"}, r"n\.txt"),
+        ({"out": "c.parquet"}, r"c\.parquet.*another name"),
     ],
 )
 def test_impossible_arguments_are_named(table, tmp_path, monkeypatch, options, words):

@@ -1,1 +1,1 @@
-"""What the network sees in galaxies: features, compressed, and what they are good for."""
+"""Features that the network extracts from galaxies: compute and compress them, find neighbours and anomalies."""

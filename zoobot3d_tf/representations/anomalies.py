@@ -1,7 +1,7 @@
-"""Galaxies like no other, the oddest first.
+"""Anomalies: galaxies ranked by their distance from all others.
 
-A galaxy is as odd as the way to its tenth-nearest neighbour in the space of compressed features is long (Ramaswamy et
-al. 2000, doi:10.1145/335191.335437). Ten, so that a handful of the same oddity are still found.
+The score of a galaxy is the distance to its tenth-nearest neighbour in the space of compressed features (Ramaswamy et
+al. 2000, doi:10.1145/335191.335437). With ten neighbours, a small group of similar unusual galaxies is still found.
 """
 
 import numpy as np
@@ -12,25 +12,30 @@ from zoobot3d_tf.representations.vectors import IDENTITY, VectorTable, check_oth
 from zoobot3d_tf.tables.formats import check_writable, write_table
 
 N_NEIGHBOURS = 10
-# Neighbours are sought among so many galaxies, drawn at random where there are more: of ten million, each with each
-# would take years, and how long the way is to the others changes little with how many others there are.
+"""The distance to this neighbour is the score."""
+
 N_REFERENCE = 20_000
+"""Largest number of reference galaxies, among which neighbours are searched.
+
+The time grows with the square of the number of galaxies, and would be years for ten million. The ranking depends little
+on the number of reference galaxies.
+"""
 
 
 def write_anomalies(components_loc: PathLike, out: PathLike, *, seed: int = 0) -> pd.DataFrame:
-    """Rank the galaxies of a table by how odd they are, and write the ranking to a table.
+    """Rank the galaxies of a table, the most unusual first, and write the ranking to a table.
 
     Args:
-        components_loc: as `compress` leaves it.
-        out: table to write, CSV, Parquet, FITS or ECSV; see `rank_anomalies`.
-        seed: of the sample of galaxies that the others are compared with, in a table of more than `N_REFERENCE`.
+        components_loc: table of components that `compress` wrote.
+        out: table to write: CSV, Parquet, FITS or ECSV.
+        seed: random seed that selects the reference galaxies from tables of more than `N_REFERENCE` galaxies.
 
     Returns:
-        The rows of the table written.
+        The rows written; see `rank_anomalies`.
 
     Raises:
-        ValueError: the table has too few galaxies, or is damaged, or a name has the wrong suffix.
-        OSError: a file is missing or cannot be written.
+        ValueError: the table has too few galaxies or is damaged, or `out` has another suffix.
+        OSError: a file does not exist or cannot be written.
     """
     check_writable(out)
     check_other_table(out, components_loc)
@@ -40,27 +45,28 @@ def write_anomalies(components_loc: PathLike, out: PathLike, *, seed: int = 0) -
 
 
 def rank_anomalies(table: VectorTable, seed: int = 0) -> pd.DataFrame:
-    """All galaxies of a table, the oddest first.
+    """Rank the galaxies of a table, the most unusual first.
 
     Args:
-        table: of vectors.
-        seed: see `write_anomalies`.
+        table: table of components.
+        seed: random seed that selects the reference galaxies from tables of more than `N_REFERENCE` galaxies.
 
     Returns:
-        `rank`, from 1; `id_str`; `distance`, Euclidean, to the tenth-nearest other galaxy; `file_loc`.
+        One row per galaxy: `rank`, from 1; `id_str`; `distance`, the Euclidean distance to the tenth-nearest other
+        galaxy; `file_loc`.
 
     Raises:
-        ValueError: there are too few galaxies to have ten neighbours.
+        ValueError: there are too few galaxies for ten neighbours.
     """
     from sklearn.neighbors import NearestNeighbors
 
     if table.n_galaxies <= N_NEIGHBOURS:
         raise ValueError(
-            f"{table.path}: has {table.n_galaxies} galaxies; to be odd among others takes {N_NEIGHBOURS + 1} at least"
+            f"{table.path}: has {table.n_galaxies} galaxies; a ranking of anomalies needs at least {N_NEIGHBOURS + 1}"
         )
     chosen = sample_rows(table.n_galaxies, N_REFERENCE, seed)
     reference = np.concatenate([vectors for _, vectors in table.pieces(chosen)])
-    place = np.full(table.n_galaxies, -1)  # in the reference
+    place = np.full(table.n_galaxies, -1)  # index of each galaxy in the reference, -1 outside it
     place[chosen] = np.arange(len(chosen))
     neighbours = NearestNeighbors(n_neighbors=N_NEIGHBOURS + 1, algorithm="brute").fit(reference)
     found, first = [], 0

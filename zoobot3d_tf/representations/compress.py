@@ -1,7 +1,7 @@
-"""Principal components of features: a few numbers a galaxy that hold nearly all of what the features say.
+"""Principal components of features: a few numbers per galaxy that keep most of the variance of its features.
 
-1280 features of EfficientNet are far from independent: published, 40 components keep about 95 % of their variance
-(Walmsley et al. 2022, arXiv 2110.12735).
+The 1280 features of EfficientNet are correlated: 40 components keep about 95 % of their variance (Walmsley et al. 2022,
+arXiv 2110.12735).
 """
 
 import logging
@@ -29,18 +29,19 @@ from zoobot3d_tf.tables.parquet_pieces import write_pieces
 log = logging.getLogger(__name__)
 
 N_COMPONENTS = 40
+"""Number of components that `compress` keeps by default."""
 
 
 @dataclass(frozen=True)
 class FittedPca:
-    """Principal components.
+    """Principal component analysis (PCA), fitted to features.
 
     Attributes:
-        mean: of the features, float64 (features,).
-        components: orthonormal rows, of falling variance, float64 (components, features).
-        variance: of the galaxies along each component, float64 (components,).
-        total_variance: of the galaxies, over all features; those along the components are a part of it.
-        source: which features these are: the SHA-256 of the weights, and the level; '' if unknown.
+        mean: mean of the features, float64 (features,).
+        components: orthonormal rows in order of decreasing variance, float64 (components, features).
+        variance: variance of the galaxies along each component, float64 (components,).
+        total_variance: variance of the galaxies summed over all features, including components that are not kept.
+        source: SHA-256 of the weights and level of the features; '' if unknown.
     """
 
     mean: np.ndarray
@@ -50,19 +51,20 @@ class FittedPca:
     source: str
 
     def keep(self, n_components: int) -> "FittedPca":
-        """The same with the first components only."""
+        """Keep the first components only."""
         return FittedPca(
             self.mean, self.components[:n_components], self.variance[:n_components], self.total_variance, self.source
         )
 
     def transform(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Compresses features.
+        """Compress features to components.
 
         Args:
-            features: (galaxies, features).
+            features: features, shape (galaxies, features).
 
         Returns:
-            The components, float64 (galaxies, components), and the length of what they leave out, (galaxies,).
+            Components, float64 (galaxies, components), and residuals, float64 (galaxies,): the Euclidean distance of
+            the features from what the components reproduce.
         """
         centred = features.astype(np.float64) - self.mean
         compressed = centred @ self.components.T
@@ -81,33 +83,34 @@ def compress(
     share: float | None = None,
     pca_loc: PathLike | None = None,
 ) -> Path:
-    """Compresses a table of features to principal components; memory does not grow with the number of galaxies.
+    """Compress a table of features to principal components.
 
-    The table is read twice: to fit, and to compress. The PCA is stored beside the new table, as `<table>_pca.npz`, to
-    compress other galaxies with later.
+    The table is read twice: to fit the PCA, and to compress the features. Memory does not grow with the number of
+    galaxies. The PCA is stored beside the new table as `<table>_pca.npz`, to compress other galaxies with.
 
     Args:
-        features_loc: as `write_features` leaves it.
-        out: table to write, .parquet: `id_str`, `file_loc`, `component_0000` and on, and `residual`, the length of
-            what the components leave out of the features.
-        n_components: how many to keep; by default `N_COMPONENTS`, or all where there are fewer.
-        share: or keep as many as hold this share of the variance, between 0 and 1.
-        pca_loc: or take the stored PCA of other galaxies, so that both lie in one space.
+        features_loc: table of features that `write_features` wrote.
+        out: table to write, .parquet, with the columns `id_str`, `file_loc`, `component_0000` and following, and
+            `residual`, the distance of the features from what the components reproduce.
+        n_components: number of components to keep; by default `N_COMPONENTS`, or all if there are fewer.
+        share: share of the variance to keep, between 0 and 1; excludes `n_components`.
+        pca_loc: fitted PCA of other galaxies, so that both sets of components can be compared; excludes `n_components`
+            and `share`.
 
     Returns:
-        Path of the table. Its metadata are those of the features, and `pca`: the number of components, the share that
-        they keep of the variance of these galaxies, and what the PCA was fitted to.
+        Path of the table. Its metadata are the metadata of the features, and `pca`: the number of components, the share
+        of the variance of these galaxies that they keep, and the file that the PCA was fitted to.
 
     Raises:
-        ValueError: more than one of the three is given, or it is impossible for this table; a table or PCA is damaged,
-            or they are of different features.
-        OSError: a file is missing or cannot be written.
+        ValueError: more than one of the three arguments is given, or a value is impossible for this table; a table or
+            the PCA is damaged; or the PCA was fitted to other features.
+        OSError: a file does not exist or cannot be written.
     """
     out = Path(out).absolute()
     if sum(choice is not None for choice in (n_components, share, pca_loc)) > 1:
-        raise ValueError("n_components, share and pca_loc exclude each other: give one of them")
+        raise ValueError("n_components, share and pca_loc exclude each other; give one of them")
     if share is not None and not 0 < share < 1:
-        raise ValueError(f"share must lie between 0 and 1; received {share}")
+        raise ValueError(f"share must be between 0 and 1, such as 0.95; received {share}")
     check_output(out, "table", SUFFIXES)
     check_other_table(out, features_loc)
     features = open_vectors(features_loc, "feature")
@@ -117,7 +120,7 @@ def compress(
         pca = load_pca(pca_loc)
         _check_source(features, pca, pca_loc)
     squares = _Squares()
-    # The table gets its name last, when its PCA and metadata are whole.
+    # The table appears last, when its PCA and its metadata are complete.
     with whole_file(out) as partial:
         write_pieces(partial, _compressed(features, pca, squares))
         with whole_file(pca_path(out)) as partial_pca:
@@ -133,23 +136,27 @@ def compress(
 
 
 def pca_path(table_loc: Path) -> Path:
-    """Where the PCA of a compressed table is: `<table>_pca.npz`, beside it."""
+    """Path of the PCA of a table of components: `<table>_pca.npz`, beside it."""
     return table_loc.with_name(f"{table_loc.stem}_pca.npz")
 
 
 def fit_pca(features: VectorTable) -> FittedPca:
-    """All principal components of a table of features, in one pass.
+    """Fit all principal components of a table of features, in one pass.
 
-    The covariance is summed piece by piece, and its eigenvectors are the components: exact, and in flat memory.
-    scikit-learn's IncrementalPCA approximates them, and takes ten times as long.
+    The covariance is summed piece by piece; its eigenvectors are the components. This is exact, and memory does not
+    grow with the number of galaxies. The IncrementalPCA of scikit-learn is an approximation and takes ten times as
+    long.
+
+    Args:
+        features: table of features.
 
     Raises:
         ValueError: there are fewer than two galaxies, or all have the same features.
     """
     if features.n_galaxies < 2:
-        raise ValueError(f"{features.path}: has one galaxy; principal components take two at least")
+        raise ValueError(f"{features.path}: has one galaxy; principal components need at least 2")
     n_features = len(features.names)
-    # Sums of squares about some place near the mean lose no digits.
+    # Sums of squares about a point near the mean do not lose digits.
     pieces = (vectors for _, vectors in features.pieces())
     first = next(pieces)
     near_mean = first.mean(axis=0, dtype=np.float64)
@@ -162,51 +169,54 @@ def fit_pca(features: VectorTable) -> FittedPca:
     mean = near_mean + shift
     covariance = (products - np.outer(shift, sums)) / (features.n_galaxies - 1)
     variance, directions = np.linalg.eigh(covariance)
-    n_components = min(n_features, features.n_galaxies - 1)  # no more than these have any variance
-    # Where there is no variance, rounding may leave less than none.
+    n_components = min(n_features, features.n_galaxies - 1)  # further components have no variance
+    # Rounding may make a variance of zero negative.
     variance, components = np.maximum(variance[::-1][:n_components], 0), directions.T[::-1][:n_components]
-    # A component may point either way: let its largest part be positive, whatever the machine.
+    # The sign of a component is arbitrary. Its largest element is made positive, so that all machines agree.
     components = components * np.sign(np.take_along_axis(components, np.abs(components).argmax(1)[:, None], 1))
-    # What is left of identical galaxies is rounding.
+    # For identical galaxies only rounding errors are left.
     if variance.sum() <= (np.finfo(np.float32).eps * np.abs(mean).max()) ** 2:
         raise ValueError(f"{features.path}: all {features.n_galaxies} galaxies have the same features")
     return FittedPca(mean, components, variance, float(variance.sum()), _source_of(features))
 
 
 def load_pca(path: PathLike) -> FittedPca:
-    """Reads what `FittedPca.save` wrote.
+    """Read a PCA that `FittedPca.save` wrote.
+
+    Args:
+        path: .npz file, such as `components_pca.npz`.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is something else, or damaged.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is not a PCA, or is damaged.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such PCA; `zoobot3d compress` leaves one beside its table")
+        raise FileNotFoundError(f"{path}: no such file; `zoobot3d compress` writes a PCA beside its table")
     try:
-        if not zipfile.is_zipfile(path):  # NumPy would advise to open it unsafely
-            raise ValueError("it is no .npz file")
+        if not zipfile.is_zipfile(path):  # NumPy would recommend to allow pickled objects, which is unsafe
+            raise ValueError("not an .npz file")
         with np.load(path, allow_pickle=False) as stored:
             mean, components, variance = (
                 stored[name].astype(np.float64) for name in ("mean", "components", "variance")
             )
             pca = FittedPca(mean, components, variance, float(stored["total_variance"]), str(stored["source"]))
     except Exception as error:  # damaged archives raise errors of nearly every kind
-        raise ValueError(f"{path}: cannot be read as a PCA, as `zoobot3d compress` leaves it: {error}") from error
+        raise ValueError(f"{path}: cannot be read as a PCA written by `zoobot3d compress`: {error}") from error
     if not (mean.ndim == variance.ndim == 1 and components.shape == (variance.size, mean.size) and variance.size):
         raise ValueError(
-            f"{path}: is no PCA: mean, components and variance have the shapes {mean.shape}, {components.shape} and "
-            f"{variance.shape}"
+            f"{path}: is not a PCA: the shapes of mean, components and variance must be (features,), (components, "
+            f"features) and (components,); received {mean.shape}, {components.shape} and {variance.shape}"
         )
     if not all(np.isfinite(numbers).all() for numbers in (mean, components, variance, pca.total_variance)):
-        raise ValueError(f"{path}: is no PCA: its numbers are not finite")
+        raise ValueError(f"{path}: is not a PCA: its numbers must be finite")
     if not np.allclose(components @ components.T, np.eye(len(components)), atol=1e-6):
-        raise ValueError(f"{path}: is no PCA: its components are not orthonormal")
+        raise ValueError(f"{path}: is not a PCA: its components must be orthonormal")
     return pca
 
 
 @dataclass
 class _Squares:
-    """Sums over galaxies of the squared distance from the mean, and of what of it the components leave out."""
+    """Sums over galaxies of the squared distance from the mean, and of the squared residual."""
 
     total: float = 0.0
     left_out: float = 0.0
@@ -217,7 +227,7 @@ class _Squares:
 
 
 def _choose(features: VectorTable, pca: FittedPca, n_components: int | None, share: float | None) -> FittedPca:
-    """The components wanted."""
+    """Keep the number of components that was requested."""
     if share is not None:
         shares = np.cumsum(pca.variance) / pca.total_variance
         return pca.keep(min(int(np.searchsorted(shares, share)) + 1, len(shares)))
@@ -225,14 +235,14 @@ def _choose(features: VectorTable, pca: FittedPca, n_components: int | None, sha
     wanted = min(N_COMPONENTS, most) if n_components is None else n_components
     if not 1 <= wanted <= most:
         raise ValueError(
-            f"{features.path}: {features.n_galaxies} galaxies of {len(features.names)} features have 1 to {most} "
-            f"components; received {wanted}"
+            f"{features.path}: n_components must be 1 to {most} for {features.n_galaxies} galaxies with "
+            f"{len(features.names)} features; received {wanted}"
         )
     return pca.keep(wanted)
 
 
 def _compressed(features: VectorTable, pca: FittedPca, squares: _Squares) -> Iterator[pa.Table]:
-    """The rows of the new table, while the squares are summed."""
+    """Compress the features piece by piece, and sum the squares."""
     for others, vectors in features.pieces():
         components, residual = pca.transform(vectors)
         squares.left_out += float((residual**2).sum())
@@ -249,12 +259,12 @@ def _source_of(features: VectorTable) -> str:
 def _check_source(features: VectorTable, pca: FittedPca, pca_loc: PathLike) -> None:
     if len(features.names) != len(pca.mean):
         raise ValueError(
-            f"{pca_loc}: is of {len(pca.mean)} features, {features.path} has {len(features.names)}; "
-            "compute both with one model and one level"
+            f"{pca_loc}: was fitted to {len(pca.mean)} features, but {features.path} has {len(features.names)}; "
+            "compute both tables of features with the same model and level"
         )
     source = _source_of(features)
     if source and pca.source and source != pca.source:
         raise ValueError(
-            f"{pca_loc}: is of features of other weights or another level ({pca.source}) than {features.path} "
-            f"({source}); compute both with one model and one level"
+            f"{pca_loc}: was fitted to features of other weights or another level ({pca.source}) than "
+            f"{features.path} ({source}); compute both tables of features with the same model and level"
         )

@@ -1,7 +1,7 @@
-"""Galaxies in, a table of their features out: what the encoder sees in each image, averaged over its pixels.
+"""Features: the output of the encoder for each image, averaged over its pixels.
 
-Galaxies that look alike have features alike, also in ways that no volunteer was asked about. TensorFlow is imported
-only when every argument has been checked.
+Similar galaxies have similar features, also in properties that volunteers were not asked about. TensorFlow is imported
+only when all arguments have been checked.
 """
 
 from collections.abc import Callable
@@ -34,15 +34,15 @@ from zoobot3d_tf.runs.run_folder import read_run
 from zoobot3d_tf.tables.parquet_pieces import write_pieces
 
 LEVELS = ("top", "P1", "P2", "P3", "P4", "P5")
-"""Where features are taken: `top` is what the vote head sees, Pn the map that is 2**n times smaller than the image."""
+"""Layers of the encoder: `top` is the input of the vote head, Pn the map that is 2**n times smaller than the image."""
 
 
 @dataclass(frozen=True)
 class FeatureSettings(JobSettings):
-    """All that features depend on.
+    """Settings of a job that computes features.
 
     Attributes:
-        level: one of `LEVELS`.
+        level: layer of the encoder, one of `LEVELS`.
     """
 
     level: str
@@ -50,7 +50,13 @@ class FeatureSettings(JobSettings):
 
 @dataclass(frozen=True)
 class _FeatureNetwork:
-    """The encoder: from uint8 (step, H, W, 3) to a list of one array, float32 (step, n_features)."""
+    """The compiled encoder.
+
+    Attributes:
+        step: number of images per call.
+        n_features: number of features per image.
+        function: from images, uint8 (step, H, W, 3), to a list of one array, float32 (step, n_features).
+    """
 
     step: int
     n_features: int
@@ -67,27 +73,30 @@ def write_features(
     engine: str = "auto",
     executor: Executor | None = None,
 ) -> Path:
-    """Computes the features of galaxies.
+    """Compute the features of galaxies and write them to a table.
 
-    Images are read and framed, failures listed, and interrupted runs continued as `predict_galaxies` does it.
+    Images are read and framed, failures are listed and interrupted runs are continued as in `predict_galaxies`.
 
     Args:
-        galaxies: as the functions of `predictions.inputs` list them.
-        run_folder: of the trained model.
-        save_loc: table to write, .parquet, a row a galaxy in the order given: `id_str`, `file_loc`, and
-            `feature_0000` and on, float32: 1280 of the `top` of EfficientNetB0.
-        level: one of `LEVELS`.
-        batch_size: galaxies a GPU takes at once; a CPU takes fewer.
-        engine: "tf", "openvino" (extra `[fast]`), or "auto": OpenVINO where it is installed and there is no GPU.
-        executor: runs the parts in place of the threads of this process; its workers must see the same files.
+        galaxies: galaxies, as the functions of `inference.inputs` list them.
+        run_folder: run folder of the trained model.
+        save_loc: table to write, .parquet, with one row per galaxy in the order given and the columns `id_str`,
+            `file_loc`, and `feature_0000` and following, float32. The `top` of EfficientNetB0 has 1280 features.
+        level: layer of the encoder, one of `LEVELS`.
+        batch_size: number of galaxies per step on a GPU; a CPU takes fewer.
+        engine: program that runs the network: "tf", "openvino" (extra `[fast]`), or "auto", which takes OpenVINO if it
+            is installed and there is no GPU.
+        executor: executor that runs the parts of the job, instead of threads of this process. Its workers must see the
+            same files.
 
     Returns:
         Path of the table.
 
     Raises:
-        ValueError: an argument is impossible, no image can be used, or an unfinished run at `save_loc` had others.
-        OSError: a folder or file is missing or cannot be written.
-        ImportError: OpenVINO is wanted but not installed.
+        ValueError: an argument is impossible, no image can be used, or an unfinished run at `save_loc` has other
+            settings or galaxies.
+        OSError: a folder or file does not exist or cannot be written.
+        ImportError: OpenVINO is requested but not installed.
     """
     save_loc = Path(save_loc).absolute()
     run = read_run(run_folder)
@@ -116,7 +125,7 @@ def write_features(
     )
     job = start_job(partial_path(save_loc), settings, galaxies)
     if executor is None and job.missing():
-        _load(settings)  # so that weights that do not fit say so once, not once a thread
+        _load(settings)  # an error of the weights is then raised once, not once per thread
     with keeping_what_is_finished(save_loc):
         run_parts(job, features_part, executor)
         join_parts(job, save_loc, asdict(settings) | how_it_was_made(engine), write_pieces)
@@ -124,10 +133,14 @@ def write_features(
 
 
 def features_part(job: Job[FeatureSettings], number: int) -> None:
-    """Computes the features of part `number` of a job.
+    """Compute the features of one part of a job.
+
+    Args:
+        job: job that `write_features` started.
+        number: number of the part, from 0.
 
     Raises:
-        ValueError: the weights do not fit their configuration, or are others than at the start.
+        ValueError: the weights do not fit the configuration of the run, or have changed since the job was started.
         OSError: the part cannot be written.
     """
     settings = job.settings
@@ -143,12 +156,12 @@ def features_part(job: Job[FeatureSettings], number: int) -> None:
         is_usable = [not isinstance(image, ImageError) for _, image in batch]
         vectors.append(features[: len(batch)][is_usable])
         for galaxy, image in batch:
-            whose = str(galaxy.id_str), str(galaxy.file_loc)
+            id_str, file_loc = str(galaxy.id_str), str(galaxy.file_loc)
             if isinstance(image, ImageError):
-                failures.append(Failure(*whose, str(image)))
+                failures.append(Failure(id_str, file_loc, str(image)))
             else:
-                identity.append(whose)
-    columns = {name: pa.array([whose[i] for whose in identity], pa.string()) for i, name in enumerate(IDENTITY)}
+                identity.append((id_str, file_loc))
+    columns = {name: pa.array([both[i] for both in identity], pa.string()) for i, name in enumerate(IDENTITY)}
     job.add(number, pa.table(columns | vector_columns("feature", np.concatenate(vectors))), failures)
 
 
@@ -163,9 +176,9 @@ def _load(settings: FeatureSettings) -> _FeatureNetwork:
     model = run.load_model()
     step = step_size(settings.engine, settings.batch_size)
 
-    def features(images):
+    def features(images: tf.Tensor) -> list[tf.Tensor]:
         outputs = tf.cast(images, tf.float32)
-        # What stands before the encoder, such as the mean of the bands, is a chain.
+        # The layers before the encoder, such as the mean of the bands, follow each other.
         for layer in model.layers[1:]:
             outputs = layer(outputs, training=False)
             if layer.name == "encoder":

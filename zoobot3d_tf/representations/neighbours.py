@@ -1,4 +1,4 @@
-"""Galaxies like this one: those whose compressed features are nearest."""
+"""Neighbours: the galaxies whose compressed features are nearest to a given galaxy."""
 
 from collections.abc import Sequence
 
@@ -11,6 +11,7 @@ from zoobot3d_tf.representations.vectors import IDENTITY, VectorTable, check_oth
 from zoobot3d_tf.tables.formats import check_writable, write_table
 
 METRICS = ("euclidean", "cosine")
+"""Distances between galaxies; cosine is 1 minus the cosine of the angle, as seen from the mean galaxy."""
 
 
 def write_neighbours(
@@ -24,18 +25,18 @@ def write_neighbours(
     """Find the neighbours of some galaxies and write them to a table.
 
     Args:
-        components_loc: as `compress` leaves it.
-        id_strs: the galaxies, which are in that table.
-        out: table to write, CSV, Parquet, FITS or ECSV; see `find_neighbours`.
+        components_loc: table of components that `compress` wrote.
+        id_strs: ids of the galaxies, which must be in the table.
+        out: table to write: CSV, Parquet, FITS or ECSV.
         k: number of neighbours per galaxy.
-        metric: one of `METRICS`.
+        metric: distance between galaxies, one of `METRICS`.
 
     Returns:
-        The rows of the table written.
+        The rows written; see `find_neighbours`.
 
     Raises:
         ValueError: an argument is impossible, or a galaxy is not in the table.
-        OSError: a file is missing or cannot be written.
+        OSError: a file does not exist or cannot be written.
     """
     check_writable(out)
     check_other_table(out, components_loc)
@@ -45,30 +46,33 @@ def write_neighbours(
 
 
 def find_neighbours(table: VectorTable, id_strs: Sequence[str], *, k: int, metric: str) -> pd.DataFrame:
-    """The nearest neighbours of some galaxies, exactly; memory does not grow with the table.
+    """Find the nearest neighbours of some galaxies.
+
+    The search is exact. Memory does not grow with the size of the table.
 
     Args:
-        table: of vectors.
-        id_strs: the galaxies, which are in the table.
-        k: how many neighbours each; the galaxy itself is none.
-        metric: "euclidean", or "cosine": 1 minus the cosine of the angle, as seen from the mean galaxy.
+        table: table of components.
+        id_strs: ids of the galaxies, which must be in the table.
+        k: number of neighbours per galaxy; the galaxy itself is not counted.
+        metric: distance between galaxies, one of `METRICS`.
 
     Returns:
-        A row a neighbour: `id_str`, the galaxy; `rank`, from 1; `neighbour`, its id; `distance`; `file_loc`, the
-        neighbour's image. Of two as near, the first in the table comes first.
+        One row per neighbour: `id_str`, the id of the galaxy; `rank`, from 1; `neighbour`, the id of the neighbour;
+        `distance`; `file_loc`, the image of the neighbour. Neighbours at the same distance are in the order of the
+        table.
 
     Raises:
-        ValueError: an argument is impossible, or a galaxy is not in the table, or asked for twice.
+        ValueError: an argument is impossible, or a galaxy is not in the table or is given twice.
     """
     from sklearn.metrics import pairwise_distances
 
     if metric not in METRICS:
         raise ValueError(f"metric must be one of {', '.join(METRICS)}; received {metric!r}")
     if not id_strs or len(set(id_strs)) < len(id_strs):
-        raise ValueError(f"give one or more galaxies, each once; received {', '.join(id_strs) or 'none'}")
+        raise ValueError(f"id_strs must name one or more galaxies, each once; received {', '.join(id_strs) or 'none'}")
     if not 1 <= k < table.n_galaxies:
         most = table.n_galaxies - 1
-        raise ValueError(f"{table.path}: a galaxy of {table.n_galaxies} has 1 to {most} neighbours; received k {k}")
+        raise ValueError(f"{table.path}: k must be 1 to {most} in a table of {table.n_galaxies} galaxies; received {k}")
     _, wanted = rows_of(table, id_strs)
     nearest = [pd.DataFrame() for _ in id_strs]
     for others, vectors in table.pieces():

@@ -1,7 +1,7 @@
-"""Tables of vectors, a row a galaxy: Parquet files of `id_str`, `file_loc` and numbered columns, read piece by piece.
+"""Tables of vectors, one row per galaxy: Parquet files with `id_str`, `file_loc` and numbered columns.
 
-Two kinds exist: of the features of a network, `feature_0000` and on, and of the components of their PCA,
-`component_0000` and on. Metadata stand beside each, as beside predictions.
+There are two kinds: features of a network (`feature_0000` and following) and their principal components
+(`component_0000` and following). The tables are read piece by piece. Metadata are in a file beside each table.
 """
 
 import re
@@ -24,22 +24,22 @@ from zoobot3d_tf.tables.parquet_pieces import naming_file
 
 SUFFIXES = (".parquet",)
 IDENTITY = ("id_str", "file_loc")
-"""The columns that say whose vector it is."""
+"""Columns that identify the galaxy of a vector."""
 
-# 32 MB in float32, however wide the table.
+# 32 MB in float32, for tables of any width.
 _NUMBERS_AT_ONCE = 2**23
 _MADE_BY = {"feature": "zoobot3d representations", "component": "zoobot3d compress"}
 
 
 @dataclass(frozen=True)
 class VectorTable:
-    """A table of vectors on the disk.
+    """Table of vectors on disk.
 
     Attributes:
-        path: the Parquet file.
-        names: columns of the vectors' numbers, in order.
-        n_galaxies: rows.
-        metadata: what made it.
+        path: Parquet file.
+        names: names of the columns that hold the vectors, in order.
+        n_galaxies: number of rows.
+        metadata: metadata of the table, such as the hash of the weights; see `inference.metadata`.
     """
 
     path: Path
@@ -49,30 +49,30 @@ class VectorTable:
 
     @property
     def stretch(self) -> str:
-        """That of FITS cutouts, for pictures of the galaxies as the network saw them."""
+        """Stretch of FITS cutouts that shows the galaxies as the network sees them."""
         return str(self.metadata.get("stretch", DEFAULT_STRETCH))
 
     def pieces(self, rows: np.ndarray | None = None) -> Iterator[tuple[pa.Table, np.ndarray]]:
-        """The rows, as many at a time as memory easily holds.
+        """Read the rows piece by piece.
 
         Args:
-            rows: numbers of those wanted, ascending; by default all.
+            rows: numbers of the rows to read, from 0, ascending; by default all rows.
 
         Yields:
-            The columns that are not numbers of the vectors, `IDENTITY` as text, and the vectors, float32
-            (rows, numbers).
+            For each piece, a table of all columns but the vectors, with the columns `IDENTITY` as text; and the
+            vectors, float32 (rows, numbers per vector).
 
         Raises:
             ValueError: the file is damaged, or a number is missing or not finite.
         """
         first_row = 0
         rows_at_once = max(1, _NUMBERS_AT_ONCE // len(self.names))
-        # Without `pre_buffer=False`, Arrow keeps all bytes of the file that it has read.
+        # Without `pre_buffer=False`, Arrow keeps all bytes that it has read from the file.
         with naming_file(self.path), pq.ParquetFile(self.path, pre_buffer=False) as file:
             others = [name for name in file.schema_arrow.names if name not in set(self.names)]
             with tqdm(total=self.n_galaxies, unit="galaxy", unit_scale=True, disable=None) as bar:
                 for batch in file.iter_batches(rows_at_once, columns=[*others, *self.names]):
-                    # What pandas adds would make an index of a column, if somebody has stored the table anew.
+                    # The metadata of pandas would turn a column into an index, if pandas has written the table.
                     piece = pa.Table.from_batches([batch]).replace_schema_metadata(None)
                     known, vectors = _with_text(piece.select(others)), self._vectors_of(piece, first_row)
                     if rows is not None:
@@ -89,7 +89,7 @@ class VectorTable:
         is_wrong = ~np.isfinite(vectors)
         if is_wrong.any():
             row, column = np.argwhere(is_wrong)[0]
-            # Rows are counted as in all tables: the header is row 1.
+            # Rows are counted as in all messages: the header is row 1.
             raise ValueError(
                 f"{self.path}: {self.names[column]} is {vectors[row, column]} in row {first_row + row + 2} "
                 f"({piece['id_str'][row]}); it must be a finite number"
@@ -98,29 +98,33 @@ class VectorTable:
 
 
 def vector_names(kind: str, n: int) -> list[str]:
-    """Names of the columns of `n` numbers of a kind, "feature" or "component"."""
+    """Names of the columns of vectors of `n` numbers; the kind is "feature" or "component"."""
     return [f"{kind}_{i:04d}" for i in range(n)]
 
 
 def open_vectors(path: PathLike, kind: str) -> VectorTable:
-    """A table of vectors of a kind, "feature" or "component".
+    """Open a table of vectors, and check its columns.
+
+    Args:
+        path: Parquet file.
+        kind: "feature" or "component".
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no Parquet file, has no such columns or no rows, lacks an id, or its metadata are damaged.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is not a Parquet file, lacks columns or has no rows, or its metadata are damaged.
     """
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES:
         raise ValueError(f"{path}: the name of a table of {kind}s must end in {' or '.join(SUFFIXES)}")
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such table of {kind}s; `{_MADE_BY[kind]}` makes one")
+        raise FileNotFoundError(f"{path}: no such file; `{_MADE_BY[kind]}` writes a table of {kind}s")
     with naming_file(path):
         metadata = pq.read_metadata(path)
         columns = metadata.schema.to_arrow_schema()
     require_columns(path, columns.names, IDENTITY)
     names = [name for name in columns.names if re.fullmatch(rf"{kind}_\d{{4,}}", name)]
     if not names or names != vector_names(kind, len(names)):
-        raise ValueError(f"{path}: has no columns {kind}_0000 and on; `{_MADE_BY[kind]}` makes such a table")
+        raise ValueError(f"{path}: must have the columns {kind}_0000, {kind}_0001, ... that `{_MADE_BY[kind]}` writes")
     for name in names:
         if not pa.types.is_floating(columns.field(name).type):
             raise ValueError(f"{path}: {name} holds {columns.field(name).type}; it must hold floats")
@@ -130,33 +134,40 @@ def open_vectors(path: PathLike, kind: str) -> VectorTable:
 
 
 def check_other_table(out: PathLike, source: PathLike) -> None:
-    """Refuses to write a table over the one that it is made of.
+    """Refuse to overwrite the table that is read.
 
     Raises:
-        ValueError: both are one file.
+        ValueError: both paths are the same file.
     """
     if Path(out).resolve() == Path(source).resolve():
-        raise ValueError(f"{out}: is the table to read; give the one to write another name")
+        raise ValueError(f"{out}: is the table to read; choose another name for the table to write")
 
 
 def vector_columns(kind: str, vectors: np.ndarray) -> dict[str, np.ndarray]:
-    """Vectors (rows, numbers) as columns of float32."""
+    """Turn vectors, shape (rows, numbers), into named columns of float32; the kind is "feature" or "component"."""
     columns = np.ascontiguousarray(vectors.T, dtype=np.float32)
     return dict(zip(vector_names(kind, len(columns)), columns, strict=True))
 
 
 def sample_rows(n_galaxies: int, most: int, seed: int) -> np.ndarray:
-    """Numbers of rows, ascending: all, or so many at random where there are more."""
+    """Numbers of all rows, or of `most` rows drawn at random if there are more; ascending."""
     if n_galaxies <= most:
         return np.arange(n_galaxies)
     return np.sort(np.random.default_rng(seed).choice(n_galaxies, most, replace=False))
 
 
 def rows_of(table: VectorTable, id_strs: Sequence[str]) -> tuple[pa.Table, np.ndarray]:
-    """The rows of some galaxies, in the order asked for: what is known of them, and their vectors.
+    """Read the rows of some galaxies.
+
+    Args:
+        table: table of vectors.
+        id_strs: ids of the galaxies.
+
+    Returns:
+        In the order of `id_strs`, a table of all columns but the vectors, and the vectors, float32 (galaxies, numbers).
 
     Raises:
-        ValueError: a galaxy is not in the table, or not once.
+        ValueError: a galaxy is not in the table, or is in several rows.
     """
     wanted = pa.array(id_strs, pa.string())
     found, vectors = [], []
@@ -169,14 +180,14 @@ def rows_of(table: VectorTable, id_strs: Sequence[str]) -> tuple[pa.Table, np.nd
     for id_str in id_strs:
         if places.count(id_str) != 1:
             raise ValueError(
-                f"{table.path}: the galaxy {id_str!r} is in {places.count(id_str)} rows; it must be in one"
+                f"{table.path}: the galaxy {id_str!r} is in {places.count(id_str)} rows; it must be in one row"
             )
     order = [places.index(id_str) for id_str in id_strs]
     return rows.take(order), np.concatenate(vectors)[order]
 
 
 def _with_text(piece: pa.Table) -> pa.Table:
-    """The same columns, those of `IDENTITY` as text, '' where there is none."""
+    """Convert the columns `IDENTITY` to text, '' where a value is missing."""
     for name in IDENTITY:
         text = pc.fill_null(piece[name].cast(pa.string()), "")
         piece = piece.set_column(piece.column_names.index(name), name, text)
