@@ -90,7 +90,7 @@ def test_without_umap_the_map_is_of_components_and_umap_itself_is_refused(table,
     monkeypatch.setattr(map_page, "find_spec", lambda name: None)
     monkeypatch.setattr(map_page, "_LEAST_FOR_UMAP", 3)
     assert "The first two of" in data_of(write_map(table, tmp_path / "map.html"))["about"]
-    with pytest.raises(ImportError, match=r"UMAP is not installed: pip install 'zoobot3d_tf\[map\]'"):
+    with pytest.raises(ImportError, match=r"pip install 'zoobot3d_tf\[map\]'"):
         write_map(table, tmp_path / "map.html", method="umap")
 
 
@@ -108,12 +108,12 @@ def test_umap_keeps_crowds_apart_and_gives_one_map_a_table():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"out": "map.png"}, r"map.png: the name of the page must end in .html or .htm"),
-        ({"method": "tsne"}, "method must be one of auto, umap, pca; received 'tsne'"),
-        ({"max_galaxies": 0}, "max_galaxies must be at least 1; received 0"),
-        ({"catalog": "strangers.csv"}, r"strangers.csv: knows none of the galaxies, such as 'ash'"),
-        ({"catalog": "words.csv"}, r"words.csv: has no column of numbers"),
-        ({"catalog": "twice.csv"}, r"twice.csv.*it must be unique"),
+        ({"out": "map.png"}, r"map\.png.* \.html or \.htm"),
+        ({"method": "tsne"}, "method .*auto, umap, pca.* 'tsne'"),
+        ({"max_galaxies": 0}, r"max_galaxies\b.*\b1\b.* 0$"),
+        ({"catalog": "strangers.csv"}, r"strangers\.csv.*'ash'.* id_str"),
+        ({"catalog": "words.csv"}, r"words\.csv.* numbers"),
+        ({"catalog": "twice.csv"}, r"twice\.csv: id_str .*row 3"),
     ],
 )
 def test_impossible_arguments_are_named(table, tmp_path, monkeypatch, options, words):
@@ -128,7 +128,7 @@ def test_impossible_arguments_are_named(table, tmp_path, monkeypatch, options, w
 
 def test_umap_of_very_few_galaxies_is_refused(table, tmp_path, monkeypatch):
     monkeypatch.setattr(map_page, "find_spec", lambda name: True)
-    with pytest.raises(ValueError, match="UMAP needs 50 galaxies at least; received 3"):
+    with pytest.raises(ValueError, match=r"\bumap\b.*\b50\b.*\b3\b"):
         write_map(table, tmp_path / "map.html", method="umap")
 
 

@@ -1,1 +1,1 @@
-"""HTML pages and pictures of galaxies: gallery, map, report, thumbnails."""
+"""HTML pages and sheets of pictures: gallery of predictions, map of galaxies, report, thumbnails."""

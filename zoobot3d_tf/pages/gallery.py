@@ -1,10 +1,9 @@
-"""A page to look at predictions with: `page.html`, and beside it `page_files` with pictures, masks and numbers.
+"""The gallery of predictions: `page.html`, and beside it the folder `page_files` with pictures, masks and numbers.
 
-It opens from disk, without a network. Everything that comes from the table reaches it as data, in `data.js`, and never
-as HTML; how it looks and what it does stand in the folder `gallery`.
+The page opens from the disk, without a network. All values from the table are stored as data in `data.js`, and the
+script writes them to the document as text, never as HTML. The HTML, CSS and JavaScript are in the folder `gallery`.
 """
 
-import base64
 import json
 import os
 import re
@@ -30,7 +29,7 @@ from zoobot3d_tf.images.overlay import BAR_COLOUR, SPIRAL_COLOUR, draw_masks
 from zoobot3d_tf.images.read import ImageError, read_picture
 from zoobot3d_tf.images.rgb import DEFAULT_STRETCH
 from zoobot3d_tf.machine import available_cores, map_in_processes
-from zoobot3d_tf.pages.html import check_page
+from zoobot3d_tf.pages.html import check_page, encode_numbers
 from zoobot3d_tf.predictions.mask_files import read_mask_file
 from zoobot3d_tf.predictions.measurements import COLUMNS
 from zoobot3d_tf.predictions.prediction_tables import Predictions, load_predictions
@@ -43,19 +42,25 @@ _MARKER = (
     "Pictures and numbers of the page beside this folder. `zoobot3d predictions show` made them, and replaces them.\n"
 )
 
-# Numbers that fill pages and that nobody sorts by.
+# Columns that would make the page large and are of no use for sorting.
 _LEFT_OUT = re.compile(r".*_(concentration_\d+|expected_votes)")
 
-# Opacities of a mask's picture are rounded to this: not seen, and it halves the file.
+# Opacities of masks are rounded to multiples of this, which is not visible and halves the size of the file.
 _OPACITY_STEP = 8
 
-# Fewer are done before another process has started.
-_GALAXIES_A_PROCESS = 200
+# Fewer galaxies are finished before another process has started.
+_GALAXIES_PER_PROCESS = 200
 
 
 @dataclass(frozen=True)
 class _Galaxy:
-    """Where the pictures of a galaxy come from; its number on the page is their name."""
+    """Files of a galaxy.
+
+    Attributes:
+        number: index of the galaxy on the page, which names its pictures.
+        file_loc: absolute path of the image; '' if the table has none.
+        mask_locs: absolute paths of the predicted masks by name.
+    """
 
     number: int
     file_loc: str
@@ -64,7 +69,13 @@ class _Galaxy:
 
 @dataclass(frozen=True)
 class _Pictures:
-    """What became of them: why there is no image, or ''; the masks that show something; what is wrong with others."""
+    """Result of writing the pictures of a galaxy.
+
+    Attributes:
+        image_problem: why there is no picture of the image; '' if there is one.
+        drawn: names of the masks that have a picture, which are the masks that are not blank.
+        mask_problems: errors of the masks that cannot be read.
+    """
 
     image_problem: str
     drawn: Sequence[str]
@@ -72,22 +83,24 @@ class _Pictures:
 
 
 def write_gallery(table: PathLike, out: PathLike, max_galaxies: int = 5000, image_size: int = 224) -> Path:
-    """Write a page that shows the galaxies of a table of predictions, to look at, filter and sort.
+    """Write a page that shows the galaxies of a table of predictions, to view, filter and sort.
 
-    An image or a mask that cannot be read is counted on the page; images inside shards are not shown.
+    The page says how many images and masks cannot be read. Images inside shards are not shown.
 
     Args:
-        table: as `load_predictions` reads it. Relative paths start from its folder.
-        out: the page, .html. The folder `<stem>_files` beside it is made, or replaced if an earlier page made it.
-        max_galaxies: how many galaxies to show at most, the first of the table.
-        image_size: longer side of the pictures at most, in pixels.
+        table: table of predictions, as `load_predictions` reads it. Relative paths start from its folder.
+        out: page to write, .html. Its folder is made if it is missing. The folder `<stem>_files` beside it is made, or
+            replaced if it belongs to an earlier page.
+        max_galaxies: largest number of galaxies to show; the first of the table are shown.
+        image_size: largest width and height of the pictures, in pixels.
 
     Returns:
         Path of the page.
 
     Raises:
         ValueError: an argument is out of range, or the table cannot be read.
-        OSError: the table is missing, the page cannot be written, or its folder exists and is not an earlier page's.
+        OSError: the table does not exist, the page cannot be written, or the folder `<stem>_files` exists and does not
+            belong to an earlier page.
     """
     for name, number in (("max_galaxies", max_galaxies), ("image_size", image_size)):
         if number < 1:
@@ -100,10 +113,10 @@ def write_gallery(table: PathLike, out: PathLike, max_galaxies: int = 5000, imag
     stretch = predictions.metadata.get("stretch", DEFAULT_STRETCH)
     pictures = _write_all_pictures(_galaxies(shown, Path(table).absolute().parent), folder, image_size, stretch)
     data = {"table": Path(table).name, **_data(predictions, shown, pictures)}
-    # ASCII, and no NaN: such JSON is JavaScript too.
+    # JSON in ASCII without NaN is also valid JavaScript.
     write_atomically(folder / "data.js", f"const gallery = {json.dumps(data, allow_nan=False)};\n")
-    # Small files in a folder of the page's own are written plainly: a sync per picture would take longer than drawing
-    # it. The page is written last.
+    # These files, and the pictures, are not synced one by one, which would take longer than drawing them. Nothing else
+    # uses the folder, and the page itself is written last.
     for name in ("page.css", "view.js", "page.js", "panel.js"):
         (folder / name).write_bytes((_ASSETS / name).read_bytes())
     page = Template((_ASSETS / "page.html").read_text("utf-8"))
@@ -112,18 +125,20 @@ def write_gallery(table: PathLike, out: PathLike, max_galaxies: int = 5000, imag
 
 
 def _make_folder(folder: Path) -> None:
-    """An empty folder; only one of our own making is emptied for it."""
+    """Make an empty folder. An existing folder is replaced only if an earlier page made it."""
     marker = folder / _MARKER_NAME
     if folder.is_symlink() or folder.exists():
         if folder.is_symlink() or not marker.is_file() or marker.read_text("utf-8", "replace") != _MARKER:
-            raise FileExistsError(f"{folder}: exists, and no page of predictions made it; rename it or the page")
+            raise FileExistsError(
+                f"{folder}: already exists and was not made by `zoobot3d predictions show`; rename it or the page"
+            )
         shutil.rmtree(folder)
     folder.mkdir()
     marker.write_text(_MARKER, "utf-8")
 
 
 def _galaxies(shown: pd.DataFrame, root: Path) -> list[_Galaxy]:
-    """The galaxies of the page, their paths absolute; masks that were not predicted are left out."""
+    """Files of the galaxies on the page. Masks that were not predicted are absent."""
     file_locs = _texts(shown, "file_loc")
     mask_locs = {name: _texts(shown, f"{name}_loc") for name in MASK_TITLES}
     return [
@@ -138,23 +153,23 @@ def _galaxies(shown: pd.DataFrame, root: Path) -> list[_Galaxy]:
 
 def _write_all_pictures(galaxies: Sequence[_Galaxy], folder: Path, image_size: int, stretch: str) -> list[_Pictures]:
     write = partial(_write_pictures, folder=folder, image_size=image_size, stretch=stretch)
-    workers = max(1, min(available_cores(), len(galaxies) // _GALAXIES_A_PROCESS))
+    workers = max(1, min(available_cores(), len(galaxies) // _GALAXIES_PER_PROCESS))
     made = map_in_processes(write, galaxies, workers, chunk_size=20)
     return list(tqdm(made, total=len(galaxies), desc="pictures", unit="galaxy"))
 
 
 def _write_pictures(galaxy: _Galaxy, folder: Path, image_size: int, stretch: str) -> _Pictures:
-    """Writes `<number>.jpg` and `<number>_<mask>.png`, the latter transparent where the mask is empty."""
+    """Write `<number>.jpg`, and `<number>_<mask>.png` for each mask that is not blank."""
     image, image_problem = _try_to_read_image(galaxy.file_loc, stretch)
     if image is not None:
-        # Full resolution in colour: blue knots and the like are small.
+        # Without subsampling of colours, which would blur small blue knots.
         Image.fromarray(_fit(image, image_size)).save(folder / f"{galaxy.number}.jpg", quality=85, subsampling=0)
     drawn, mask_problems = [], []
     for name, mask_loc in galaxy.mask_locs.items():
         try:
             fraction = read_mask_file(mask_loc)
             if image is not None and fraction.shape != image.shape[:2]:
-                raise ImageError(f"{mask_loc}: has the shape {fraction.shape}, its image {image.shape[:2]}")
+                raise ImageError(f"{mask_loc}: has the shape {fraction.shape}, but its image {image.shape[:2]}")
         except (ImageError, OSError) as error:
             mask_problems.append(str(error))
             continue
@@ -166,9 +181,9 @@ def _write_pictures(galaxy: _Galaxy, folder: Path, image_size: int, stretch: str
 
 
 def _try_to_read_image(file_loc: str, stretch: str) -> tuple[np.ndarray | None, str]:
-    """The image, or why there is none."""
+    """Read an image; if this is not possible, return None and the reason."""
     if not file_loc:
-        return None, "the table does not say where the image is"
+        return None, "the table has no path of the image"
     try:
         return read_picture(file_loc, stretch), ""
     except (ImageError, OSError) as error:
@@ -176,7 +191,7 @@ def _try_to_read_image(file_loc: str, stretch: str) -> tuple[np.ndarray | None, 
 
 
 def _fit(pixels: np.ndarray, size: int) -> np.ndarray:
-    """The image or mask, its longer side shrunk to a size; small ones stay as they are."""
+    """Shrink an image or mask so that its longer side has a size; smaller ones are not changed."""
     height, width = pixels.shape[:2]
     scale = size / max(height, width)
     if scale >= 1:
@@ -186,8 +201,8 @@ def _fit(pixels: np.ndarray, size: int) -> np.ndarray:
 
 
 def _opacity(name: str, fraction: np.ndarray) -> np.ndarray:
-    """How much of its colour a mask lays over each pixel, uint8 (H, W)."""
-    # Over black, what is drawn of a channel that the colour has in full.
+    """Opacity of the colour of a mask in each pixel, uint8 (H, W)."""
+    # Drawn over black, the brightest channel of the colour, which is 255, shows the opacity.
     black = np.zeros((*fraction.shape, 3), np.uint8)
     drawn = draw_masks(black, fraction if name == "spiral_mask" else None, fraction if name == "bar_mask" else None)
     channel = int(np.argmax(_MASK_COLOURS[name]))
@@ -195,15 +210,15 @@ def _opacity(name: str, fraction: np.ndarray) -> np.ndarray:
 
 
 def _write_mask(path: Path, opacity: np.ndarray, colour: tuple[int, int, int]) -> None:
-    """A PNG of one colour: the palette index is the opacity, for a third of the bytes of red, green, blue and alpha."""
+    """Write a PNG of one colour whose palette index is the opacity: a third of the size of an RGBA image."""
     picture = Image.fromarray(opacity // _OPACITY_STEP * _OPACITY_STEP)
     picture.putpalette(colour * 256)
     picture.save(path, transparency=bytes(range(256)))
 
 
 def _data(predictions: Predictions, shown: pd.DataFrame, pictures: Sequence[_Pictures]) -> dict[str, Any]:
-    """All that the page knows about the table, as plain values."""
-    # Zoobot's own tables hold concentrations alone.
+    """Content of `data.js`, as plain values."""
+    # Tables of the original Zoobot hold concentrations only.
     has_votes = any(str(name).endswith("_fraction") for name in shown)
     return {
         "n_in_table": len(predictions.table),
@@ -229,7 +244,7 @@ def _data(predictions: Predictions, shown: pd.DataFrame, pictures: Sequence[_Pic
 
 
 def _metadata(predictions: Predictions) -> list[tuple[str, str]]:
-    """What made the table, as names and texts."""
+    """Names and values of the metadata, as text."""
     facts = {**predictions.metadata}
     if predictions.schema:
         facts["schema"] = predictions.schema.name
@@ -238,27 +253,24 @@ def _metadata(predictions: Predictions) -> list[tuple[str, str]]:
 
 
 def _notes(predictions: Predictions, pictures: Sequence[_Pictures]) -> list[str]:
-    """Sentences about what the page cannot show, and what must be said of the network."""
+    """Sentences about the network, and about images and masks that cannot be shown."""
     images = [made.image_problem for made in pictures if made.image_problem]
     masks = [problem for made in pictures for problem in made.mask_problems]
     of_network = [f"Predicted with {note}."] if (note := predictions.metadata.get("note")) else []
     return of_network + [
-        f"{what} that cannot be shown: {len(problems):,}, the first because: {problems[0]}"
+        f"{what} that cannot be shown: {len(problems):,}. The first error: {problems[0]}"
         for what, problems in (("Images", images), ("Masks", masks))
         if problems
     ]
 
 
 def _texts(shown: pd.DataFrame, name: str) -> list[str]:
-    """A column of texts; '' throughout if there is no such column."""
+    """A column as text; '' for all galaxies if the table lacks the column."""
     return [""] * len(shown) if name not in shown else [str(text) for text in shown[name]]
 
 
 def _columns(shown: pd.DataFrame) -> list[tuple[str, str]]:
-    """Names of the columns of numbers, and their values: float32, little-endian, in base64."""
+    """Names of the columns of numbers, and their values as `encode_numbers` encodes them."""
     numbers = shown.select_dtypes(["number", "bool"])
     names = [name for name in numbers.columns if not _LEFT_OUT.fullmatch(name)]
-    return [
-        (name, base64.b64encode(numbers[name].to_numpy("<f4", na_value=np.nan).tobytes()).decode("ascii"))
-        for name in names
-    ]
+    return [(name, encode_numbers(numbers[name].to_numpy(np.float32, na_value=np.nan))) for name in names]

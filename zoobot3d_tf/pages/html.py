@@ -1,4 +1,4 @@
-"""The HTML of the report: one small function for each kind of thing on the page. All text that comes in is escaped."""
+"""Parts of HTML pages: what all pages share, and the elements of the report. All text in elements is escaped."""
 
 import base64
 import io
@@ -17,11 +17,12 @@ from zoobot3d_tf.images.overlay import BAR_COLOUR, SPIRAL_COLOUR
 from zoobot3d_tf.predictions.results import INTERVAL_LEVEL
 
 SUFFIXES = (".html", ".htm")
+"""Suffixes of pages."""
 
 INTERVAL = f"{INTERVAL_LEVEL:.0%}"
-"""The predicted interval in texts: '90%'."""
+"""Probability of the predicted intervals as text: '90%'."""
 
-# Images are shown some 340 pixels wide; larger ones would only make the page heavy.
+# Pixels. Images are shown about 340 pixels wide; larger ones would only make the file larger.
 _MAX_SIDE = 380
 
 _BAR_WIDTH, _BAR_HEIGHT = 114, 14
@@ -110,7 +111,16 @@ $content
 
 @dataclass(frozen=True)
 class Bar:
-    """A predicted answer: its label, fraction and interval, 0..1, and how many of the volunteers asked gave it."""
+    """Predicted and observed votes for an answer.
+
+    Attributes:
+        label: text of the answer.
+        fraction: expected vote fraction, 0..1.
+        low: lower end of the predicted interval, 0..1.
+        high: upper end of the predicted interval, 0..1.
+        n_votes: number of volunteers who gave the answer.
+        n_asked: number of volunteers who answered the question.
+    """
 
     label: str
     fraction: float
@@ -121,11 +131,14 @@ class Bar:
 
 
 def check_page(out: PathLike) -> Path:
-    """Check the path of a page before the work, and make its folder.
+    """Check the path of a page before the work, and make its folder if it is missing.
+
+    Returns:
+        The path.
 
     Raises:
-        ValueError: the name does not end in .html or .htm.
-        OSError: the page cannot be written there.
+        ValueError: the path does not end in .html or .htm.
+        OSError: the path is a folder, or its folder cannot be made or written.
     """
     out = Path(out)
     if out.suffix.lower() in SUFFIXES:
@@ -134,8 +147,20 @@ def check_page(out: PathLike) -> Path:
     return out
 
 
+def jpeg_uri(picture: Image.Image, **options: int) -> str:
+    """Encode a picture as a data URI of a JPEG; the options are those of Pillow."""
+    content = io.BytesIO()
+    picture.save(content, "JPEG", **options)
+    return "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode("ascii")
+
+
+def encode_numbers(numbers: np.ndarray) -> str:
+    """Encode numbers as float32, little-endian, in base64, as the scripts of the pages read them."""
+    return base64.b64encode(np.ascontiguousarray(numbers, "<f4").tobytes()).decode("ascii")
+
+
 def page(title: str, content: Sequence[str]) -> str:
-    """The whole page, of parts that are HTML already."""
+    """Assemble the page of the report from parts in HTML."""
     colours = {"spiral": _css(SPIRAL_COLOUR), "bar": _css(BAR_COLOUR), "width": f"{_BAR_WIDTH}px"}
     return PAGE.substitute(title=escape(title), content="\n".join(content), **colours)
 
@@ -146,12 +171,12 @@ def heading(text: str, level: int = 1) -> str:
 
 
 def note(text: str) -> str:
-    """A paragraph that explains."""
+    """A paragraph of explanation."""
     return f'<p class="quiet">{escape(text)}</p>'
 
 
 def tiles(figures: Sequence[tuple[str, str, str]]) -> str:
-    """Headline figures: what it is, the figure, what it means."""
+    """Tiles with the main figures, each a name, a number and an explanation."""
     lines = [
         f'<div class="tile"><em>{escape(name)}</em><b>{escape(number)}</b>{_quiet(meaning)}</div>'
         for name, number, meaning in figures
@@ -160,7 +185,7 @@ def tiles(figures: Sequence[tuple[str, str, str]]) -> str:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], total: Sequence[str] | None = None) -> str:
-    """A table; the total stands at its end, in bold."""
+    """A table; the total is its last row, in bold."""
     lines = [f"<tr>{''.join(f'<th>{escape(name)}</th>' for name in header)}</tr>"]
     lines += [f"<tr>{_cells(row)}</tr>" for row in rows]
     if total is not None:
@@ -169,7 +194,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], total: Sequence[
 
 
 def key() -> str:
-    """What the colours and signs in the cards mean."""
+    """The key of the colours and symbols in the cards."""
     bar = _bar_svg(Bar("", 0.55, 0.3, 0.8, 0, 0), "inline")
     diamond = f'<svg class="inline" width="12" height="12">{_diamond(6, 6)}</svg>'
     return (
@@ -177,12 +202,12 @@ def key() -> str:
         f'<span><i class="swatch spiral"></i>{MASK_TITLES["spiral_mask"]}</span>'
         f'<span><i class="swatch bar"></i>{MASK_TITLES["bar_mask"]}</span>'
         f"<span>{bar}predicted fraction of votes with its {INTERVAL} interval</span>"
-        f"<span>{diamond}fraction of the volunteers</span></div>"
+        f"<span>{diamond}fraction of the volunteers’ votes</span></div>"
     )
 
 
 def card(name: str, pictures: Sequence[str], votes: Sequence[str], unlikely: str) -> str:
-    """One galaxy: figures side by side, questions below, and the questions left out in a line."""
+    """A card of one galaxy: pictures side by side, then questions, then a line about unlikely questions."""
     return "\n".join(
         [
             f'<section class="card"><h3>{escape(name)}</h3>',
@@ -197,7 +222,7 @@ def card(name: str, pictures: Sequence[str], votes: Sequence[str], unlikely: str
 
 
 def figure(image: np.ndarray | None, caption: str, remark: str = "") -> str:
-    """A picture, uint8 (H, W, 3), with what it shows; an empty frame where there is none."""
+    """A picture, uint8 (H, W, 3), with its caption; a frame with the words "not known" if it is None."""
     picture = (
         '<div class="nothing">not known</div>'
         if image is None
@@ -207,7 +232,7 @@ def figure(image: np.ndarray | None, caption: str, remark: str = "") -> str:
 
 
 def question(text: str, remark: str, bars: Sequence[Bar]) -> str:
-    """A question with a bar for each answer."""
+    """A question with one bar per answer."""
     return (
         f'<div class="question"><h4>{escape(text)} {_quiet(remark)}</h4>{"".join(_answer(bar) for bar in bars)}</div>'
     )
@@ -222,7 +247,7 @@ def _answer(bar: Bar) -> str:
 
 
 def _bar_svg(bar: Bar, css_class: str = "bar") -> str:
-    middle, inner = _BAR_HEIGHT / 2, _BAR_WIDTH - 8  # a margin of 4 keeps signs at 0 and 1 whole
+    middle, inner = _BAR_HEIGHT / 2, _BAR_WIDTH - 8  # with a margin of 4, symbols at 0 and 1 are not cut off
     fraction, low, high = (4 + inner * value for value in (bar.fraction, bar.low, bar.high))
     votes = _diamond(4 + inner * bar.n_votes / bar.n_asked, middle) if bar.n_asked else ""
     return (
@@ -248,10 +273,8 @@ def _cells(row: Sequence[str]) -> str:
 def _data_uri(image: np.ndarray) -> str:
     picture = Image.fromarray(image)
     picture.thumbnail((_MAX_SIDE, _MAX_SIDE))
-    content = io.BytesIO()
-    # Full resolution in colour: outlines are thin and colourful.
-    picture.save(content, "JPEG", quality=82, subsampling=0)
-    return "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode("ascii")
+    # Without subsampling of colours, which would blur the thin coloured outlines.
+    return jpeg_uri(picture, quality=82, subsampling=0)
 
 
 def _css(colour: tuple[int, int, int]) -> str:

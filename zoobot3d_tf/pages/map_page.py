@@ -1,12 +1,12 @@
-"""A map of galaxies to wander on: alike ones lie close together. One file, which opens from the disk.
+"""The map: an interactive page on which similar galaxies lie close together.
 
-Everything that comes from tables reaches the page as data, in JSON, and enters the document as text; the page may run
-no script but its own and ask for nothing else. How it looks and what it does stand in the folder `map`.
+The page is one file, which opens from the disk. All values from tables are stored in it as JSON, and the script writes
+them to the document as text, never as HTML. A content security policy allows no other script, and no request. The HTML,
+CSS and JavaScript are in the folder `map`.
 """
 
 import base64
 import hashlib
-import io
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +14,7 @@ from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
 from string import Template
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,18 +24,20 @@ from tqdm import tqdm
 from zoobot3d_tf.files import PathLike, write_atomically
 from zoobot3d_tf.images.read import ImageError
 from zoobot3d_tf.machine import available_cores
-from zoobot3d_tf.pages.html import check_page
+from zoobot3d_tf.pages.html import check_page, encode_numbers, jpeg_uri
 from zoobot3d_tf.pages.thumbnails import read_thumbnail
 from zoobot3d_tf.representations.vectors import VectorTable, open_vectors, sample_rows
 from zoobot3d_tf.tables.columns import refuse, require_columns
 from zoobot3d_tf.tables.formats import read_table
 
 METHODS = ("auto", "umap", "pca")
+"""Methods to place galaxies in the plane; see `write_map`."""
+
 _ASSETS = resources.files("zoobot3d_tf.pages") / "map"
 _THUMBNAIL_SIDE = 96  # pixels
-_ATLAS_SIDE = 16  # thumbnails; few large pictures open faster than many small ones
-_SEED = 0  # of the sample, and of UMAP
-_LEAST_FOR_UMAP = 50  # it looks at fifteen neighbours of each
+_ATLAS_SIDE = 16  # thumbnails per row and column; a few large pictures open faster than many small ones
+_SEED = 0  # random seed of the sample of galaxies, and of UMAP
+_LEAST_FOR_UMAP = 50  # UMAP uses fifteen neighbours of each galaxy
 
 
 def write_map(
@@ -45,23 +48,23 @@ def write_map(
     max_galaxies: int = 5000,
     catalog: PathLike | None = None,
 ) -> Path:
-    """Writes a page with a map of galaxies, to zoom into, with their pictures.
+    """Write a page with an interactive map of galaxies and their pictures.
 
     Args:
-        components_loc: as `compress` leaves it.
-        out: the page, .html.
-        method: "umap" (McInnes et al. 2018, arXiv 1802.03426; extra `[map]`), "pca", the first two components, or
-            "auto": UMAP where it is installed and there are galaxies enough.
-        max_galaxies: how many galaxies to show at most, drawn at random.
-        catalog: table with `id_str`, such as predictions or anomalies, to colour the galaxies by its numbers.
+        components_loc: table of components that `compress` wrote.
+        out: page to write, .html. Its folder is made if it is missing.
+        method: how to place galaxies: "umap" (McInnes et al. 2018, arXiv 1802.03426; extra `[map]`); "pca", by the
+            first two components; or "auto", which takes UMAP if it is installed and there are enough galaxies.
+        max_galaxies: largest number of galaxies to show, drawn at random.
+        catalog: table with `id_str`, such as predictions or anomalies, whose numbers can colour the galaxies.
 
     Returns:
         Path of the page.
 
     Raises:
-        ValueError: an argument is impossible, a table is damaged, or the catalogue knows none of the galaxies.
-        OSError: a file is missing or cannot be written.
-        ImportError: UMAP is wanted but not installed.
+        ValueError: an argument is impossible, a table is damaged, or the catalogue has none of the galaxies.
+        OSError: a file does not exist or cannot be written.
+        ImportError: UMAP is requested but not installed.
     """
     out = check_page(out)
     if method not in METHODS:
@@ -80,8 +83,8 @@ def write_map(
         "title": Path(components_loc).name,
         "about": _about(table, method, len(shown)),
         "id_str": shown["id_str"].tolist(),
-        "x_y": _encode(place_on_map(vectors, method)),
-        "colours": [[name, _encode(numbers)] for name, numbers in colours.items()],
+        "x_y": encode_numbers(place_on_map(vectors, method)),
+        "colours": [[name, encode_numbers(numbers)] for name, numbers in colours.items()],
         "thumbnail_side": _THUMBNAIL_SIDE,
         "atlas_side": _ATLAS_SIDE,
         "atlases": atlases,
@@ -92,19 +95,19 @@ def write_map(
 
 
 def place_on_map(vectors: np.ndarray, method: str) -> np.ndarray:
-    """Places of galaxies in the plane.
+    """Place galaxies in the plane.
 
     Args:
-        vectors: principal components, (galaxies, components).
-        method: "umap", or "pca": the first two, or the first alone, where there is no second.
+        vectors: principal components, shape (galaxies, components).
+        method: "umap", or "pca" for the first two components. If there is only one, y is 0.
 
     Returns:
-        x and y, to the right and up, float32 (galaxies, 2).
+        x (to the right) and y (up), float32 (galaxies, 2).
     """
     if method == "umap":
         import umap
 
-        # One thread: a seed gives one map, which several would not keep.
+        # With several threads, the same seed would give different maps.
         return umap.UMAP(random_state=_SEED, n_jobs=1).fit_transform(vectors).astype(np.float32)
     both = np.zeros((len(vectors), 2), np.float32)
     both[:, : vectors.shape[1]] = vectors[:, :2]
@@ -116,10 +119,10 @@ def _choose_method(method: str, n_galaxies: int) -> str:
     if method == "auto":
         return "umap" if has_umap and is_enough else "pca"
     if method == "umap" and not has_umap:
-        raise ImportError("UMAP is not installed: pip install 'zoobot3d_tf[map]', or choose the method pca")
+        raise ImportError("UMAP is not installed; run: pip install 'zoobot3d_tf[map]', or choose method pca")
     if method == "umap" and not is_enough:
         raise ValueError(
-            f"UMAP needs {_LEAST_FOR_UMAP} galaxies at least; received {n_galaxies}: choose the method pca"
+            f"method umap needs at least {_LEAST_FOR_UMAP} galaxies; received {n_galaxies}, so choose method pca"
         )
     return method
 
@@ -136,32 +139,36 @@ def _about(table: VectorTable, method: str, n_shown: int) -> str:
 
 
 def _numbers(table: pd.DataFrame) -> dict[str, np.ndarray]:
-    """The columns of numbers."""
+    """Columns of numbers by name, float32."""
     numeric = table.select_dtypes(["number", "bool"])
     return {str(name): numeric[name].to_numpy(np.float32, na_value=np.nan) for name in numeric}
 
 
 def _numbers_of_catalog(catalog: PathLike, id_strs: pd.Series) -> dict[str, np.ndarray]:
-    """Columns of another table, in the order of these ids; NaN where it does not know them."""
+    """Columns of numbers of a catalogue in the order of these ids; NaN for galaxies that it does not have."""
     found = read_table(catalog)
     require_columns(catalog, found.columns, ["id_str"])
     refuse(catalog, found, "id_str", found["id_str"].duplicated(), "it must be unique")
     if not id_strs.isin(found["id_str"]).any():
         raise ValueError(
-            f"{catalog}: knows none of the galaxies, such as {id_strs.iloc[0]!r}; it must have their id_str"
+            f"{catalog}: has none of the galaxies on the map, such as {id_strs.iloc[0]!r}; it must have their id_str"
         )
     numbers = pd.DataFrame(_numbers(found), index=found["id_str"].to_numpy())
     if numbers.empty:
-        raise ValueError(f"{catalog}: has no column of numbers to colour galaxies by")
+        raise ValueError(f"{catalog}: has no column of numbers; the map needs one to colour the galaxies")
     return _numbers(numbers.reindex(id_strs))
 
 
 def _draw_atlases(file_locs: Sequence[str], stretch: str) -> tuple[list[str], list[bool]]:
-    """Thumbnails, `_ATLAS_SIDE` squared a picture, as addresses that hold their JPEG, and which galaxies have one."""
+    """Draw thumbnails into large pictures, `_ATLAS_SIDE` squared in each.
+
+    Returns:
+        Pictures as data URIs of JPEGs; and for each galaxy, whether it has a thumbnail.
+    """
     atlases: list[str] = []
     has_picture: list[bool] = []
     per_atlas, side = _ATLAS_SIDE**2, _ATLAS_SIDE * _THUMBNAIL_SIDE
-    with ThreadPoolExecutor(available_cores()) as pool:  # decoding and resizing leave the interpreter to others
+    with ThreadPoolExecutor(available_cores()) as pool:  # decoding and resizing release the interpreter lock
         thumbnails = pool.map(lambda file_loc: _try_to_read(file_loc, stretch), file_locs)
         for i, thumbnail in enumerate(tqdm(thumbnails, "pictures", len(file_locs), unit="galaxy", disable=None)):
             if i % per_atlas == 0:
@@ -171,9 +178,7 @@ def _draw_atlases(file_locs: Sequence[str], stretch: str) -> tuple[list[str], li
                 atlas.paste(thumbnail, (column * _THUMBNAIL_SIDE, row * _THUMBNAIL_SIDE))
             has_picture.append(thumbnail is not None)
             if (i + 1) % per_atlas == 0 or i + 1 == len(file_locs):
-                content = io.BytesIO()
-                atlas.save(content, "JPEG", quality=80)
-                atlases.append("data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode("ascii"))
+                atlases.append(jpeg_uri(atlas, quality=80))
     return atlases, has_picture
 
 
@@ -184,20 +189,15 @@ def _try_to_read(file_loc: str, stretch: str) -> Image.Image | None:
         return None
 
 
-def _encode(numbers: np.ndarray) -> str:
-    """Numbers in base64: float32, little-endian."""
-    return base64.b64encode(np.ascontiguousarray(numbers, "<f4").tobytes()).decode("ascii")
-
-
-def _page(data: dict) -> str:
+def _page(data: dict[str, Any]) -> str:
     parts = {name: (_ASSETS / f"map.{name}").read_text("utf-8") for name in ("css", "js")}
     hashes = {f"{name}_hash": _hash(text) for name, text in parts.items()}
-    # In ASCII and without "<", nothing in it can end the element that holds it.
+    # Without "<", the data cannot end the HTML element that holds them.
     stored = json.dumps(data, allow_nan=False).replace("<", "\\u003c")
     page = Template((_ASSETS / "map.html").read_text("utf-8"))
     return page.substitute(parts, **hashes, data=stored)
 
 
 def _hash(text: str) -> str:
-    """As a Content-Security-Policy names what it allows."""
+    """Hash of a script or style, as a Content-Security-Policy names it."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")

@@ -1,4 +1,4 @@
-"""Small pictures of galaxies, and sheets of them: neighbours, anomalies."""
+"""Small pictures of galaxies, and sheets of them: neighbours and anomalies."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,17 +12,23 @@ from zoobot3d_tf.images.read import ImageError, read_picture
 from zoobot3d_tf.representations.vectors import open_vectors, rows_of
 
 MAX_PICTURES = 1000
-"""A sheet of more could not be looked at."""
+"""Largest number of pictures on a sheet."""
 
 _SIDE, _GAP, _LINE = 150, 10, 15  # pixels
-_PICTURES_A_ROW = 20
-_ODDEST_A_ROW, _ODDEST_ROWS = 8, 5
+_PICTURES_PER_ROW = 20
+_ANOMALIES_PER_ROW, _ROWS_OF_ANOMALIES = 8, 5
 _PAPER, _INK, _QUIET, _EMPTY = "#ffffff", "#1c2230", "#69728a", "#e9ecf2"
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A galaxy on a sheet: where its image is, and two lines beneath it."""
+    """Picture of a galaxy on a sheet.
+
+    Attributes:
+        file_loc: image of the galaxy.
+        title: first line below the picture.
+        note: second line below the picture.
+    """
 
     file_loc: str
     title: str
@@ -30,15 +36,15 @@ class Picture:
 
 
 def read_thumbnail(file_loc: str, side: int, stretch: str) -> Image.Image:
-    """The central square of an image, side by side pixels.
+    """Read the central square of an image.
 
     Args:
-        file_loc: PNG, JPEG or FITS.
-        side: pixels.
-        stretch: of FITS cutouts; see `to_rgb`.
+        file_loc: image file: PNG, JPEG or FITS.
+        side: height and width of the thumbnail, in pixels.
+        stretch: stretch of FITS cutouts; see `images.rgb.to_rgb`.
 
     Raises:
-        ImageError: it cannot be read, or is inside a shard.
+        ImageError: the image cannot be read, or is inside a shard.
     """
     image = Image.fromarray(read_picture(file_loc, stretch))
     shorter = min(image.size)
@@ -48,35 +54,48 @@ def read_thumbnail(file_loc: str, side: int, stretch: str) -> Image.Image:
 
 
 def check_sheet(path: PathLike, n_pictures: int) -> Path:
-    """Refuses a sheet that could not be written, before the work rather than after it.
+    """Check the path and the size of a sheet before the work.
+
+    Args:
+        path: PNG to write.
+        n_pictures: number of pictures on the sheet.
+
+    Returns:
+        The path.
 
     Raises:
-        ValueError: it is no PNG, or would have more than `MAX_PICTURES`.
-        OSError: as `check_output`.
+        ValueError: the path does not end in .png, or there are more than `MAX_PICTURES` pictures.
+        OSError: the path is a folder, or its folder does not exist or cannot be written.
     """
     path = Path(path)
     if path.suffix.lower() != ".png":
-        raise ValueError(f"{path}: a sheet of pictures is a PNG; give a name that ends in .png")
+        raise ValueError(f"{path}: the name of a sheet of pictures must end in .png")
     if n_pictures > MAX_PICTURES:
         raise ValueError(
-            f"{path}: would show {n_pictures} galaxies; a sheet shows {MAX_PICTURES} at most, ask for fewer"
+            f"{path}: a sheet shows at most {MAX_PICTURES} galaxies; received {n_pictures}, so request fewer"
         )
     check_output(path, "sheet", ())
     return path
 
 
 def write_sheet(path: PathLike, rows: Sequence[Sequence[Picture]], stretch: str) -> Path:
-    """Draws rows of pictures; an image that cannot be read leaves an empty place that says so.
+    """Draw a sheet of pictures in rows.
+
+    An image that cannot be read is replaced by an empty square with the words "no picture".
 
     Args:
         path: PNG to write.
-        rows: from top to bottom, each from left to right; a long one goes on below.
-        stretch: of FITS cutouts.
+        rows: rows from top to bottom, each with its pictures from left to right. A row of more than 20 pictures is
+            continued in the next line.
+        stretch: stretch of FITS cutouts; see `images.rgb.to_rgb`.
 
     Returns:
         Path of the PNG.
+
+    Raises:
+        OSError: the PNG cannot be written.
     """
-    rows = [row[start : start + _PICTURES_A_ROW] for row in rows for start in range(0, len(row), _PICTURES_A_ROW)]
+    rows = [row[start : start + _PICTURES_PER_ROW] for row in rows for start in range(0, len(row), _PICTURES_PER_ROW)]
     step = _SIDE + _GAP
     height = _SIDE + 2 * _LINE + 2 * _GAP
     sheet = Image.new("RGB", (_GAP + step * max(map(len, rows)), _GAP + height * len(rows)), _PAPER)
@@ -99,16 +118,19 @@ def write_sheet(path: PathLike, rows: Sequence[Sequence[Picture]], stretch: str)
 
 
 def draw_neighbours(path: PathLike, components_loc: PathLike, found: pd.DataFrame) -> Path:
-    """Draw a row per galaxy: the galaxy itself, then its neighbours with their distances.
+    """Draw one row per galaxy: the galaxy itself, then its neighbours with their distances.
 
     Args:
         path: PNG to write.
-        components_loc: the table that the neighbours were sought in.
-        found: as `find_neighbours` returns it.
+        components_loc: table of components in which the neighbours were searched.
+        found: neighbours, as `find_neighbours` returns them.
+
+    Returns:
+        Path of the PNG.
 
     Raises:
-        ValueError: the PNG would show too many galaxies, or has another suffix.
-        OSError: it cannot be written.
+        ValueError: the path does not end in .png, or there are more than `MAX_PICTURES` galaxies.
+        OSError: the PNG cannot be written.
     """
     id_strs = list(dict.fromkeys(found["id_str"]))
     check_sheet(path, len(found) + len(id_strs))
@@ -124,27 +146,30 @@ def draw_neighbours(path: PathLike, components_loc: PathLike, found: pd.DataFram
 
 
 def draw_anomalies(path: PathLike, components_loc: PathLike, ranked: pd.DataFrame) -> Path:
-    """Draw the forty oddest galaxies with their ranks and distances.
+    """Draw the first forty galaxies of a ranking, with their ranks and distances.
 
     Args:
         path: PNG to write.
-        components_loc: the table that was ranked.
-        ranked: as `rank_anomalies` returns it.
+        components_loc: table of components that was ranked.
+        ranked: ranking, as `rank_anomalies` returns it.
+
+    Returns:
+        Path of the PNG.
 
     Raises:
-        ValueError: the PNG has another suffix.
-        OSError: it cannot be written.
+        ValueError: the path does not end in .png.
+        OSError: the PNG cannot be written.
     """
-    first = ranked.head(_ODDEST_A_ROW * _ODDEST_ROWS)
+    first = ranked.head(_ANOMALIES_PER_ROW * _ROWS_OF_ANOMALIES)
     check_sheet(path, len(first))
     places = zip(first["file_loc"], first["id_str"], first["rank"], first["distance"], strict=True)
-    oddest = [Picture(file_loc, name, f"{rank}: {distance:#.3g}") for file_loc, name, rank, distance in places]
-    rows = [oddest[i : i + _ODDEST_A_ROW] for i in range(0, len(oddest), _ODDEST_A_ROW)]
+    pictures = [Picture(file_loc, name, f"{rank}: {distance:#.3g}") for file_loc, name, rank, distance in places]
+    rows = [pictures[i : i + _ANOMALIES_PER_ROW] for i in range(0, len(pictures), _ANOMALIES_PER_ROW)]
     return write_sheet(path, rows, open_vectors(components_loc, "component").stretch)
 
 
 def _shorten(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    """Text that fits beneath a picture: ids differ at their end, so the beginning goes."""
+    """Shorten a text to the width of a picture, at its beginning, since ids differ at their end."""
     text = " ".join(text.split())
     if font.getlength(text) <= _SIDE:
         return text

@@ -1,15 +1,15 @@
-// The gallery: controls, and a grid that keeps only the cards in view in the document.
-// What comes from the table enters the document as text, never as HTML: an id may hold anything.
+// The gallery: controls, and a grid of cards. Only the cards near the window are in the document.
+// Values from the table are written to the document as text, never as HTML, since an id may hold any characters.
 
 "use strict";
 
 const FOLDER = new URL(".", document.currentScript.src).href;
-const CARD_WIDTH = 176; // at least, in pixels, as are the next two
+const CARD_WIDTH = 176; // smallest width of a card; this and the next two are in pixels
 const CAPTION_HEIGHT = 84;
 const GAP = 12;
-const ROWS_BEYOND = 2; // rows of cards drawn above and below the window
+const ROWS_BEYOND = 2; // rows of cards above and below the window that are in the document
 
-const flipped = new Set(); // galaxies whose masks were switched by themselves
+const flipped = new Set(); // galaxies whose masks are switched individually
 
 const byId = (id) => document.getElementById(id);
 
@@ -29,7 +29,7 @@ function picture(i) {
     box.append(placeholder(problem));
   } else {
     const image = element("img", { decoding: "async", src: `${FOLDER}${i}.jpg`, alt: "" });
-    image.onerror = () => image.replaceWith(placeholder("picture missing from the page’s folder"));
+    image.onerror = () => image.replaceWith(placeholder("The picture is missing from the folder of the page."));
     box.append(image);
   }
   for (const { name, drawn } of gallery.masks) {
@@ -54,8 +54,9 @@ function card(i) {
   const id = gallery.id_str[i];
   const button = element("button", { className: "open", type: "button", ariaLabel: `Show ${id}` }, picture(i));
   button.onclick = () => openPanel(i);
-  const flip = element("button", { className: "flip", type: "button", textContent: "◐", title: "Masks of this one" });
-  flip.ariaLabel = `Switch the masks of ${id}`;
+  const flip = element("button", { className: "flip", type: "button", textContent: "◐" });
+  flip.title = "Show or hide the masks of this galaxy";
+  flip.ariaLabel = `Show or hide the masks of ${id}`;
   flip.onclick = () => {
     flipped.has(i) ? flipped.delete(i) : flipped.add(i);
     node.classList.toggle("flipped", flipped.has(i));
@@ -73,10 +74,10 @@ function card(i) {
   return node;
 }
 
-// The grid: cards stand at fixed places, so that those out of view need not exist
+// The grid: cards have fixed positions, so that cards outside the window need not exist
 
 const grid = byId("grid");
-const cards = new Map(); // those in the document
+const cards = new Map(); // number of a galaxy -> its card, for the cards in the document
 let across, side;
 
 function drawGrid() {
@@ -112,7 +113,7 @@ function drawCards() {
     node.setAttribute("aria-setsize", view.length);
     const value = labelOf.has(sort) ? `${labelOf.get(sort)} ${format(numbers(sort)[i], sort)}` : "";
     Object.assign(node.querySelector(".value"), { textContent: value, title: value });
-    // Cards already in order are not moved: moving one would lose the focus.
+    // Cards in the right order are not moved, since a moved card loses the focus.
     if (node === next) next = next.nextSibling;
     else grid.insertBefore(node, next);
   });
@@ -133,7 +134,7 @@ function columnOptions() {
 function showMasks() {
   const root = document.documentElement.style;
   const anyShown = gallery.masks.some(({ name }) => !hidden.has(name));
-  // The pointer over a picture shows it bare, or with its masks where all are hidden.
+  // A picture under the pointer is shown without its masks, or with its masks if all masks are hidden.
   for (const { name } of gallery.masks) root.setProperty(`--${name}`, hidden.has(name) ? 0 : opacity / 100);
   root.setProperty("--flipped", anyShown ? 0 : opacity / 100 || 1);
   for (const button of document.querySelectorAll("[data-mask]")) button.ariaPressed = !hidden.has(button.dataset.mask);
@@ -208,7 +209,7 @@ function update({ choosing = true } = {}) {
     choose();
     byId("count").textContent = `${count(view.length)} of ${count(nGalaxies)} galaxies`;
     byId("direction").textContent = descending ? "↓ descending" : "↑ ascending";
-    // Back to the first cards, where the window has gone further.
+    // Scroll back to the first cards.
     scrollTo(0, Math.min(scrollY, document.querySelector("header").offsetHeight));
     drawGrid();
   }
@@ -225,14 +226,14 @@ function restore() {
   else if (panel.open) panel.close();
 }
 
-// The header, and the page's life
+// The header, and the events of the page
 
 function drawHeader() {
   document.title = `Predictions: ${gallery.table}`;
   document.querySelector("h1").textContent = gallery.table;
   const all = gallery.n_in_table;
   const which = nGalaxies < all ? `The first ${count(nGalaxies)} of ${count(all)} galaxies` : `${count(all)} galaxies`;
-  byId("provenance").firstChild.textContent = gallery.metadata.length ? `${which}; how they were predicted` : which;
+  byId("provenance").firstChild.textContent = gallery.metadata.length ? `${which}: how they were predicted` : which;
   byId("provenance").lastChild.append(
     ...gallery.metadata.flatMap(([name, text]) => [element("dt", {}, words(name)), element("dd", {}, text)]),
   );
@@ -245,7 +246,7 @@ function drawHeader() {
   byId("panel-looks").append(...maskControls());
   const level = Math.round(100 * gallery.interval);
   byId("about-tree").textContent =
-    `Expected fraction of votes, with its ${level}% interval; paler where fewer would be asked.`;
+    `Expected fraction of votes with its ${level}% interval. Questions that fewer volunteers are asked are paler.`;
   byId("about-masks").hidden = !gallery.masks.length;
   byId("add-rule").hidden = !columnGroups.length;
 }
@@ -260,7 +261,7 @@ function downloadIds() {
 
 byId("sort").onchange = ({ target }) => {
   sort = target.value;
-  descending = labelOf.has(sort); // the most barred first, but ids from A to Z
+  descending = labelOf.has(sort); // the largest fractions first, but ids from A to Z
   update();
 };
 byId("direction").onclick = () => {

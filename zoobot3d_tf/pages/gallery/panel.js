@@ -1,8 +1,8 @@
-// The panel of one galaxy: its image, its measurements, and the decision tree with a bar for each answer.
+// The panel of one galaxy: its image, its measurements, and the decision tree with one bar per answer.
 
 "use strict";
 
-const LEAST_OPAQUE = 0.5; // questions that are never asked can still be read
+const LEAST_OPAQUE = 0.5; // opacity of a question that is never asked, which can still be read
 const panel = byId("panel");
 
 function openPanel(i) {
@@ -37,7 +37,7 @@ function measurements(i) {
   );
 }
 
-// A question with a bar for each answer, and beneath it the questions that its answers lead to.
+// A question with one bar per answer, and below it the questions that its answers lead to.
 function branch(question, i, depth) {
   const own = answers.filter((answer) => answer.question === question.question);
   const asked = codes.has(`${question.question}_asked_p`) ? numbers(`${question.question}_asked_p`)[i] : 1;

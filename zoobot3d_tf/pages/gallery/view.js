@@ -1,9 +1,9 @@
-// What the page shows: the columns of the table, which galaxies pass the filters, in which order, and the address that
-// keeps all this. Nothing here touches the document.
+// The state of the page: the columns of the table, the galaxies that pass the filters, their order, and the address
+// that stores the view. Nothing here changes the document.
 
 "use strict";
 
-const WHOLE_TREE = "whole tree"; // headings of columns that are not of one question
+const WHOLE_TREE = "whole tree"; // headings of columns that do not belong to one question
 const OTHERS = "other columns";
 
 const nGalaxies = gallery.id_str.length;
@@ -19,15 +19,15 @@ const collator = new Intl.Collator("en", { numeric: true });
 const decoded = new Map();
 let addressTimer;
 
-// All but `view` stands in the address too.
+// All of these but `view` are stored in the address.
 let sort = ""; // a column, "id_str", or "" for the order of the table
 let descending = false;
 let search = "";
 let rules = []; // {column, atLeast, value}
 let hidden = new Set(); // names of masks
-let opacity = 100; // of the masks, per cent
+let opacity = 100; // opacity of the masks in per cent
 let open = null; // number of the galaxy in the panel
-let view = []; // numbers of the galaxies that pass, in order
+let view = []; // numbers of the galaxies that pass the filters, in order
 
 // Words and numbers
 
@@ -35,7 +35,7 @@ function words(name) {
   return name.replaceAll(/[-_]/g, " ");
 }
 
-// Published trees name the survey at the end of every question: "bar-dr5".
+// In published trees all questions may end in the name of the survey, as in "bar-dr5".
 function findCommonEnding() {
   const [first = "", ...others] = gallery.questions.map(({ question }) => question);
   const [ending = ""] = first.match(/-[^-]+$/) ?? [];
@@ -76,7 +76,7 @@ function groupColumns() {
     const columns = [];
     for (const { label, text } of answers.filter((answer) => answer.question === question)) {
       columns.push([`${text}_fraction`, `${titleOf(question)}: ${words(label)}`]);
-      columns.push([`${text}_joint_p`, `${titleOf(question)}: asked, and ${words(label)}`]);
+      columns.push([`${text}_joint_p`, `${titleOf(question)}: asked and answered ${words(label)}`]);
     }
     columns.push([`${question}_asked_p`, `${titleOf(question)}: asked`]);
     columns.push([`${question}_entropy`, `${titleOf(question)}: uncertainty (entropy)`]);
@@ -102,7 +102,7 @@ function choose() {
   const text = search.toLowerCase();
   const tests = rules.map(({ column, atLeast, value }) => {
     const values = numbers(column);
-    const limit = Math.fround(value); // as the values are stored: 0.7 itself passes
+    const limit = Math.fround(value); // rounded as the values are, so that 0.7 itself passes
     return atLeast ? (i) => values[i] >= limit : (i) => values[i] <= limit;
   });
   view = [];
@@ -116,15 +116,15 @@ function choose() {
     view.sort((a, b) => sign * collator.compare(gallery.id_str[a], gallery.id_str[b]));
   } else {
     const values = numbers(sort);
-    // Galaxies without a value come last, whichever way.
+    // Galaxies without a value come last in both directions.
     view.sort((a, b) => Number.isNaN(values[a]) - Number.isNaN(values[b]) || sign * (values[a] - values[b]) || a - b);
   }
 }
 
-// The address holds the view, so that it can be kept and sent
+// The address stores the view, so that it can be saved and shared
 
 function keepAddress() {
-  // Browsers allow few changes a second, and a slider makes many.
+  // Browsers allow few changes per second, and a slider makes many.
   clearTimeout(addressTimer);
   addressTimer = setTimeout(writeAddress, 250);
 }

@@ -1,15 +1,15 @@
 
-// The map: dots that become pictures when few are in view. What comes from tables enters the document as text.
+// The map: galaxies are dots, or pictures when few are in view. Values from tables are written to the document as text.
 
 "use strict";
 
 const map = JSON.parse(document.getElementById("data").textContent);
-const places = decode(map.x_y); // x and y of each galaxy, in turn
+const places = decode(map.x_y); // x and y of the first galaxy, then of the second, and so on
 const nGalaxies = map.id_str.length;
 const colours = new Map(map.colours.map(([name, code]) => [name, decode(code)]));
-const DOT = 3; // radius, as all here in pixels of the page
-const REACH = 14; // how near the pointer must come to a dot
-const MOST_PICTURES = 250; // in view, for dots to become pictures
+const DOT = 3; // radius of a dot; lengths are in pixels of the page
+const REACH = 14; // largest distance of the pointer from a dot that it selects
+const MOST_PICTURES = 250; // largest number of galaxies in view that are drawn as pictures
 const MARGIN = 40;
 const RAMP = ["#440154", "#3b528b", "#21918c", "#5ec962", "#fde725"].map((hex) =>
   [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16)),
@@ -25,12 +25,12 @@ const atlases = map.atlases.map((address) => {
   return image;
 });
 
-let scale, left, top_; // pixels per unit; what lies at the upper left corner
-let values = null; // numbers to colour by
-let low, high; // of them, ends of the ramp
-let found = null; // galaxies whose id matches the search, or null
+let scale, left, top_; // pixels per unit; coordinates of the upper left corner
+let values = null; // numbers that colour the galaxies
+let low, high; // numbers at the ends of the colour ramp
+let found = null; // galaxies whose id matches the search; null without a search
 let under = null; // galaxy under the pointer
-let kept = null; // galaxy whose card stays
+let kept = null; // galaxy whose card stays open
 let waiting = false;
 
 function decode(code) {
@@ -38,7 +38,7 @@ function decode(code) {
   return new Float32Array(bytes.buffer);
 }
 
-// From places to pixels
+// From coordinates to pixels
 
 const xOf = (i) => (places[2 * i] - left) * scale;
 const yOf = (i) => (top_ - places[2 * i + 1]) * scale;
@@ -145,7 +145,7 @@ function colourOf(i, plain) {
   return `rgb(${mixed})`;
 }
 
-// Galaxies: the one under the pointer, the one that is kept
+// The galaxy under the pointer, and the galaxy whose card stays open
 
 function nearest(x, y) {
   let [best, least] = [null, Infinity];
@@ -183,7 +183,7 @@ function chooseColour(name) {
   byId("legend").hidden = !values;
   if (values) {
     const sorted = values.filter(Number.isFinite).sort();
-    // A few outliers would leave one colour for all others.
+    // With the full range, a few outliers would leave one colour for all other galaxies.
     [low, high] = [0.02, 0.98].map((share) => sorted[Math.round(share * (sorted.length - 1))] ?? NaN);
     byId("low").textContent = format(low);
     byId("high").textContent = format(high);
@@ -204,7 +204,7 @@ function search(text) {
   draw();
 }
 
-const pressed = new Map(); // pointers that are down -> where
+const pressed = new Map(); // pointers that are down -> their positions
 let travelled = 0;
 
 canvas.onpointerdown = (event) => {
