@@ -46,7 +46,7 @@ def write_report(
     schema: Schema,
     out: PathLike,
     n_galaxies: int = 24,
-    title: str = "Galaxy Zoo votes and masks, predicted",
+    title: str = "Predicted Galaxy Zoo votes and masks",
     image_root: PathLike | None = None,
     missing_questions_unasked: bool = False,
 ) -> Path:
