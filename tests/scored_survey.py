@@ -11,9 +11,9 @@ SIZE = 32
 
 
 def survey(folder, n=6):
-    """A labelled catalogue and predictions for it: galaxy 00 has no prediction, 01 no mask, 02 no votes.
+    """Write a labelled catalogue and predictions: galaxy 00 has no prediction, 01 no masks, 02 no votes.
 
-    Volunteers enclosed a square of 10 x 10 pixels; the predicted one is 5 columns further right.
+    Volunteers enclosed a square of 10 x 10 pixels. The predicted square is 5 columns further right.
     """
     (folder / "predicted").mkdir()
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Galaxies like no other."""
+"""The ranking of unusual galaxies, and its pictures."""
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ def rank(table, seed=0):
 
 
 def crowd(odd, n=300):
-    """A crowd, and beside it the odd ones, whose ids say so."""
+    """Vectors of `n` ordinary galaxies and of the unusual ones, in random order, with their ids."""
     vectors = np.concatenate([np.random.default_rng(0).normal(size=(n, len(odd[0]))), odd])
     ids = [f"g{i}" for i in range(n)] + [f"odd{i}" for i in range(len(odd))]
     order = np.random.default_rng(1).permutation(len(ids))
@@ -31,7 +31,7 @@ def test_distances_on_a_line_are_known_by_hand(tmp_path):
     assert list(ranked.columns) == ["rank", "id_str", "distance", "file_loc"]
     assert list(ranked["rank"]) == list(range(1, 13))
     distances = dict(zip(ranked.id_str, ranked.distance, strict=True))
-    # Eleven others each: all but the farthest are the ten nearest.
+    # Each has eleven others; the tenth-nearest is the nearest but one to the farthest.
     assert distances["g11"] == pytest.approx(99)
     assert (distances["g0"], distances["g5"], distances["g10"]) == pytest.approx((10, 5, 10))
     assert ranked.id_str[0] == "g11"
@@ -40,21 +40,21 @@ def test_distances_on_a_line_are_known_by_hand(tmp_path):
 def test_distances_are_those_of_scipy(tmp_path, monkeypatch):
     read_in_pieces(monkeypatch, 30, 5)
     vectors = np.random.default_rng(2).normal(size=(100, 5)).astype(np.float32)
-    vectors[20:35] = vectors[20]  # more of a kind than there are neighbours to look at
+    vectors[20:35] = vectors[20]  # more identical galaxies than neighbours
     ranked = rank(write_vectors(tmp_path / "c.parquet", "component", vectors)).set_index("id_str")
     tenth = np.sort(cdist(vectors, vectors), axis=1)[:, 10]
     np.testing.assert_allclose(ranked.distance[[f"g{i}" for i in range(100)]], tenth, atol=1e-6)
 
 
-def test_planted_odd_ones_come_first_also_where_several_are_odd_in_one_way(tmp_path):
-    # Each odd in its own way, and five nearly the same: far out along a direction, and between the crowd's axes.
+def test_unusual_galaxies_come_first_also_if_several_are_similar(tmp_path):
+    # Three unusual in different ways, along an axis or between axes, and five that are nearly the same.
     odd = [[9, 0, 0, 0], [0, -8, 0, 0], [4, 4, -4, 4], *([0, 0, 7 + i / 100, 7] for i in range(5))]
     vectors, ids = crowd(odd)
     ranked = rank(write_vectors(tmp_path / "c.parquet", "component", vectors, ids))
     assert set(ranked.id_str[:8]) == {f"odd{i}" for i in range(8)}
 
 
-def test_a_sample_to_compare_with_finds_the_same_and_nobody_is_their_own_neighbour(tmp_path, monkeypatch):
+def test_a_sample_of_reference_galaxies_finds_the_same_and_no_galaxy_is_its_own_neighbour(tmp_path, monkeypatch):
     read_in_pieces(monkeypatch, 50, 3)
     vectors, ids = crowd([[9, 0, 0], [0, -8, 0], [0, 0, 10]])
     table = write_vectors(tmp_path / "c.parquet", "component", vectors, ids)
@@ -64,11 +64,11 @@ def test_a_sample_to_compare_with_finds_the_same_and_nobody_is_their_own_neighbo
     for ranked in sampled:
         assert set(ranked.id_str[:3]) == {"odd0", "odd1", "odd2"}
         distances = ranked.set_index("id_str").distance.reindex(whole.index)
-        assert (distances >= whole - 1e-6).all(), "among fewer, none has nearer neighbours"
+        assert (distances >= whole - 1e-6).all(), "fewer reference galaxies cannot be nearer"
     assert not sampled[0].equals(sampled[1])
 
 
-def test_the_table_and_the_sheet_show_the_oddest_first(tmp_path):
+def test_the_table_and_the_sheet_show_the_most_unusual_first(tmp_path):
     vectors, ids = crowd([[9, 0, 0]], n=50)
     image = np.full((40, 40, 3), (250, 0, 0), np.uint8)
     image[0, 0] = 9

@@ -37,7 +37,7 @@ def test_a_cross_has_components_known_by_hand(tmp_path, caplog):
     assert list(table.id_str) == ["a", "b", "c", "d"]
     np.testing.assert_allclose(table.component_0000, [2, -2, 0, 0], atol=1e-6)
     np.testing.assert_allclose(table.residual, [0, 0, 1, 1], atol=1e-6)
-    # Along x the squares add to 8, along y to 2.
+    # The sum of squares is 8 along x and 2 along y.
     assert pca_of(out) == {"n_components": 1, "share": pytest.approx(0.8), "fitted_to": str(features)}
     assert "80.0 %" in caplog.text
     pca = load_pca(tmp_path / "c_pca.npz")
@@ -92,7 +92,7 @@ def test_components_are_those_of_scikit_learn_with_their_signs(tmp_path):
     assert pca_of(out)["share"] == pytest.approx(theirs.explained_variance_ratio_.sum())
 
 
-def test_by_default_forty_components_are_kept_or_all_where_there_are_fewer(tmp_path):
+def test_by_default_forty_components_are_kept_or_all_if_there_are_fewer(tmp_path):
     for n_features, n_kept in ((50, 40), (16, 16)):
         values = np.random.default_rng(4).normal(size=(60, n_features))
         features = write_vectors(tmp_path / "f.parquet", "feature", values)
@@ -120,7 +120,7 @@ def test_a_stored_pca_puts_other_galaxies_into_the_same_space(tmp_path):
     assert pca_of(second)["fitted_to"] == str(tmp_path / "first_pca.npz")
 
 
-def test_metadata_of_the_features_come_along(tmp_path):
+def test_metadata_of_the_features_are_kept(tmp_path):
     features = write_vectors(tmp_path / "f.parquet", "feature", CROSS, stretch="lupton", level="P3")
     out = compress(features, tmp_path / "c.parquet", n_components=2)
     metadata = open_vectors(out, "component").metadata
@@ -200,7 +200,7 @@ def test_tables_that_hold_no_features_are_refused(tmp_path):
     assert not out.exists()
 
 
-def test_a_pca_of_other_features_or_from_elsewhere_is_refused(tmp_path):
+def test_a_pca_of_other_features_or_a_damaged_one_is_refused(tmp_path):
     features = write_vectors(tmp_path / "f.parquet", "feature", CROSS, weights_sha256="abc", level="top")
     compress(features, tmp_path / "c.parquet", n_components=1)
     pca_loc, out = tmp_path / "c_pca.npz", tmp_path / "o.parquet"

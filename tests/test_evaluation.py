@@ -36,7 +36,7 @@ def yes_no(k, n):
 def test_iou_is_summed_over_galaxies():
     predicted = np.array([[[1.0, 0.4], [0.0, 0.0]], [[0.2, 0.2], [0.2, 0.1]]])
     true = np.array([[[1.0, 0.0], [0.0, 0.0]], [[0.2, 0.0], [0.0, 1.0]]])
-    # One galaxy shares 1 pixel of 2, the other 1 of 4.
+    # Intersection and union are 1 and 2 pixels for one galaxy, 1 and 4 for the other.
     assert mask_iou(predicted, true) == 2 / 6
     assert mask_iou(predicted, true, threshold=0.9) == 1 / 2
 
@@ -97,7 +97,8 @@ def test_errors_by_question_and_in_all():
     scores = score_votes(predicted, concentrations, votes, SCHEMA)
     assert list(scores) == ["shape", "bar", "all"]
     assert [score.n_galaxies for score in scores.values()] == [2, 1, 2]
-    # Errors 0.1 four times and 0.2 twice; means are 0.875 and 0.125, and the only answer to 'bar'.
+    # The errors are 0.1 four times and 0.2 twice. The mean fractions are 0.875 and 0.125 for 'shape'; for 'bar' they
+    # are the votes of the only galaxy that was asked.
     assert [score.mae for score in scores.values()] == pytest.approx([0.1, 0.2, 0.8 / 6])
     assert [score.mean_mae for score in scores.values()] == pytest.approx([0.125, 0, 0.5 / 6])
     assert scores["shape"].gain == pytest.approx(0.2)
@@ -169,7 +170,7 @@ def test_coverage_of_a_mixture_agrees_with_scipy():
 
 
 @pytest.mark.parametrize(("sharpened", "expected"), [(1, (0.89, 0.91)), (10, (0.5, 0.8)), (0.2, (0.95, 1))])
-def test_coverage_is_right_for_calibrated_predictions_however_few_the_volunteers(sharpened, expected):
+def test_coverage_is_right_for_calibrated_predictions_with_any_number_of_volunteers(sharpened, expected):
     rng = np.random.default_rng(2)
     concentrations = rng.uniform(1, 10, (20000, 2))
     n = rng.integers(1, 30, 20000)
@@ -178,7 +179,7 @@ def test_coverage_is_right_for_calibrated_predictions_however_few_the_volunteers
     assert expected[0] < coverage.mean() < expected[1]
 
 
-def test_coverage_of_the_impossible_is_zero():
+def test_coverage_of_impossible_votes_is_zero():
     votes = yes_no(np.array([0]), np.array([5000]))
     assert (predictive_coverage(np.array([[[1e6], [1e-3]]]), votes, ONE_QUESTION) == 0).all()
 
@@ -201,7 +202,7 @@ def test_evaluate(tmp_path):
     assert f"90 % intervals hold {scores.votes['all'].coverage:.0%}" in summary(scores)
 
 
-def test_rows_are_matched_by_name_not_by_place(tmp_path):
+def test_rows_are_matched_by_id_not_by_order(tmp_path):
     predictions, catalog = survey(tmp_path)
     expected = evaluate(predictions, catalog, SCHEMA)
     rewrite(predictions, lambda table: table.iloc[::-1])
@@ -226,7 +227,7 @@ def test_predictions_in_hdf5_score_the_same(tmp_path):
     assert evaluate(in_hdf5, catalog, SCHEMA) == evaluate(predictions, catalog, SCHEMA)
 
 
-def test_marks_stand_in_for_masks(tmp_path):
+def test_marks_replace_missing_masks(tmp_path):
     predictions, catalog = survey(tmp_path)
     square = [[10, 10], [19.5, 10], [19.5, 19.5], [10, 19.5]]
     (tmp_path / "marks.json").write_text(json.dumps({"bar_mask": [[square]] * 15}))
@@ -236,7 +237,7 @@ def test_marks_stand_in_for_masks(tmp_path):
     assert evaluate(predictions, catalog, SCHEMA).masks["bar_mask"].iou == pytest.approx(50 / 150, abs=0.05)
 
 
-def test_one_unreadable_galaxy_costs_that_galaxy(tmp_path):
+def test_if_an_image_cannot_be_read_only_that_galaxy_is_left_out(tmp_path):
     tables = survey(tmp_path)
     (tmp_path / "03.png").write_bytes(b"not an image")
     scores = evaluate(*tables, SCHEMA)

@@ -1,4 +1,4 @@
-"""From images to tables of features."""
+"""Tables of features, from images."""
 
 import json
 
@@ -25,14 +25,14 @@ def images(tmp_path):
 
 @pytest.fixture
 def small_parts(monkeypatch):
-    """Parts of four galaxies, one after the other."""
+    """Parts of four galaxies, computed one after the other."""
     monkeypatch.setattr(job, "_PART_UNIT", 4)
     monkeypatch.setattr("zoobot3d_tf.inference.run_job.available_cores", lambda: 1)
 
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """A run folder whose network is a stand-in: the features are the means of the three bands."""
+    """A run folder with a fake network, whose features are the means of the three bands."""
     means = features._FeatureNetwork(4, 3, lambda pixels: [pixels.mean(axis=(1, 2), dtype=np.float32)])
     monkeypatch.setattr(features, "_load", lambda settings: means)
     return make_run(tmp_path / "run")
@@ -48,14 +48,14 @@ def features_in(table):
 
 
 def assert_agree(found, expected):
-    """To 1e-4 of the largest value: another order of the sums changes single features by so much."""
+    """Compare to 1e-4 of the largest value, which a different order of summation can change."""
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
 
 
 # What is written
 
 
-def test_features_are_what_the_vote_head_sees(small_model, images, tmp_path):
+def test_features_are_the_input_of_the_vote_head(small_model, images, tmp_path):
     table = write_features(galaxies_in_folder(images), small_model.run.folder, tmp_path / "f.parquet", engine="tf")
     written = pd.read_parquet(table)
     assert list(written.columns) == ["id_str", "file_loc", *(f"feature_{i:04d}" for i in range(1280))]
@@ -67,7 +67,8 @@ def test_features_are_what_the_vote_head_sees(small_model, images, tmp_path):
     assert not list(tmp_path.glob(".partial*"))
 
 
-def test_other_levels_are_averaged_over_their_pixels(small_model, images, tmp_path):
+def test_other_levels_are_averaged_over_their_pixels(small_model, images, tmp_path, monkeypatch):
+    monkeypatch.setattr("zoobot3d_tf.runs.run_folder.TrainedRun.load_model", lambda run: small_model)
     galaxies = galaxies_in_folder(images)
     table = write_features(galaxies, small_model.run.folder, tmp_path / "f.parquet", level="P3", engine="tf")
     grey = small_model.get_layer("greyscale")(framed(images, small_model))
@@ -103,7 +104,7 @@ def test_if_an_image_cannot_be_read_only_that_galaxy_is_skipped(run, images, tmp
 
 
 @pytest.mark.usefixtures("small_parts")
-def test_an_interrupted_run_goes_on_to_the_same_table(run, images, tmp_path, monkeypatch):
+def test_an_interrupted_run_is_continued_to_the_same_table(run, images, tmp_path, monkeypatch):
     galaxies, table = galaxies_in_folder(images), tmp_path / "f.parquet"
     whole = pd.read_parquet(write_features(galaxies, run, table, engine="tf"))
     table.unlink()
@@ -137,7 +138,7 @@ def test_an_interrupted_run_goes_on_to_the_same_table(run, images, tmp_path, mon
         ({"run_folder": "unfinished"}, ValueError, r"unfinished.* model\.weights\.h5|model\.weights\.h5.* unfinished"),
     ],
 )
-def test_mistakes_are_answered_in_a_line(images, tmp_path, monkeypatch, changed, error, words):
+def test_wrong_arguments_are_named(images, tmp_path, monkeypatch, changed, error, words):
     monkeypatch.chdir(tmp_path)
     for name in ("run", "unfinished"):
         make_run(tmp_path / name)
@@ -148,7 +149,7 @@ def test_mistakes_are_answered_in_a_line(images, tmp_path, monkeypatch, changed,
     assert not list(tmp_path.glob("*f.*"))
 
 
-def test_weights_that_change_under_way_are_refused(small_model, images, tmp_path, monkeypatch):
+def test_weights_that_change_during_the_run_are_refused(small_model, images, tmp_path, monkeypatch):
     monkeypatch.setattr(features, "sha256_of", lambda path: "of the weights before")
     with pytest.raises(ValueError, match=r"model\.weights\.h5"):
         write_features(galaxies_in_folder(images), small_model.run.folder, tmp_path / "f.parquet", engine="tf")

@@ -1,4 +1,4 @@
-"""The page of predictions: what is written, and how it behaves in a browser."""
+"""The gallery of predictions: the files of the page, and its behaviour in a browser."""
 
 import base64
 import io
@@ -31,13 +31,13 @@ FRACTIONS = np.array([[0.9, 0.1, 0.5, 0.5], [0.2, 0.8, 0.7, 0.3], [0.4, 0.6, 0.1
 
 @pytest.fixture
 def table(tmp_path):
-    """Four galaxies, named a to d, with grey images; `a` and `b` have an arm in the middle, and no bar."""
+    """Four galaxies, a to d, with grey images. Masks: an arm in the centre of a and b, no bar."""
     write_images(tmp_path, 4)
     return write_predictions(tmp_path / "predictions.csv", FRACTIONS, ["a", "b", "c", "d"], n_arms=2)
 
 
 def grey_image(height, width):
-    """Nearly of one grey; an image of a single colour is refused."""
+    """An image of nearly one grey level, since an image of one colour is refused."""
     image = np.full((height, width, 3), 50, np.uint8)
     image[0] = 52
     return image
@@ -53,7 +53,7 @@ def write_images(folder, n):
 
 
 def write_predictions(path, fractions, id_strs, n_arms=0, metadata=None, schema=SCHEMA):
-    """A table as predictions write it, of galaxies with these fractions; the first `n_arms` have an arm."""
+    """A table of predictions with these fractions. The first `n_arms` galaxies have an arm."""
     n = len(fractions)
     columns = {
         "id_str": id_strs,
@@ -69,7 +69,7 @@ def write_predictions(path, fractions, id_strs, n_arms=0, metadata=None, schema=
 
 
 def rewrite(table, **columns):
-    """The table with other columns."""
+    """Replace columns of the table."""
     changed = pd.read_csv(table).assign(**columns)
     changed.to_csv(table, index=False)
 
@@ -155,7 +155,7 @@ def test_a_table_of_masks_alone_is_shown(table, tmp_path):
     assert data["questions"] == data["columns"] == []
 
 
-def test_zoobots_own_table_of_concentrations_alone_is_shown(tmp_path):
+def test_a_table_of_the_original_zoobot_is_shown(tmp_path):
     with h5py.File(tmp_path / "zoobot.hdf5", "w") as file:
         file["id_str"], file["label_cols"] = ["a", "b"], SCHEMA.label_cols
         file["predictions"] = np.full((2, 4, 3), 5.0)
@@ -167,7 +167,7 @@ def test_zoobots_own_table_of_concentrations_alone_is_shown(tmp_path):
     assert "table" in data["image_problems"]["1"]
 
 
-def test_processes_change_nothing(table, tmp_path, monkeypatch):
+def test_the_number_of_processes_does_not_change_the_page(table, tmp_path, monkeypatch):
     write_gallery(table, tmp_path / "one.html")
     monkeypatch.setattr(gallery, "_GALAXIES_PER_PROCESS", 2)
     monkeypatch.setattr(gallery, "available_cores", lambda: 2)
@@ -193,7 +193,7 @@ def test_a_second_page_replaces_the_first(table, tmp_path):
     assert not (tmp_path / "page_files" / "1.jpg").exists()
 
 
-def test_a_folder_of_others_is_left_alone(table, tmp_path):
+def test_a_folder_of_other_files_is_not_changed(table, tmp_path):
     folder = tmp_path / "page_files"
     folder.mkdir()
     (folder / "README.txt").write_text("mine")
@@ -203,7 +203,7 @@ def test_a_folder_of_others_is_left_alone(table, tmp_path):
     assert not (tmp_path / "page.html").exists()
 
 
-def test_a_link_to_a_folder_is_left_alone(table, tmp_path):
+def test_a_link_to_a_folder_is_not_followed(table, tmp_path):
     write_gallery(table, tmp_path / "other.html")
     (tmp_path / "page_files").symlink_to(tmp_path / "other_files")
     with pytest.raises(FileExistsError, match="page_files: already exists"):
@@ -232,7 +232,7 @@ def test_impossible_arguments_are_refused_and_nothing_is_written(table, tmp_path
 
 @pytest.fixture
 def visit(browser):
-    """Opens a page; in the end it must have met no error and asked for nothing but files."""
+    """Open a page. At the end, no error and no request but for files must have occurred."""
     context = browser.new_context(viewport={"width": 1000, "height": 700}, accept_downloads=True)
     faults = []
 
@@ -255,7 +255,7 @@ def shown_ids(page):
 
 
 def is_bluish(element):
-    """Whether an element, as it is on the screen, has the colour of spiral arms anywhere."""
+    """Whether the element shows the colour of spiral arms in any pixel."""
     pixels = np.array(Image.open(io.BytesIO(element.screenshot())).convert("RGB")).astype(int)
     return bool((pixels[..., 2] - pixels[..., 0] > 50).any())
 
@@ -281,7 +281,7 @@ def test_masks_are_switched_for_all_and_for_one(table, tmp_path, visit):
     page.mouse.move(0, 0)
     assert [is_bluish(picture) for picture in (a, b)] == [False, True]
     b.hover()
-    assert not is_bluish(b), "the pointer lifts the mask"
+    assert not is_bluish(b), "the mask is hidden under the pointer"
     page.mouse.move(0, 0)
     page.locator("#looks .opacity").fill("0")
     assert not is_bluish(b)
@@ -297,7 +297,7 @@ def test_sorting_by_a_fraction_puts_the_largest_first_and_the_missing_last(table
     page.select_option("#sort", "bar_length_px")
     assert shown_ids(page) == ["d", "c", "b", "a"]
     page.click("#direction")
-    assert shown_ids(page) == ["b", "c", "d", "a"], "a, of which it is not known, is last either way"
+    assert shown_ids(page) == ["b", "c", "d", "a"], "a, which has no value, is last in both directions"
 
 
 def test_filters_count_what_passes_all_of_them(table, tmp_path, visit):
@@ -339,7 +339,7 @@ def test_the_address_restores_the_view(table, tmp_path, visit):
     again.wait_for_url(lambda url: "galaxy" not in url)
 
 
-def test_an_address_of_another_table_is_taken_as_far_as_it_goes(table, tmp_path, visit):
+def test_unknown_parts_of_the_address_are_ignored(table, tmp_path, visit):
     page = visit(write_gallery(table, tmp_path / "page.html"), "#sort=gone&rule=gone>=1&rule=__proto__>=1&galaxy=x")
     assert shown_ids(page) == ["a", "b", "c", "d"]
     assert page.locator(".rule").count() == 0
@@ -359,7 +359,9 @@ def test_the_panel_draws_the_tree_with_bars_and_intervals(table, tmp_path, visit
         assert left + interval["width"] / track["width"] == pytest.approx(written[f"{answer}_high"], abs=0.005)
     assert page.locator(".question h3").all_text_contents() == ["shape asked 100%", "bar after disc, asked 80%"]
     questions = page.locator(".question")
-    assert questions.nth(1).bounding_box()["x"] > questions.nth(0).bounding_box()["x"], "what follows is indented"
+    assert questions.nth(1).bounding_box()["x"] > questions.nth(0).bounding_box()["x"], (
+        "questions that follow an answer are indented"
+    )
     opacity = [float(questions.nth(i).evaluate("node => getComputedStyle(node).opacity")) for i in (0, 1)]
     assert opacity == pytest.approx([1, 0.9])
     assert "bar length px1" in page.locator("#measurements").text_content()
@@ -375,7 +377,7 @@ def test_a_survey_named_by_every_question_is_left_out_of_labels(tmp_path, visit)
     assert page.locator(".question h3").all_text_contents() == ["is barred asked 100%", "is round asked 100%"]
 
 
-def test_the_keyboard_walks_through_the_panel(table, tmp_path, visit):
+def test_the_keyboard_controls_the_panel(table, tmp_path, visit):
     page = visit(write_gallery(table, tmp_path / "page.html"))
     page.locator(".card .open").nth(0).press("Enter")
     titles = []

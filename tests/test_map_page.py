@@ -1,4 +1,4 @@
-"""The map of galaxies: what is written, and how it behaves in a browser."""
+"""The map of galaxies: the data on the page, and its behaviour in a browser."""
 
 import base64
 import json
@@ -31,7 +31,7 @@ def table(tmp_path):
 
 @pytest.fixture
 def catalog(tmp_path):
-    """Knows two of the three, and one more."""
+    """Catalogue of two of the three galaxies and of another one."""
     path = tmp_path / "catalog.csv"
     names = ["birch", "oak", "ash"]
     pd.DataFrame(
@@ -76,7 +76,7 @@ def test_a_large_table_is_sampled_and_the_page_says_so(tmp_path, monkeypatch):
     assert len(data["atlases"]) == 2
 
 
-def test_metadata_of_another_form_cost_the_share_alone(tmp_path):
+def test_if_the_metadata_have_another_form_only_the_share_is_missing(tmp_path):
     table = write_vectors(tmp_path / "c.parquet", "component", PLACES, pca=3)
     about = data_of(write_map(table, tmp_path / "map.html", method="pca"))["about"]
     assert about == "3 galaxies. The first two of 3 principal components."
@@ -86,7 +86,7 @@ def test_one_component_makes_a_line():
     np.testing.assert_array_equal(place_on_map(np.array([[1.0], [2.0]]), "pca"), [[1, 0], [2, 0]])
 
 
-def test_without_umap_the_map_is_of_components_and_umap_itself_is_refused(table, tmp_path, monkeypatch):
+def test_if_umap_is_not_installed_the_map_shows_components_and_umap_is_refused(table, tmp_path, monkeypatch):
     monkeypatch.setattr(map_page, "find_spec", lambda name: None)
     monkeypatch.setattr(map_page, "_LEAST_FOR_UMAP", 3)
     assert "The first two of" in data_of(write_map(table, tmp_path / "map.html"))["about"]
@@ -95,7 +95,7 @@ def test_without_umap_the_map_is_of_components_and_umap_itself_is_refused(table,
 
 
 @pytest.mark.slow
-def test_umap_keeps_crowds_apart_and_gives_one_map_a_table():
+def test_umap_separates_groups_and_is_reproducible():
     pytest.importorskip("umap", reason="the extra [map] is not installed")
     crowds = np.random.default_rng(0).normal(size=(2, 60, 10)) + 20 * np.arange(2)[:, None, None]
     places = place_on_map(crowds.reshape(120, 10), "umap")
@@ -137,7 +137,7 @@ def test_umap_of_very_few_galaxies_is_refused(table, tmp_path, monkeypatch):
 
 @pytest.fixture
 def page(browser, table, catalog, tmp_path):
-    """The map in a window; in the end it must have met no error and asked for nothing but itself."""
+    """The map in a browser. At the end, no error and no request to another address must have occurred."""
     context = browser.new_context(viewport={"width": 900, "height": 600})
     faults = []
     page = context.new_page()
@@ -156,14 +156,14 @@ def page(browser, table, catalog, tmp_path):
 
 
 def place_of(page, i):
-    """Where a galaxy is in the window."""
+    """Position of a galaxy in the window."""
     box = page.locator("#map").bounding_box()
     x, y = page.evaluate(f"[xOf({i}), yOf({i})]")
     return box["x"] + x, box["y"] + y
 
 
 def colour_at(page, x, y):
-    """What the map shows there, once it is drawn."""
+    """Colour of a pixel of the map, after it has been drawn."""
     page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     box = page.locator("#map").bounding_box()
     return page.evaluate(f"[...context.getImageData({x - box['x']}, {y - box['y']}, 1, 1).data]")
@@ -195,7 +195,7 @@ def test_the_map_has_x_to_the_right_and_y_up(page):
 
 def test_a_few_galaxies_are_shown_as_pictures_framed_by_their_number(page):
     x, y = place_of(page, 0)
-    # Fonts and JPEG leave a few levels of freedom.
+    # JPEG changes colours by a few levels.
     red, green, blue, _ = colour_at(page, x, y)
     assert red > 200 > 60 > max(green, blue)
     page.select_option("#colour", "size")
@@ -236,7 +236,7 @@ def test_an_id_is_found_and_the_others_fade(page):
     assert page.locator("#count").text_content() == ""
 
 
-def test_the_page_may_ask_for_nothing_from_elsewhere(browser, table, tmp_path):
+def test_the_page_cannot_request_other_addresses(browser, table, tmp_path):
     page = browser.new_page()
     page.goto(write_map(table, tmp_path / "map.html", method="pca").as_uri())
     refused = page.evaluate(

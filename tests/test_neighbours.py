@@ -1,4 +1,4 @@
-"""Galaxies like this one, and their pictures."""
+"""Neighbours of galaxies, and their pictures."""
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from zoobot3d_tf.pages.thumbnails import draw_neighbours
 from zoobot3d_tf.representations.neighbours import METRICS, find_neighbours, write_neighbours
 from zoobot3d_tf.representations.vectors import open_vectors
 
-# Seen from a: b lies in the same direction, c is near but at 90 degrees, d is opposite.
+# As seen from a: b is in the same direction, c is near but at 90 degrees, d is in the opposite direction.
 PLACES = {"a": [1, 0], "b": [3, 0], "c": [0, 1], "d": [-1, 0]}
 
 
@@ -28,7 +28,11 @@ def test_distances_are_known_by_hand(table):
     near = find(table, ["a"], k=3)
     assert list(near.columns) == ["id_str", "rank", "neighbour", "distance", "file_loc"]
     assert list(near["rank"]) == [1, 2, 3]
-    assert list(near.neighbour) == ["c", "b", "d"]  # b and d are as near: the order of the table decides
+    assert list(near.neighbour) == [
+        "c",
+        "b",
+        "d",
+    ]  # b and d have the same distance: they stay in the order of the table
     assert list(near.file_loc) == ["c.png", "b.png", "d.png"]
     np.testing.assert_allclose(near.distance, [np.sqrt(2), 2, 2], rtol=1e-6)
     alike = find(table, ["a"], k=3, metric="cosine")
@@ -53,7 +57,7 @@ def test_planted_copies_come_first_and_the_galaxy_itself_never(tmp_path, monkeyp
     assert everyone.distance.is_monotonic_increasing
 
 
-def test_a_table_that_pandas_stored_anew_serves_too(table):
+def test_a_table_written_by_pandas_can_be_read(table):
     stored = pd.read_parquet(table).assign(id_str=[11, 5, 7, 3], file_loc=["a.png", None, "c.png", "d.png"])
     stored.set_index("id_str").to_parquet(table)
     near = find(table, ["11"], k=3)
@@ -88,10 +92,10 @@ def test_a_sheet_shows_each_galaxy_before_its_neighbours(tmp_path):
     shown = [[sheet.getpixel((85 + 160 * column, 40 + 200 * row)) for column in range(3)] for row in range(2)]
     grey = (233, 236, 242)
     assert shown == [[colours["b"], colours["a"], colours["c"]], [grey, colours["c"], colours["a"]]]
-    assert len(sheet.crop((10, 160, 160, 200)).getcolors(1000)) > 2, "the id stands beneath"
+    assert len(sheet.crop((10, 160, 160, 200)).getcolors(1000)) > 2, "the id is below the picture"
 
 
-def test_ids_of_any_length_and_letters_fit_beneath_their_picture(tmp_path):
+def test_ids_of_any_length_and_letters_fit_below_their_picture(tmp_path):
     ids = ["x" * 3000, "é☄ <b>", "two\nlines"]
     table = write_vectors(tmp_path / "c.parquet", "component", np.eye(3), ids=ids)
     draw_neighbours(tmp_path / "n.png", table, find(table, ids, k=1))

@@ -5,13 +5,14 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 
+import pytest
 from scored_survey import SCHEMA, rewrite, survey
 
 from zoobot3d_tf.pages.report import write_report
 
 
 class PageParser(HTMLParser):
-    """Collects what a page refers to, and whether its tags close."""
+    """Collects the sources and texts of a page, and checks that its tags are closed."""
 
     def __init__(self):
         super().__init__()
@@ -42,7 +43,7 @@ def parse(path):
 def test_report_is_one_self_contained_page(tmp_path):
     page = write_report(*survey(tmp_path), SCHEMA, tmp_path / "new" / "report.html")
     parser = parse(page)
-    # Galaxy 01 has no masks of volunteers, hence one picture less.
+    # Galaxy 01 has no masks of volunteers, and therefore one picture less.
     assert len(parser.sources) == 5 * 3 - 1
     assert all(source.startswith("data:image/jpeg;base64,") for source in parser.sources)
     markup = re.sub(r'"data:[^"]*"', "", page.read_text())
@@ -81,7 +82,7 @@ def test_report_escapes_what_it_is_given(tmp_path):
     assert texts.count("a < b") == 2
 
 
-def test_nothing_here_loads_tensorflow():
+def test_the_report_does_not_load_tensorflow():
     code = "import sys, zoobot3d_tf.pages.report; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
@@ -92,3 +93,12 @@ def test_an_unreadable_galaxy_is_counted_and_not_shown(tmp_path):
     page = write_report(*tables, SCHEMA, tmp_path / "report.html").read_text()
     assert "1 with an image or mask that cannot be read" in page
     assert "<h3>03</h3>" not in page
+
+
+def test_a_page_that_could_not_be_written_is_refused_before_the_work(tmp_path):
+    (tmp_path / "folder.html").mkdir()
+    with pytest.raises(ValueError, match=r"report\.pdf.* \.html or \.htm"):
+        write_report("none.csv", "none.csv", SCHEMA, tmp_path / "new" / "report.pdf")
+    with pytest.raises(IsADirectoryError, match=r"folder\.html"):
+        write_report("none.csv", "none.csv", SCHEMA, tmp_path / "folder.html")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.html"]

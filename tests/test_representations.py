@@ -1,4 +1,4 @@
-"""The commands about representations, from images to the map."""
+"""The commands from images to features, components, neighbours, anomalies and the map."""
 
 import re
 
@@ -15,7 +15,7 @@ from zoobot3d_tf.representations import features
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """A run folder whose network is a stand-in: the features are the means of the three bands."""
+    """A run folder with a fake network, whose features are the means of the three bands."""
     means = features._FeatureNetwork(4, 3, lambda pixels: [pixels.mean(axis=(1, 2), dtype=np.float32)])
     monkeypatch.setattr(features, "_load", lambda settings: means)
     return make_run(tmp_path / "run")
@@ -42,7 +42,7 @@ def test_a_picture_that_could_not_be_written_is_refused_before_the_work(tmp_path
     assert not list(tmp_path.glob("t.*"))
 
 
-def test_the_road_from_images_to_the_map(run, survey, tmp_path, monkeypatch, capsys):
+def test_all_commands_from_images_to_the_map(run, survey, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert command("representations", run, survey, "--out", "features.parquet", "--engine", "tf") == 0
     assert command("compress", "features.parquet", "--n-components", 2, "--out", "components.parquet") == 0
@@ -85,7 +85,7 @@ def test_every_kind_of_input_gives_its_galaxies(run, survey, shards, tmp_path):
         ("imgaes", [], r"imgaes\b.* folder, catalogue or list"),
     ],
 )
-def test_options_of_another_kind_of_input_are_refused(run, tmp_path, monkeypatch, capsys, source, option, words):
+def test_options_for_another_kind_of_input_are_refused(run, tmp_path, monkeypatch, capsys, source, option, words):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "list.txt").write_text("a.png")
     assert command("representations", run, source, "--out", "f.parquet", *option) == 2

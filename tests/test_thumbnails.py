@@ -7,7 +7,7 @@ from zoobot3d_tf.images.rgb import DEFAULT_STRETCH
 from zoobot3d_tf.pages.thumbnails import Picture, check_sheet, write_sheet
 
 
-def test_a_long_row_goes_on_below(tmp_path):
+def test_a_long_row_is_continued_below(tmp_path):
     sizes = []
     for n_pictures in (20, 21):
         write_sheet(tmp_path / "sheet.png", [[Picture("no.png", "galaxy", "note")] * n_pictures], DEFAULT_STRETCH)
@@ -17,9 +17,9 @@ def test_a_long_row_goes_on_below(tmp_path):
     assert 1.9 < sizes[1][1] / sizes[0][1] <= 2
 
 
-def test_a_folder_is_no_sheet(tmp_path):
+def test_a_folder_is_refused(tmp_path):
     (tmp_path / "sheet.png").mkdir()
-    with pytest.raises(IsADirectoryError, match="is a folder; give the sheet another name"):
+    with pytest.raises(IsADirectoryError, match=r"sheet\.png.* folder"):
         check_sheet(tmp_path / "sheet.png", 4)
 
 

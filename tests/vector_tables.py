@@ -1,4 +1,4 @@
-"""Tables of vectors, as the tests of representations need them."""
+"""Tables of vectors, shared by the tests of representations and of the map."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from zoobot3d_tf.representations.vectors import vector_columns
 
 
 def write_vectors(path: Path, kind: str, values, ids=None, file_locs=None, **metadata) -> Path:
-    """A table of vectors of galaxies that are called g0, g1, ... unless they have other ids."""
+    """Write a table of vectors. By default the ids of the galaxies are g0, g1, and so on."""
     values = np.asarray(values, np.float32)
     ids = [f"g{i}" for i in range(len(values))] if ids is None else ids
     identity = {"id_str": ids, "file_loc": [f"{i}.png" for i in ids] if file_locs is None else file_locs}
@@ -22,5 +22,5 @@ def write_vectors(path: Path, kind: str, values, ids=None, file_locs=None, **met
 
 
 def read_in_pieces(monkeypatch, n_rows: int, n_numbers: int) -> None:
-    """Lets tables of vectors of so many numbers be read so few rows at a time."""
+    """Let tables whose vectors have `n_numbers` numbers be read in pieces of `n_rows` rows."""
     monkeypatch.setattr(vectors, "_NUMBERS_AT_ONCE", n_rows * n_numbers)
