@@ -31,7 +31,7 @@ def test_distances_on_a_line_are_known_by_hand(tmp_path):
     assert list(ranked.columns) == ["rank", "id_str", "distance", "file_loc"]
     assert list(ranked["rank"]) == list(range(1, 13))
     distances = dict(zip(ranked.id_str, ranked.distance, strict=True))
-    # Each has eleven others; the tenth-nearest is the nearest but one to the farthest.
+    # Each galaxy has eleven others; the tenth-nearest is the second farthest.
     assert distances["g11"] == pytest.approx(99)
     assert (distances["g0"], distances["g5"], distances["g10"]) == pytest.approx((10, 5, 10))
     assert ranked.id_str[0] == "g11"

@@ -359,9 +359,7 @@ def test_the_panel_draws_the_tree_with_bars_and_intervals(table, tmp_path, visit
         assert left + interval["width"] / track["width"] == pytest.approx(written[f"{answer}_high"], abs=0.005)
     assert page.locator(".question h3").all_text_contents() == ["shape asked 100%", "bar after disc, asked 80%"]
     questions = page.locator(".question")
-    assert questions.nth(1).bounding_box()["x"] > questions.nth(0).bounding_box()["x"], (
-        "questions that follow an answer are indented"
-    )
+    assert questions.nth(1).bounding_box()["x"] > questions.nth(0).bounding_box()["x"], "later questions are indented"
     opacity = [float(questions.nth(i).evaluate("node => getComputedStyle(node).opacity")) for i in (0, 1)]
     assert opacity == pytest.approx([1, 0.9])
     assert "bar length px1" in page.locator("#measurements").text_content()

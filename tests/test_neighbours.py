@@ -28,11 +28,7 @@ def test_distances_are_known_by_hand(table):
     near = find(table, ["a"], k=3)
     assert list(near.columns) == ["id_str", "rank", "neighbour", "distance", "file_loc"]
     assert list(near["rank"]) == [1, 2, 3]
-    assert list(near.neighbour) == [
-        "c",
-        "b",
-        "d",
-    ]  # b and d have the same distance: they stay in the order of the table
+    assert list(near.neighbour) == ["c", "b", "d"]  # b and d, at the same distance, keep their order
     assert list(near.file_loc) == ["c.png", "b.png", "d.png"]
     np.testing.assert_allclose(near.distance, [np.sqrt(2), 2, 2], rtol=1e-6)
     alike = find(table, ["a"], k=3, metric="cosine")
