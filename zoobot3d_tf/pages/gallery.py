@@ -29,7 +29,7 @@ from zoobot3d_tf.images.overlay import BAR_COLOUR, SPIRAL_COLOUR, draw_masks
 from zoobot3d_tf.images.read import ImageError, read_picture
 from zoobot3d_tf.images.rgb import DEFAULT_STRETCH
 from zoobot3d_tf.machine import available_cores, map_in_processes
-from zoobot3d_tf.pages.html import check_page, encode_numbers
+from zoobot3d_tf.pages.html import THRESHOLD, check_page, encode_numbers
 from zoobot3d_tf.predictions.mask_files import read_mask_file
 from zoobot3d_tf.predictions.measurements import COLUMNS
 from zoobot3d_tf.predictions.prediction_tables import Predictions, load_predictions
@@ -120,7 +120,7 @@ def write_gallery(table: PathLike, out: PathLike, max_galaxies: int = 5000, imag
     for name in ("page.css", "view.js", "page.js", "panel.js"):
         (folder / name).write_bytes((_ASSETS / name).read_bytes())
     page = Template((_ASSETS / "page.html").read_text("utf-8"))
-    write_atomically(out, page.substitute(folder=quote(os.fsencode(folder.name))))
+    write_atomically(out, page.substitute(folder=quote(os.fsencode(folder.name)), threshold=THRESHOLD))
     return out
 
 

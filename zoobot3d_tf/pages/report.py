@@ -19,8 +19,8 @@ from zoobot3d_tf.schemas import Schema
 # A question is drawn where at least this share of volunteers is expected to be asked; the others are only named.
 _LIKELY = 0.5
 
-_ABOUT_MASKS = """
-Overlap (IoU): the pixels that both the model and the volunteers enclose (at least 3 of 15 volunteers), divided by the
+_ABOUT_MASKS = f"""
+Overlap (IoU): the pixels that both the model and the volunteers enclose (at least {html.THRESHOLD}), divided by the
 pixels that either encloses, summed over all galaxies; 1 is perfect. Brightness alone: the IoU of a mask of all pixels
 above one brightness of the smoothed image; this threshold is the best for the scored galaxies. Error: the mean
 difference of the predicted and the true share of volunteers per pixel. Most pixels are empty sky, so compare it with
@@ -34,10 +34,10 @@ volunteers vote; no model can be expected to be better. Intervals: how often the
 predicted {html.INTERVAL} interval of the number of votes. {html.INTERVAL} is right; with more, the model is too
 cautious; with less, it is too certain."""
 
-_ABOUT_GALAXIES = """.
+_ABOUT_GALAXIES = f""".
 They are chosen in the order of the catalogue, galaxies with known masks first; predictions play no part in the
 choice. The galaxies on which volunteers drew most are shown first. The colour of a mask is denser where more
-volunteers agree; its outline is drawn at 3 of 15 volunteers."""
+volunteers agree; its outline is drawn at {html.THRESHOLD}."""
 
 
 def write_report(
