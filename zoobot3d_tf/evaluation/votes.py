@@ -178,7 +178,7 @@ def predictive_coverage(
 
 
 def _errors(predicted: np.ndarray, votes: np.ndarray, schema: Schema) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Errors of fractions, those of always predicting the mean, and where they count: (galaxies, answers) each."""
+    """Errors of the predictions and of the mean fractions, and whether asked: (galaxies, answers) each."""
     error, asked = fraction_errors(predicted, votes, schema, np)
     observed = vote_fractions(votes, schema)
     means = observed.sum(axis=0, where=asked) / np.maximum(asked.sum(axis=0), 1)

@@ -151,7 +151,7 @@ def check_page(out: PathLike) -> Path:
 
 
 def jpeg_uri(picture: Image.Image, **options: int) -> str:
-    """Encode a picture as a data URI of a JPEG; the options are those of Pillow."""
+    """Encode a picture as a data URI of a JPEG, with options of Pillow."""
     content = io.BytesIO()
     picture.save(content, "JPEG", **options)
     return "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode("ascii")

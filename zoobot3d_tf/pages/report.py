@@ -52,8 +52,8 @@ def write_report(
 ) -> Path:
     """Write the scores, and some galaxies with their predictions, to one HTML page.
 
-    The page needs no other file and no network. Galaxies are chosen in the order of the catalogue, those with known
-    masks first; predictions play no part in the choice.
+    The page needs no other file and no network. Galaxies are chosen in the order of the catalogue, galaxies with
+    known masks first; predictions play no part in the choice.
 
     Args:
         predictions_path: table of predictions: CSV, Parquet or HDF5.
