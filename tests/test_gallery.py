@@ -58,7 +58,7 @@ def write_predictions(path, fractions, id_strs, n_arms=0, metadata=None, schema=
     columns = {
         "id_str": id_strs,
         "file_loc": [f"image{i}.png" for i in range(n)],
-        **vote_values(100 * fractions[:, :, None], schema),
+        **vote_values(100 * fractions[:, :, None], schema, n_votes=40),
         "spiral_mask_loc": ["square.png" if i < n_arms else "blank.png" for i in range(n)],
         "bar_mask_loc": ["blank.png"] * n,
         "bar_length_px": np.where(np.arange(n) == 0, np.nan, np.arange(n)).astype(np.float32),

@@ -11,6 +11,7 @@ import sys
 import time
 import zlib
 from itertools import count
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import cv2
@@ -18,7 +19,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from astropy.io import fits
-from prediction_runs import DECALS, FINAL, INITIAL, RedNetwork, draw_galaxies, make_run
+from prediction_runs import (
+    DECALS,
+    FINAL,
+    INITIAL,
+    RedNetwork,
+    draw_galaxies,
+    make_run,
+    predict_interrupted,
+    predict_slowly,
+    start,
+)
 from scipy import ndimage
 
 from zoobot3d_tf.files import sha256_of
@@ -27,6 +38,7 @@ from zoobot3d_tf.inference.inputs import galaxies_in_folder
 from zoobot3d_tf.inference.job import start_job
 from zoobot3d_tf.predictions.mask_files import read_mask_file
 from zoobot3d_tf.predictions.measurements import COLUMNS
+from zoobot3d_tf.predictions.options import PredictionOptions
 from zoobot3d_tf.predictions.predict_galaxies import predict_galaxies
 from zoobot3d_tf.predictions.predict_on_images import predict
 from zoobot3d_tf.predictions.prediction_tables import load_predictions
@@ -189,30 +201,11 @@ def test_snippet_of_the_original_zoobot_runs_unchanged(small_model, images, tmp_
 
 # Interruptions
 
-INTERRUPTED = """
-import os, signal, sys, time
-from prediction_runs import RedNetwork
-from zoobot3d_tf.predictions import job, predict_part
-from zoobot3d_tf.predictions.predict_on_images import predict
-
-class Interrupted(RedNetwork):
-    def __call__(self, images, id_strs):
-        if "galaxy_6" in id_strs:
-            while not os.path.exists({first_part!r}):
-                time.sleep(0.01)
-            {interruption}
-        return super().__call__(images, id_strs)
-
-predict_part.Network = Interrupted
-job._PART_UNIT = 4
-predict({images!r}, {run!r}, {table!r}, n_samples=2, engine="tf")
-"""
-
 
 @pytest.mark.usefixtures("red")
 @pytest.mark.parametrize(
     ("interruption", "exit_code"),
-    [("os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL), ("raise OSError('no space left')", 1)],
+    [("kill", -signal.SIGKILL), ("full disk", 1)],
 )
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_an_interrupted_run_goes_on_to_the_same_bytes(
@@ -224,15 +217,15 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
     table.unlink()
 
     parts = tmp_path / f".partial-{table.name}"
-    places = {"images": images, "run": run, "table": table, "first_part": parts / "part-0000000.parquet"}
-    script = INTERRUPTED.format(interruption=interruption, **{name: str(place) for name, place in places.items()})
-    paths = os.pathsep.join(str(Path(__file__).parents[i]) for i in (0, 1))
-    ended = subprocess.run([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": paths}, capture_output=True)
-    assert ended.returncode == exit_code
+    reason = tmp_path / "reason.txt"
+    ended = start(predict_interrupted, interruption, parts / "part-0000000.parquet", reason, images, run, table)
+    ended.join()
+    assert ended.exitcode == exit_code
     assert not table.exists()
     assert parts / "part-0000000.parquet" in parts.iterdir()
     if exit_code == 1:
-        assert f"what is finished is kept beside {table}: repeat the command to go on" in ended.stderr.decode()
+        assert "no space left" in reason.read_text()
+        assert str(table) in reason.read_text()
 
     with pytest.raises(ValueError, match=r"unfinished run with other n_samples, seed: repeat its command"):
         predict(images, run, table, n_samples=3, seed=1, engine="tf")
@@ -247,51 +240,30 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
     assert not list(tmp_path.glob(".partial*"))
 
 
-KILLED = """
-import sys, time, types
-from prediction_runs import RedNetwork
-
-class SlowNetwork(RedNetwork):
-    def __call__(self, images, id_strs):
-        time.sleep(0.03)
-        return super().__call__(images, id_strs)
-
-# In place of the module itself, so that a start need not wait for TensorFlow.
-network = types.SimpleNamespace(Network=SlowNetwork, choose_engine=lambda engine: ("tf", "f32"))
-sys.modules["zoobot3d_tf.predictions.network"] = network
-from zoobot3d_tf.predictions.predict_on_images import predict
-predict({images!r}, {run!r}, {table!r}, n_samples=2, masks_file={masks!r})
-"""
-
-
 def test_ten_kills_at_random_moments_lose_no_row_and_double_none(run, tmp_path):
     images = draw_galaxies(tmp_path / "images", 160)
     (images / "galaxy_7.png").write_bytes(b"")
 
-    def start(name: str) -> subprocess.Popen:
-        places = {
-            "images": images,
-            "run": run,
-            "table": tmp_path / f"{name}.parquet",
-            "masks": tmp_path / f"{name}.fits",
-        }
-        script = KILLED.format(**{what: str(place) for what, place in places.items()})
-        paths = os.pathsep.join(str(Path(__file__).parents[i]) for i in (0, 1))
-        return subprocess.Popen([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": paths})
+    def begin(name: str) -> BaseProcess:
+        return start(predict_slowly, images, run, tmp_path / f"{name}.parquet", tmp_path / f"{name}.fits")
 
-    assert start("whole").wait() == 0
+    def exit_code(process: BaseProcess) -> int | None:
+        process.join()
+        return process.exitcode
+
+    assert exit_code(begin("whole")) == 0
     moments, half_done = random.Random(0), 0
     for attempt in range(10):
-        process, parts = start("killed"), tmp_path / ".partial-killed.parquet"
+        process, parts = begin("killed"), tmp_path / ".partial-killed.parquet"
         n_finished = len(list(parts.glob("part-*.parquet")))
-        # Every other kill waits for one more part, so that they do not all fall into the start.
-        while attempt % 2 and process.poll() is None and len(list(parts.glob("part-*.parquet"))) <= n_finished:
+        # Every other kill waits for one more part, so that they do not all happen during the start.
+        while attempt % 2 and process.is_alive() and len(list(parts.glob("part-*.parquet"))) <= n_finished:
             time.sleep(0.001)
-        time.sleep(moments.uniform(0, 0.1 if attempt % 2 else 1.5))
+        time.sleep(moments.uniform(0, 0.1 if attempt % 2 else 0.5))
         process.kill()
-        half_done += process.wait() == -signal.SIGKILL and any(parts.glob("part-*.parquet"))
+        half_done += exit_code(process) == -signal.SIGKILL and any(parts.glob("part-*.parquet"))
     assert half_done >= 5
-    assert start("killed").wait() == 0
+    assert exit_code(begin("killed")) == 0
 
     whole, killed = (pd.read_parquet(tmp_path / f"{name}.parquet") for name in ("whole", "killed"))
     assert len(killed) == killed.id_str.nunique() == 159
@@ -318,7 +290,7 @@ def test_a_cluster_that_loses_a_worker_gives_the_whole_table(small_model, tmp_pa
     assert running.returncode == 0, errors.decode()[-3000:]
     on_cluster = load_predictions(table).table
     assert list(on_cluster.id_str) == sorted(path.stem for path in images.iterdir())
-    subprocess.run(command, check=True, capture_output=True)
+    predict(images, small_model.run.folder, table, engine="tf")
     pd.testing.assert_frame_equal(load_predictions(table).table, on_cluster, rtol=1e-3)
 
 
@@ -409,30 +381,32 @@ def test_weights_that_change_during_a_run_stop_it(run, images, tmp_path, monkeyp
 @pytest.mark.parametrize(
     ("changed", "error", "words"),
     [
-        ({"checkpoint_dir": "nowhere"}, OSError, "nowhere is not a run folder"),
-        ({"folder_to_predict": "nowhere"}, OSError, "nowhere: no such folder"),
-        ({"save_loc": "table.txt"}, ValueError, r"table.txt: the name of the table must end in .csv or .parquet or"),
-        ({"save_loc": "nowhere/table.csv"}, OSError, "nowhere: no such folder; make it for the table first"),
-        ({"n_samples": 0}, ValueError, "n_samples must be at least 1; received 0"),
-        ({"batch_size": 0}, ValueError, "batch_size must be at least 1; received 0"),
-        ({"n_votes": 0}, ValueError, "n_votes must be at least 1; received 0"),
-        ({"seed": -1}, ValueError, "seed must be at least 0; received -1"),
-        ({"engine": "torch"}, ValueError, "engine must be one of auto, tf, openvino; received 'torch'"),
-        ({"mask_format": "gif"}, ValueError, "mask format must be one of png, fits; received 'gif'"),
-        ({"schema": RINGS}, ValueError, "was trained with .*'decals'.*, not .*'rings'.*; leave out schema"),
-        ({"initial_size": 300}, ValueError, "was trained with initial_size 64, not 300; leave out initial_size, or"),
-        ({"crop_size": 50}, ValueError, "was trained with crop_size 48, not 50"),
-        ({"final_size": 224}, ValueError, "was trained with final_size 32, not 224"),
-        ({"final_size": 50, "force": True}, ValueError, "image size must be a multiple of 32 pixels; received 50"),
-        ({"crop_size": 65, "force": True}, ValueError, "crop size 65 must not exceed the image size 64"),
-        ({"stretch": "lupton"}, ValueError, "was trained with stretch galaxy-zoo, not lupton"),
-        ({"stretch": "log", "force": True}, ValueError, "the stretch must be one of galaxy-zoo, lupton"),
-        ({"overlays": True}, ValueError, "overlays stand beside the masks: give masks_dir too"),
-        ({"masks_dir": "masks", "masks_file": "masks.fits"}, ValueError, "masks go to one place"),
-        ({"masks_file": "masks.png"}, ValueError, r"masks.png: the name of the file of masks must end in .fits"),
-        ({"masks_dir": "images"}, ValueError, "lies among the images"),
-        ({"masks_dir": "images/masks", "recursive": True}, ValueError, "lies among the images"),
-        ({"masks_dir": "run/config.json"}, OSError, "config.json: is not a folder"),
+        ({"checkpoint_dir": "nowhere"}, OSError, "nowhere .*run folder.*config.json"),
+        ({"folder_to_predict": "nowhere"}, OSError, "nowhere: .*folder"),
+        ({"save_loc": "table.txt"}, ValueError, r"table.txt: .*table.* .csv or .parquet or .hdf5"),
+        ({"save_loc": "nowhere/table.csv"}, OSError, "nowhere: .*folder.* table"),
+        ({"n_samples": 0}, ValueError, "n_samples .* at least 1; received 0"),
+        ({"batch_size": 0}, ValueError, "batch_size .* at least 1; received 0"),
+        ({"n_votes": 0}, ValueError, "n_votes .* at least 1; received 0"),
+        ({"crop_size": 0}, ValueError, "crop_size .* at least 1; received 0"),
+        ({"seed": -1}, ValueError, "seed .* at least 0; received -1"),
+        ({"engine": "torch"}, ValueError, "engine .*auto, tf, openvino; received 'torch'"),
+        ({"mask_format": "gif"}, ValueError, "mask_format .*png, fits; received 'gif'"),
+        ({"schema": RINGS}, ValueError, "run .*'decals'.*'rings'.*schema"),
+        ({"initial_size": 300}, ValueError, "run .*initial_size 64, not 300; .*force"),
+        ({"crop_size": 50}, ValueError, "run .*crop_size 48, not 50"),
+        ({"final_size": 224}, ValueError, "run .*final_size 32, not 224"),
+        ({"final_size": 50, "force": True}, ValueError, "size .*32 pixels; received 50"),
+        ({"crop_size": 65, "force": True}, ValueError, "crop.size 65 .* 64"),
+        ({"stretch": "lupton"}, ValueError, "run .*stretch galaxy-zoo, not lupton"),
+        ({"stretch": "log", "force": True}, ValueError, "stretch .*galaxy-zoo, lupton.*'log'"),
+        ({"overlays": True}, ValueError, "overlays .*masks_dir"),
+        ({"masks_dir": "masks", "masks_file": "masks.fits"}, ValueError, "masks_dir or to masks_file"),
+        ({"masks_file": "masks.png"}, ValueError, r"masks.png: .*file of masks.* .fits"),
+        ({"masks_dir": "images"}, ValueError, "masks_dir .*/images$"),
+        ({"masks_dir": "images/masks", "recursive": True}, ValueError, "masks_dir .*/images/masks$"),
+        ({"masks_dir": "run/config.json"}, OSError, "config.json: is a file.*masks_dir"),
+        ({"n_sample": 3}, TypeError, "n_sample'"),
     ],
 )
 def test_mistakes_are_answered_in_a_line(run, images, tmp_path, monkeypatch, changed, error, words):
@@ -445,7 +419,7 @@ def test_mistakes_are_answered_in_a_line(run, images, tmp_path, monkeypatch, cha
 
 @pytest.mark.parametrize(
     ("tasks", "masks_dir", "words"),
-    [(("votes",), "masks", "was trained without masks"), (("bar_mask",), None, "was trained on masks alone")],
+    [(("votes",), "masks", "part .*without masks.*masks_dir"), (("bar_mask",), None, "part .*masks only.*masks_file")],
 )
 def test_what_the_model_cannot_say_is_refused(tmp_path, images, tasks, masks_dir, words):
     run = make_run(tmp_path / "part", tasks=tasks)
@@ -456,12 +430,12 @@ def test_what_the_model_cannot_say_is_refused(tmp_path, images, tasks, masks_dir
 @pytest.mark.parametrize(
     ("locked", "more", "words"),
     [
-        ("out", {}, "out: cannot be written; choose another folder for the table"),
-        ("masks", {"masks_dir": "masks/of/these"}, "masks: cannot be written; choose another folder for the masks"),
+        ("out", {}, "out: cannot be written.* table"),
+        ("masks", {"masks_dir": "masks/of/these"}, "masks: cannot be written.* masks_dir"),
         (
             "masks",
             {"masks_file": "masks/m.fits"},
-            "masks: cannot be written; choose another folder for the file of masks",
+            "masks: cannot be written.* file of masks",
         ),
     ],
 )
@@ -481,7 +455,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_work(
 @pytest.mark.usefixtures("red")
 def test_a_table_does_not_take_the_metadata_of_its_neighbour(run, images, tmp_path):
     predict(images, run, tmp_path / "table.csv")
-    with pytest.raises(ValueError, match=r"table_metadata.json there is that of table.csv; give the new table another"):
+    with pytest.raises(ValueError, match=r"table.parquet: .*table_metadata.json .*table.csv"):
         predict(images, run, tmp_path / "table.parquet")
     predict(images, run, tmp_path / "table.csv")
     (tmp_path / "table.csv").unlink()
@@ -583,7 +557,7 @@ def test_an_id_that_leads_out_of_the_folder_costs_that_galaxy_alone(run, images,
     galaxies = galaxies_in_folder(images, "png", False)
     galaxies.loc[3, "id_str"] = "../../outside"
     galaxies.loc[4, "id_str"] = "sub/inside"
-    table = predict_galaxies(galaxies, run, tmp_path / "table.csv", masks_dir=tmp_path / "masks")
+    table = predict_galaxies(galaxies, run, tmp_path / "table.csv", PredictionOptions(masks_dir=tmp_path / "masks"))
     assert len(load_predictions(table).table) == 10
     assert (tmp_path / "masks" / "sub" / "inside_bar_mask.png").is_file()
     failed = pd.read_csv(tmp_path / "table_failed.csv")

@@ -28,7 +28,7 @@ def make_table(n=10, schema=RINGS, n_samples=3, seed=0) -> pa.Table:
     ids = [f"{AWKWARD[i % 10]}{'' if i < 10 else i}" for i in range(n)]
     columns = {"id_str": ids, "file_loc": [f"/images/{id_str}.png" for id_str in ids]}
     if schema:
-        columns |= vote_values(rng.uniform(1, 101, (n, len(schema.label_cols), n_samples)), schema)
+        columns |= vote_values(rng.uniform(1, 101, (n, len(schema.label_cols), n_samples)), schema, 40)
     columns |= {f"{mask}_loc": [f"masks/{id_str}.fits[SPIRAL]" if id_str else "" for id_str in ids] for mask in MASKS}
     columns["bar_length_px"] = np.where(rng.random(n) < 0.5, np.nan, rng.uniform(0, 100, n))
     assert list(columns) == [*column_names(schema, n_samples, MASKS), "bar_length_px"]

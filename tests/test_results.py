@@ -92,7 +92,7 @@ def test_text_is_told_from_numbers():
 
 def test_values_known_by_hand():
     # Concentrations 1 and 1 leave the fraction uniform; samples (1, 1) and (3, 1) expect 1/2 and 3/4 of yes.
-    uniform = vote_values(np.ones((1, 2, 1)), RINGS)
+    uniform = vote_values(np.ones((1, 2, 1)), RINGS, n_votes=40)
     by_hand = {"concentration_0": 1, "fraction": 0.5, "low": 0.05, "high": 0.95, "joint_p": 0.5, "expected_votes": 20}
     for answer in RINGS.label_cols:
         for what, value in by_hand.items():
@@ -101,7 +101,7 @@ def test_values_known_by_hand():
     assert uniform["ring_entropy"] == uniform["entropy"] == pytest.approx(np.log(2))
     assert uniform["most_likely"] == "ring_yes"
 
-    values = vote_values(np.array([[[1, 3], [1, 1]]]), RINGS, n_volunteers=100)
+    values = vote_values(np.array([[[1, 3], [1, 1]]]), RINGS, n_votes=100)
     assert values["ring_yes_fraction"] == pytest.approx(0.625)
     assert values["ring_yes_expected_votes"] == pytest.approx(62.5)
     assert values["ring_entropy"] == pytest.approx(-0.625 * np.log(0.625) - 0.375 * np.log(0.375))
@@ -111,7 +111,7 @@ def test_values_known_by_hand():
 
 
 def test_values_are_all_columns_about_votes_in_their_order():
-    values = vote_values(np.random.default_rng(0).uniform(1, 101, (3, 34, 2)), DECALS)
+    values = vote_values(np.random.default_rng(0).uniform(1, 101, (3, 34, 2)), DECALS, n_votes=40)
     assert list(values) == column_names(DECALS, 2)[2:]
     assert {column.shape for column in values.values()} == {(3,)}
     assert {name: column.dtype for name, column in values.items() if column.dtype != np.float32} == {"most_likely": "O"}
@@ -119,14 +119,14 @@ def test_values_are_all_columns_about_votes_in_their_order():
 
 def test_no_galaxies_have_no_values():
     for n_samples in (1, 3):
-        values = vote_values(np.empty((0, 34, n_samples), np.float32), DECALS)
+        values = vote_values(np.empty((0, 34, n_samples), np.float32), DECALS, n_votes=40)
         assert {column.shape for column in values.values()} == {(0,)}
 
 
 def test_published_fractions_and_joint_probabilities(golden):
     fraction = expected_fractions(golden["concentrations"], DR5)
     np.testing.assert_allclose(fraction, golden["expected_fractions"], rtol=1e-9)
-    values = vote_values(golden["concentrations"], DR5)
+    values = vote_values(golden["concentrations"], DR5, n_votes=40)
     for i, answer in enumerate(DR5.label_cols):
         if not answer.startswith("merging"):  # which the published trees ask always, ours of the smooth and featured
             published = golden["joint_probability_of_answer"][:, i]
@@ -134,7 +134,7 @@ def test_published_fractions_and_joint_probabilities(golden):
 
 
 def test_published_votes_of_40(golden):
-    values = vote_values(golden["concentrations"], DR5)
+    values = vote_values(golden["concentrations"], DR5, n_votes=40)
     for i, question in enumerate(DR5.questions):
         votes = np.sum([values[f"{answer.text}_expected_votes"] for answer in question.answers], axis=0)
         if question.text.startswith("merging"):
@@ -146,7 +146,7 @@ def test_published_votes_of_40(golden):
 
 def test_entropy_of_the_tree_is_that_of_the_ways_down():
     concentrations = np.random.default_rng(0).uniform(1, 20, (5, 10, 3))
-    values = vote_values(concentrations, TREE)
+    values = vote_values(concentrations, TREE, n_votes=40)
     fraction = dict(zip(TREE.label_cols, expected_fractions(concentrations, TREE).T, strict=True))
     ways = [fraction["shape_artifact"]]
     for merging in ("merging_yes", "merging_no"):
@@ -172,7 +172,7 @@ def test_entropy_of_the_tree_is_that_of_the_ways_down():
 )
 def test_most_likely_answers_lead_down_the_tree(shape, bar, way):
     concentrations = 10 * np.array([*shape, *bar, 0.4, 0.6, 0.1, 0.9])[None, :, None]
-    assert vote_values(concentrations, TREE)["most_likely"] == way
+    assert vote_values(concentrations, TREE, n_votes=40)["most_likely"] == way
 
 
 def test_each_galaxy_goes_its_own_way():

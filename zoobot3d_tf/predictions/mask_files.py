@@ -39,6 +39,22 @@ _LONGEST_NAME = 255
 _FAULTS_OF_A_NAME = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG}
 
 
+def check_masks_dir(masks_dir: Path) -> None:
+    """Check that a folder for masks can be made and written to.
+
+    Args:
+        masks_dir: the folder. It need not exist.
+
+    Raises:
+        OSError: it is a file, or it or the nearest existing folder above it cannot be written.
+    """
+    if masks_dir.exists() and not masks_dir.is_dir():
+        raise NotADirectoryError(f"{masks_dir}: is a file; masks_dir must be a folder")
+    nearest = next(folder for folder in (masks_dir, *masks_dir.parents) if folder.exists())
+    if not os.access(nearest, os.W_OK):
+        raise PermissionError(f"{nearest}: cannot be written; choose another masks_dir")
+
+
 def to_image(fraction: np.ndarray, framing: Framing, shape: tuple[int, int]) -> np.ndarray:
     """A mask as stored for the image that it was predicted from.
 

@@ -1,30 +1,88 @@
-"""The options of a prediction, and the settings of its job."""
+"""Options of predictions, with their defaults and checks. Imports nothing heavy, so that `--help` is instant."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from zoobot3d_tf.inference.job import JobSettings
+from zoobot3d_tf.files import PathLike
+from zoobot3d_tf.images.rgb import check_stretch
+from zoobot3d_tf.inference.options import DEFAULT_BATCH_SIZE, DEFAULT_ENGINE, ENGINES
+
+if TYPE_CHECKING:
+    from zoobot3d_tf.schemas import Schema
+
+MASK_FORMATS = ("png", "fits")
+"""Formats of the mask files in `masks_dir`."""
 
 
 @dataclass(frozen=True)
-class Settings(JobSettings):
-    """Those of predictions.
+class PredictionOptions:
+    """What to predict, how, and which masks to write.
+
+    The run folder defines the schema, the three sizes and the stretch. They are only needed here to check them, or,
+    with `force`, to change the sizes and the stretch.
 
     Attributes:
-        n_samples: samples of the dropout.
-        n_votes: volunteers that the expected votes are of.
-        seed: of the dropout.
-        masks: the masks to write.
-        masks_dir: folder for them, one file a galaxy; None writes none there.
-        mask_format: "png" or "fits".
-        masks_file: one FITS file for those of all galaxies; None makes none.
-        overlays: also draw them over the images.
+        n_samples: number of dropout samples of the concentrations per galaxy (Gal & Ghahramani 2016,
+            arXiv 1506.02142). 1 turns dropout off.
+        n_votes: number of volunteers assumed for the expected votes.
+        batch_size: number of galaxies per step on a GPU. A CPU takes fewer.
+        seed: random seed of the dropout.
+        engine: program that runs the network: "tf", "openvino" (extra `[fast]`), or "auto", which takes OpenVINO if it
+            is installed and there is no GPU.
+        schema: decision tree.
+        initial_size: height and width of the stored training images, in pixels.
+        crop_size: height and width of their central part that the network sees, in pixels.
+        final_size: height and width of the input of the network, in pixels.
+        stretch: colour stretch of FITS cutouts, see `images.rgb.to_rgb`.
+        force: allow sizes and a stretch that differ from the run folder. The metadata record them.
+        masks_dir: folder to write masks to, on the pixel grid of each image. PNG files are named
+            `<id_str>_spiral_mask.png` and `<id_str>_bar_mask.png`, 8-bit; 255 means all volunteers. FITS files are
+            named `<id_str>_masks.fits`, one per galaxy. By default no masks are predicted.
+        mask_format: format of the masks in `masks_dir`, one of `MASK_FORMATS`. FITS carries the WCS of the image.
+        masks_file: FITS file to write the masks of all galaxies to, instead of `masks_dir`.
+        overlays: also write each image with its masks drawn over it, as `<id_str>_overlay.png` in `masks_dir`.
+
+    Raises:
+        ValueError: a value is impossible, or two options exclude each other.
     """
 
-    n_samples: int
-    n_votes: int
-    seed: int
-    masks: tuple[str, ...]
-    masks_dir: str | None
-    mask_format: str
-    masks_file: str | None
-    overlays: bool
+    n_samples: int = 5
+    n_votes: int = 40
+    batch_size: int = DEFAULT_BATCH_SIZE
+    seed: int = 0
+    engine: str = DEFAULT_ENGINE
+    schema: Schema | None = None
+    initial_size: int | None = None
+    crop_size: int | None = None
+    final_size: int | None = None
+    stretch: str | None = None
+    force: bool = False
+    masks_dir: PathLike | None = None
+    mask_format: str = "png"
+    masks_file: PathLike | None = None
+    overlays: bool = False
+
+    def __post_init__(self) -> None:
+        lowest = {"n_samples": 1, "n_votes": 1, "batch_size": 1, "seed": 0}
+        lowest |= {"initial_size": 1, "crop_size": 1, "final_size": 1}
+        for name, limit in lowest.items():
+            value = getattr(self, name)
+            if value is not None and value < limit:
+                raise ValueError(f"{name} must be at least {limit}; received {value}")
+        for name, choices in (("engine", ENGINES), ("mask_format", MASK_FORMATS)):
+            value = getattr(self, name)
+            if value not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(choices)}; received {value!r}")
+        if self.stretch is not None:
+            check_stretch(self.stretch)
+        if self.masks_dir is not None and self.masks_file is not None:
+            raise ValueError("masks are written either to masks_dir or to masks_file; omit one of the two")
+        if self.overlays and self.masks_dir is None:
+            raise ValueError("overlays are written to masks_dir; give masks_dir too")
+
+    @property
+    def writes_masks(self) -> bool:
+        """Whether masks are to be predicted."""
+        return self.masks_dir is not None or self.masks_file is not None

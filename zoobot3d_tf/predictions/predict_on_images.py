@@ -1,10 +1,12 @@
-"""A folder of images in, a table of predictions out: `predict` as users of Zoobot know it."""
+"""Predict the images in a folder: `predict`, as users of Zoobot know it."""
 
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
 from zoobot3d_tf.files import PathLike
 from zoobot3d_tf.inference.inputs import galaxies_in_folder
+from zoobot3d_tf.predictions.options import PredictionOptions
 from zoobot3d_tf.predictions.predict_galaxies import predict_galaxies
 
 
@@ -14,36 +16,43 @@ def predict(
     save_loc: PathLike,
     file_format: str | None = "png",
     recursive: bool = False,
+    executor: Executor | None = None,
     **options: Any,
 ) -> Path:
-    """Predicts votes, and masks if asked for, of all images in a folder.
+    """Predict the votes, and optionally the masks, of all images in a folder.
 
     Args:
-        folder_to_predict: the images; hidden files are passed over.
-        checkpoint_dir: the run folder of the model.
-        save_loc: table to write, .csv, .parquet or .hdf5, a row a galaxy in the order of file names.
-        file_format: "png", "jpg", "fits", or None for all of them.
-        recursive: look into sub-folders too; the id is then the path below the folder, 'sub/galaxy'.
-        options: as `predict_galaxies` takes them, such as `n_samples` and `masks_dir`.
+        folder_to_predict: folder of images. Hidden files are ignored.
+        checkpoint_dir: run folder of the trained model, as `read_run` takes it.
+        save_loc: table to write, .csv, .parquet or .hdf5, with one row per galaxy in the order of the file names.
+        file_format: format of the images to take: "png", "jpg", "fits", or None for all of them.
+        recursive: whether to include sub-folders. The id of a galaxy is its path in the folder, such as `sub/galaxy`.
+        executor: executor that runs the parts of the job, see `predict_galaxies`.
+        **options: attributes of `PredictionOptions`, such as `n_samples` and `masks_dir`.
 
     Returns:
         Path of the table.
 
     Raises:
-        ValueError: as `predict_galaxies`, or the folder holds no such images, two of them have one id, or masks would
-            come to lie among the images.
-        OSError: a folder or file is missing or cannot be written.
+        TypeError: an option is unknown.
+        ValueError: as in `predict_galaxies`; or the folder holds no such images, two of them have the same id, or
+            `masks_dir` is the folder of the images.
+        OSError: a folder or file does not exist or cannot be written.
     """
+    prediction_options = PredictionOptions(**options)
     folder = Path(folder_to_predict).absolute()
-    _check_masks_apart(options.get("masks_dir"), folder, file_format, recursive)
+    _check_masks_apart(prediction_options.masks_dir, folder, file_format, recursive)
     galaxies = galaxies_in_folder(folder, file_format, recursive)
-    return predict_galaxies(galaxies, checkpoint_dir, save_loc, **options)
+    return predict_galaxies(galaxies, checkpoint_dir, save_loc, prediction_options, executor)
 
 
 def _check_masks_apart(masks_dir: PathLike | None, folder: Path, file_format: str | None, recursive: bool) -> None:
-    """Refuses to mix masks with images: the next run would take them for galaxies."""
+    """Refuse to write masks among the images, where the next run would list them as galaxies."""
     if masks_dir is None or file_format == "jpg":
         return
     place, folder = Path(masks_dir).resolve(), folder.resolve()
     if place == folder or (recursive and place.is_relative_to(folder)):
-        raise ValueError(f"{place}: lies among the images, where the next run would take masks for galaxies")
+        raise ValueError(
+            f"masks_dir must not be among the images, since the next run would take the masks for galaxies; "
+            f"received {place}"
+        )

@@ -31,9 +31,9 @@ from zoobot3d_tf.predictions.mask_files import (
 )
 from zoobot3d_tf.predictions.measurements import COLUMNS, measure
 from zoobot3d_tf.predictions.network import Network
-from zoobot3d_tf.predictions.options import Settings
 from zoobot3d_tf.predictions.prediction_tables import table_schema
 from zoobot3d_tf.predictions.results import column_names, vote_values
+from zoobot3d_tf.predictions.settings import PredictionSettings
 from zoobot3d_tf.runs.run_folder import read_run
 
 
@@ -49,7 +49,7 @@ class _Prediction:
     mask_hdus: bytes
 
 
-def predict_part(job: Job[Settings], number: int) -> None:
+def predict_part(job: Job[PredictionSettings], number: int) -> None:
     """Predicts part `number` of a job.
 
     Raises:
@@ -71,7 +71,7 @@ def predict_part(job: Job[Settings], number: int) -> None:
 
 
 @loaded_once
-def load(settings: Settings) -> tuple[Network, ModelConfig]:
+def load(settings: PredictionSettings) -> tuple[Network, ModelConfig]:
     """The network, which stays for the parts to come, and what it is.
 
     Raises:
@@ -93,7 +93,7 @@ def load(settings: Settings) -> tuple[Network, ModelConfig]:
 
 
 def _predict_batch(
-    batch: Sequence[tuple[Any, np.ndarray | ImageError]], network: Network, settings: Settings
+    batch: Sequence[tuple[Any, np.ndarray | ImageError]], network: Network, settings: PredictionSettings
 ) -> Iterator[_Prediction | Failure]:
     """Predicts one step of galaxies, each with its image, or with the reason why it has none."""
     framing = Framing(settings.initial_size, settings.crop_size, settings.final_size)
@@ -112,7 +112,7 @@ def _predict_batch(
 
 
 def _finish_masks(
-    galaxy: Any, image: np.ndarray, masks: Mapping[str, np.ndarray], settings: Settings
+    galaxy: Any, image: np.ndarray, masks: Mapping[str, np.ndarray], settings: PredictionSettings
 ) -> tuple[dict[str, Any], bytes]:
     """Writes the masks of a galaxy; returns their columns, and their FITS extensions if these go to one file.
 
@@ -144,7 +144,7 @@ def _wcs_of(galaxy: Any, shape: tuple[int, int]) -> WCS | None:
     return wcs_at(galaxy.ra, galaxy.dec, galaxy.pixscale, shape) if is_known else None
 
 
-def _rows(predicted: Sequence[_Prediction], model: ModelConfig, settings: Settings) -> pa.Table:
+def _rows(predicted: Sequence[_Prediction], model: ModelConfig, settings: PredictionSettings) -> pa.Table:
     """The rows of the table."""
     names = column_names(model.vote_schema, settings.n_samples, settings.masks, model.label)
     columns = table_schema(names + (list(COLUMNS) if settings.masks else []))

@@ -11,7 +11,7 @@ from zoobot3d_tf.labels import Label
 from zoobot3d_tf.schemas import Schema
 
 INTERVAL_LEVEL = 0.9
-N_VOLUNTEERS = 40
+"""Probability inside the predicted interval of a vote fraction."""
 
 
 def column_names(
@@ -61,13 +61,13 @@ def is_text(column: str) -> bool:
     return column in ("id_str", "most_likely") or column.endswith("_loc")
 
 
-def vote_values(concentrations: np.ndarray, schema: Schema, n_volunteers: int = N_VOLUNTEERS) -> dict[str, np.ndarray]:
+def vote_values(concentrations: np.ndarray, schema: Schema, n_votes: int) -> dict[str, np.ndarray]:
     """All that a table says about votes.
 
     Args:
         concentrations: (galaxies, answers, samples).
         schema: the decision tree.
-        n_volunteers: how many volunteers the expected votes are of.
+        n_votes: number of volunteers assumed for the expected votes.
 
     Returns:
         Columns by name, in the order of `column_names`, (galaxies,) each; float32 but for the last. For each answer:
@@ -88,7 +88,7 @@ def vote_values(concentrations: np.ndarray, schema: Schema, n_volunteers: int = 
     entropy = schema.sum_by_question(entr(fraction))
     chosen = most_likely_answers(fraction, schema)
 
-    of_answers = [*np.moveaxis(concentrations, 2, 0), fraction, low, high, joint_p, n_volunteers * joint_p]
+    of_answers = [*np.moveaxis(concentrations, 2, 0), fraction, low, high, joint_p, n_votes * joint_p]
     columns = [values[:, answer.index] for answer in schema.answers for values in of_answers]
     columns += [values[:, i] for i in range(len(schema.questions)) for values in (asked_p, entropy)]
     columns += [(asked_p * entropy).sum(axis=1)]
