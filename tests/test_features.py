@@ -131,6 +131,7 @@ def test_an_interrupted_run_is_continued_to_the_same_table(run, images, tmp_path
     ("changed", "error", "words"),
     [
         ({"level": "P6"}, ValueError, "level .*top, P1, .*'P6'"),
+        ({"engine": "torch"}, ValueError, "engine .*auto, tf, openvino.*'torch'"),
         ({"batch_size": 0}, ValueError, "batch_size .*1.* 0$"),
         ({"save_loc": "f.csv"}, ValueError, r"f\.csv.* \.parquet"),
         ({"save_loc": "nowhere/f.parquet"}, OSError, "nowhere: no such folder"),

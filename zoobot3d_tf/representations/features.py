@@ -21,6 +21,7 @@ from zoobot3d_tf.images.read import ImageError
 from zoobot3d_tf.inference.inputs import fingerprint
 from zoobot3d_tf.inference.job import Failure, Job, JobSettings, start_job
 from zoobot3d_tf.inference.metadata import how_it_was_made
+from zoobot3d_tf.inference.options import DEFAULT_BATCH_SIZE, DEFAULT_ENGINE, ENGINES
 from zoobot3d_tf.inference.run_job import (
     check_same_weights,
     join_parts,
@@ -69,8 +70,8 @@ def write_features(
     save_loc: PathLike,
     *,
     level: str = "top",
-    batch_size: int = 64,
-    engine: str = "auto",
+    batch_size: int = DEFAULT_BATCH_SIZE,
+    engine: str = DEFAULT_ENGINE,
     executor: Executor | None = None,
 ) -> Path:
     """Compute the features of galaxies and write them to a table.
@@ -101,8 +102,9 @@ def write_features(
     save_loc = Path(save_loc).absolute()
     run = read_run(run_folder)
     weights_sha256 = sha256_of(run.weights_loc)
-    if level not in LEVELS:
-        raise ValueError(f"level must be one of {', '.join(LEVELS)}; received {level!r}")
+    for name, value, choices in (("level", level, LEVELS), ("engine", engine, ENGINES)):
+        if value not in choices:
+            raise ValueError(f"{name} must be one of {', '.join(choices)}; received {value!r}")
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1; received {batch_size}")
     check_output(save_loc, "table", SUFFIXES)
