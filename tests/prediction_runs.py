@@ -90,7 +90,7 @@ def predict_slowly(images: Path, run: Path, table: Path, masks_file: Path) -> No
     _replace_network(SlowNetwork)
     from zoobot3d_tf.predictions.predict_on_images import predict
 
-    predict(images, run, table, n_samples=2, masks_file=masks_file)
+    predict(images, run, table, n_samples=2, engine="tf", masks_file=masks_file)
 
 
 def predict_interrupted(kind: str, first_part: Path, reason: Path, images: Path, run: Path, table: Path) -> None:
@@ -128,7 +128,6 @@ def predict_interrupted(kind: str, first_part: Path, reason: Path, images: Path,
 
 
 def _replace_network(network: type) -> None:
-    """Replace the network in this process, and the modules that import TensorFlow."""
+    """Replace the network in this process, and the module that imports TensorFlow for it."""
     modules: dict[str, Any] = sys.modules  # type: ignore[assignment]
     modules["zoobot3d_tf.predictions.network"] = SimpleNamespace(Network=network)
-    modules["zoobot3d_tf.inference.engine"] = SimpleNamespace(choose_engine=lambda engine: ("tf", "f32"))

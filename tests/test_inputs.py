@@ -1,4 +1,4 @@
-"""What is to be predicted: one table from folders, catalogues, shards and lists, and what is refused."""
+"""Listing galaxies: one form of table from folders, catalogues, shards and lists, and errors about bad ones."""
 
 import io
 import json
@@ -87,28 +87,28 @@ def test_links_to_folders_are_not_followed_round_in_circles(tmp_path):
 
 def test_one_id_for_two_images_is_refused_by_both_names(tmp_path):
     touch(tmp_path, "a.jpg", "a.b.jpg", "a.jpeg", "z.png")
-    with pytest.raises(ValueError, match=r"/a.jpeg and .*/a.jpg would both have the id 'a'; rename one"):
+    with pytest.raises(ValueError, match=r"/a.jpeg and .*/a.jpg .*'a'"):
         galaxies_in_folder(tmp_path)
 
 
 def test_a_name_that_no_table_can_hold_is_refused(tmp_path):
     Path(os.fsdecode(bytes(tmp_path) + b"/gal\xe9.png")).touch()
-    with pytest.raises(ValueError, match=r"'gal.udce9' is not UTF-8, which a table needs; rename it"):
+    with pytest.raises(ValueError, match=r"'gal.udce9' .*UTF-8"):
         galaxies_in_folder(tmp_path, "png")
 
 
 def test_an_id_with_control_characters_is_refused(tmp_path):
     touch(tmp_path, "a.png", "two\nlines.png")
-    with pytest.raises(ValueError, match=r"the id 'two\\nlines' of .* has control characters; give it another"):
+    with pytest.raises(ValueError, match=r"'two\\nlines' of .* control characters"):
         galaxies_in_folder(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("name", "file_format", "error", "words"),
     [
-        ("nowhere", None, OSError, "nowhere: no such folder"),
-        ("images/a.png", None, OSError, "a.png: no such folder"),
-        ("images", "jpg", ValueError, "images: holds no .jpg or .jpeg images; those in sub-folders count with"),
+        ("nowhere", None, OSError, "nowhere: .*folder"),
+        ("images/a.png", None, OSError, "a.png: .*folder"),
+        ("images", "jpg", ValueError, "images: .* .jpg or .jpeg .*recursive"),
         ("images", "tif", ValueError, "file_format must be one of png, jpg, fits; received 'tif'"),
     ],
 )
@@ -129,7 +129,7 @@ def test_a_folder_that_cannot_be_listed_is_an_error_not_a_gap(tmp_path, monkeypa
 
     monkeypatch.setattr(os, "scandir", refuse)
     assert list(galaxies_in_folder(tmp_path)["id_str"]) == ["a"]
-    with pytest.raises(OSError, match=r"closed: this folder cannot be listed: Permission denied"):
+    with pytest.raises(OSError, match=r"closed: .*Permission denied"):
         galaxies_in_folder(tmp_path, recursive=True)
 
 
@@ -175,18 +175,18 @@ def test_catalogues_of_other_formats_are_read_alike(tmp_path, suffix):
         ({"id_str": [], "file_loc": []}, "the catalogue has no rows"),
         (
             {"id_str": ["a", "b", "a"], "file_loc": ["1", "2", "3"]},
-            "/1 and .*/3 would both have the id 'a'; rename one",
+            "/1 and .*/3 .*'a'",
         ),
-        ({"id_str": ["a", ""], "file_loc": ["1", "2"]}, "the id '' of .*/2' is empty; give it another"),
-        ({"id_str": ["a", "b\tc"], "file_loc": ["1", "2"]}, r"the id 'b\\tc' of .*/2' has control characters"),
-        ({"id_str": ["a", "b"], "file_loc": ["1", ""]}, r"file_loc is '' in row 3 \(b\); it must name an image"),
+        ({"id_str": ["a", ""], "file_loc": ["1", "2"]}, "'' of .*/2' is empty"),
+        ({"id_str": ["a", "b\tc"], "file_loc": ["1", "2"]}, r"'b\\tc' of .*/2' .*control characters"),
+        ({"id_str": ["a", "b"], "file_loc": ["1", ""]}, r"file_loc is '' in row 3 \(b\)"),
         ({"id_str": ["a"], "file_loc": ["1"], "ra": [1]}, "lacks the column dec"),
         ({"id_str": ["a"], "file_loc": ["1"], "ra": [1], "dec": [91]}, r"dec is 91.* in row 2 \(a\)"),
         (
             {"id_str": ["a"], "file_loc": ["1"], "pixscale": [0]},
-            "pixscale is 0 in row 2 .a.; it must be above 0 arcsec",
+            "pixscale is 0 in row 2 .a.; .* 0 arcsec",
         ),
-        ({"id_str": ["a"], "file_loc": ["1"], "pixscale": ["x"]}, "pixscale is 'x' in row 2 .a.; it must be a number"),
+        ({"id_str": ["a"], "file_loc": ["1"], "pixscale": ["x"]}, "pixscale is 'x' in row 2 .a.; .*number"),
     ],
 )
 def test_bad_catalogues_are_refused(tmp_path, columns, words):
@@ -199,7 +199,7 @@ def test_bad_catalogues_are_refused(tmp_path, columns, words):
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory) -> Path:
-    """Shards of eleven galaxies, their images stored at half their size: two files to train on, one held back."""
+    """Shards of eleven galaxies, stored at half the size of their images: two training files, one evaluation file."""
     folder = tmp_path_factory.mktemp("stored")
     rng = np.random.default_rng(0)
     rows = []
@@ -261,7 +261,7 @@ def test_a_shard_without_galaxies_is_passed_over(stored, tmp_path):
     )
     content["splits"]["train"]["files"][0]["galaxies"] += 1
     (copy / "shards.json").write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=r"train-00000-of-00002.tfrecord: holds 5 galaxies, 6 in shards.json"):
+    with pytest.raises(ValueError, match=r"train-00000-of-00002.tfrecord: .* 5 galaxies.*shards.json .*6"):
         galaxies_in_shards(copy)
 
 
@@ -271,15 +271,15 @@ def test_damaged_shards_are_refused(stored, tmp_path):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"train-00000-of-00002.tfrecord: holds a damaged record; copy or make"):
+    with pytest.raises(ValueError, match=r"train-00000-of-00002.tfrecord: .*damaged record"):
         galaxies_in_shards(copy)
     path.write_bytes(content[:-7])
-    with pytest.raises(ValueError, match=r"train-00000-of-00002.tfrecord: has .* bytes"):
+    with pytest.raises(ValueError, match=r"train-00000-of-00002.tfrecord: .* bytes"):
         galaxies_in_shards(copy)
     (copy / "other").mkdir()
-    with pytest.raises(ValueError, match=r"other: .*shards.json lists no galaxies there"):
+    with pytest.raises(ValueError, match=r"other: .*shards.json .*no galaxies"):
         galaxies_in_shards(copy / "other")
-    with pytest.raises(FileNotFoundError, match=r"no shards.json here or one folder up"):
+    with pytest.raises(FileNotFoundError, match=r"no shards.json"):
         galaxies_in_shards(tmp_path)
 
 
@@ -308,10 +308,10 @@ def test_a_list_is_taken_line_by_line_from_a_file_or_standard_input(tmp_path, mo
     [
         (b"", "list.txt: lists no images"),
         (b"\n \n", "list.txt: lists no images"),
-        (b"\x89PNG\r\n", "list.txt: a list of images is UTF-8 text with a path on each line"),
-        (b"a/g.png\nb/g.jpg\n", "/a/g.png and .*/b/g.jpg would both have the id 'g'"),
-        (b"a/.png\n", "the id '' of .*/a/.png' is empty"),
-        (b"a\0.png\n", r"the id 'a\\x00' of .* has control characters"),
+        (b"\x89PNG\r\n", "list.txt: .*UTF-8 .*one path per line"),
+        (b"a/g.png\nb/g.jpg\n", "/a/g.png and .*/b/g.jpg .*'g'"),
+        (b"a/.png\n", "'' of .*/a/.png' is empty"),
+        (b"a\0.png\n", r"'a\\x00' of .* control characters"),
     ],
 )
 def test_bad_lists_are_refused(tmp_path, content, words):
@@ -321,7 +321,7 @@ def test_bad_lists_are_refused(tmp_path, content, words):
 
 
 def test_a_missing_list_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"list.txt: no such list of images"):
+    with pytest.raises(FileNotFoundError, match=r"list.txt: no such"):
         galaxies_in_list(tmp_path / "list.txt")
 
 
@@ -336,7 +336,7 @@ def test_a_fingerprint_notices_other_galaxies_and_other_files(tmp_path):
     assert fingerprint(galaxies_in_catalog(path)) == before
     assert fingerprint(galaxies[::-1]) != before
     assert fingerprint(galaxies.assign(pixscale=0.2)) != before
-    assert fingerprint(galaxies.assign(ra=-galaxies["ra"])) == before  # another NaN is no other galaxy
+    assert fingerprint(galaxies.assign(ra=-galaxies["ra"])) == before  # the sign of a NaN does not matter
     os.utime(tmp_path / "b.png", (1, 1))
     touched = fingerprint(galaxies)
     assert touched != before

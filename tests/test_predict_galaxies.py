@@ -112,8 +112,8 @@ def test_what_cannot_be_read_costs_itself_alone(run, images, tmp_path, caplog):
         (images / f"{name}.png").write_bytes(b"")
     with caplog.at_level(logging.INFO):
         predict(images, run, tmp_path / "table.csv")
-    assert "6 galaxies done" in caplog.text
-    assert "5 galaxies left out" in caplog.text
+    assert "6 galaxies written" in caplog.text
+    assert "5 galaxies skipped" in caplog.text
     table = pd.read_csv(tmp_path / "table.csv").set_index("id_str")
     pd.testing.assert_frame_equal(table, before.drop(["galaxy_0", "galaxy_1", "galaxy_10", "galaxy_2", "galaxy_3"]))
     failed = pd.read_csv(tmp_path / "table_failed.csv")
@@ -166,7 +166,7 @@ def test_when_nothing_can_be_read_the_table_before_stays(run, images, tmp_path):
     before = (tmp_path / "table.csv").read_bytes()
     for path in images.iterdir():
         path.write_bytes(b"")
-    with pytest.raises(ValueError, match=r"none of the 11 galaxies can be used; the first: .*galaxy_0.png"):
+    with pytest.raises(ValueError, match=r"none of the 11 .*galaxy_0.png"):
         predict(images, run, tmp_path / "table.csv")
     assert (tmp_path / "table.csv").read_bytes() == before
     assert len(pd.read_csv(tmp_path / "table_failed.csv")) == 11
@@ -227,7 +227,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
         assert "no space left" in reason.read_text()
         assert str(table) in reason.read_text()
 
-    with pytest.raises(ValueError, match=r"unfinished run with other n_samples, seed: repeat its command"):
+    with pytest.raises(ValueError, match=r"partial-table.* with other n_samples, seed:"):
         predict(images, run, table, n_samples=3, seed=1, engine="tf")
 
     predicted = []
@@ -314,9 +314,7 @@ def test_a_full_disk_is_answered_in_a_line_and_keeps_what_is_finished(run, image
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", fill_the_disk)
-        with pytest.raises(
-            OSError, match=r"No space left .*part-\d+.parquet'; what is finished is kept beside .*table.csv"
-        ):
+        with pytest.raises(OSError, match=r"No space left .*part-\d+.parquet'; .*kept.* again"):
             predict(images, run, tmp_path / "table.csv")
     (finished,) = (tmp_path / ".partial-table.csv").glob("part-*.parquet")
     done = set(pd.read_parquet(finished).id_str)
@@ -356,7 +354,7 @@ def test_two_runs_for_one_table_are_never_mixed(run, images, tmp_path, monkeypat
 
     monkeypatch.setattr(run_job, "available_cores", lambda: 0)  # one thread, so that it is overtaken once
     monkeypatch.setattr(RedNetwork, "__call__", be_overtaken)
-    with pytest.raises(ValueError, match=r"is no longer of this run, .*: another run for the same table"):
+    with pytest.raises(ValueError, match=r"part \d+ .*another run .*same table"):
         predict(images, run, tmp_path / "table.csv", seed=0)
     predictions = load_predictions(tmp_path / "table.csv")
     assert len(predictions.table) == 11
@@ -370,7 +368,7 @@ def test_weights_that_change_during_a_run_stop_it(run, images, tmp_path, monkeyp
         return start_job(*args)
 
     monkeypatch.setattr("zoobot3d_tf.predictions.predict_galaxies.start_job", train_on)
-    with pytest.raises(ValueError, match=r"model.weights.h5: is not the file that these predictions began with"):
+    with pytest.raises(ValueError, match=r"model.weights.h5: .*changed"):
         predict(images, run, tmp_path / "table.csv")
     assert not (tmp_path / "table.csv").exists()
 
@@ -466,14 +464,14 @@ def test_a_table_does_not_take_the_metadata_of_its_neighbour(run, images, tmp_pa
 
 def test_an_unfinished_run_folder_is_refused(run, images, tmp_path):
     (run / WEIGHTS_NAME).unlink()
-    with pytest.raises(ValueError, match=r"no model.weights.h5; the run is unfinished"):
+    with pytest.raises(ValueError, match=r"no model.weights.h5"):
         predict(images, run, tmp_path / "table.csv")
 
 
 def test_weights_that_do_not_fit_their_configuration_are_refused(run, images, tmp_path):
-    with pytest.raises(ValueError, match=r"model.weights.h5: does not fit the model of .*config.json"):
+    with pytest.raises(ValueError, match=r"model.weights.h5: .*config.json"):
         predict(images, run, tmp_path / "table.csv")
-    with pytest.raises(ValueError, match=r"model.weights.h5: does not fit"):  # and nothing is in the way of the next
+    with pytest.raises(ValueError, match=r"model.weights.h5: .*config.json"):  # again, since no job is left
         predict(images, run, tmp_path / "table.csv", n_samples=2)
 
 

@@ -1,1 +1,1 @@
-"""A trained network over many galaxies: the inputs, the job on disk, and the engine."""
+"""Run a trained network on many galaxies: list the inputs, keep the job on disk, run the engine."""

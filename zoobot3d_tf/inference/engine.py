@@ -1,46 +1,46 @@
-"""The engine that runs a traced network: TensorFlow or OpenVINO."""
+"""Engines that run a traced network: TensorFlow and OpenVINO. Both are imported only where they are used."""
 
 import threading
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
-import tensorflow as tf
-
-# No public function makes a graph whose weights are constants, which saves a CPU about a tenth of the work.
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from zoobot3d_tf.machine import available_cores
 
-# More would not fit a CPU's cache: with 64 galaxies at 224 px each takes twice as long as with 4.
+# More images do not fit into the cache of a CPU: at 224 px, a galaxy takes twice as long in steps of 64 as in steps
+# of 4.
 CPU_STEP = 4
 
 
 def has_gpu() -> bool:
-    """Whether TensorFlow has a GPU to run on."""
+    """Whether TensorFlow can use a GPU."""
+    import tensorflow as tf
+
     return bool(tf.config.list_physical_devices("GPU"))
 
 
 def choose_engine(engine: str) -> tuple[str, str]:
-    """What runs the network on this machine, and how exactly it computes.
+    """Choose the engine that runs the network on this machine, and its precision.
 
     Args:
-        engine: "tf", "openvino", or "auto": OpenVINO where it is installed and there is no GPU.
+        engine: "tf", "openvino", or "auto", which takes OpenVINO if it is installed and there is no GPU.
 
     Returns:
-        The engine, "tf" or "openvino", and its precision, "f32" or "bf16": OpenVINO takes bfloat16 where the processor
-        has it.
+        The engine, "tf" or "openvino", and its precision, "f32" or "bf16". OpenVINO uses bfloat16 if the processor
+        supports it.
 
     Raises:
-        ImportError: OpenVINO is wanted but not installed.
+        ImportError: OpenVINO is requested but not installed.
     """
     if engine == "auto":
         engine = "openvino" if find_spec("openvino") and not has_gpu() else "tf"
     if engine == "tf":
         return engine, "f32"
     if not find_spec("openvino"):
-        raise ImportError("OpenVINO is not installed: pip install 'zoobot3d_tf[fast]', or leave out --engine openvino")
+        raise ImportError("engine openvino is not installed: pip install 'zoobot3d_tf[fast]', or omit engine")
     import openvino
 
     capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -48,25 +48,33 @@ def choose_engine(engine: str) -> tuple[str, str]:
 
 
 def step_size(engine: str, batch_size: int) -> int:
-    """Galaxies a call: those that a GPU takes at once; on a CPU no more than its cache holds."""
+    """Number of galaxies per call: `batch_size` on a GPU, at most `CPU_STEP` on a CPU."""
     return batch_size if engine == "tf" and has_gpu() else min(batch_size, CPU_STEP)
 
 
-def compile_function(traced, engine: str, precision: str) -> Callable[..., list[np.ndarray]]:
-    """A concrete function of TensorFlow as a fast one from arrays to a list of arrays, which threads may share.
+def compile_function(traced: Any, engine: str, precision: str) -> Callable[..., list[np.ndarray]]:
+    """Compile a TensorFlow function to a fast function of arrays, which several threads may call at once.
 
     Args:
-        traced: as `tf.function.get_concrete_function` gives it; its weights become constants.
+        traced: concrete function, as `tf.function.get_concrete_function` returns it. Its weights become constants.
         engine: "tf" or "openvino".
         precision: "f32", or "bf16" with OpenVINO.
+
+    Returns:
+        Function of the input arrays that returns the list of the output arrays.
     """
     return _openvino_function(traced, precision) if engine == "openvino" else _tf_function(traced)
 
 
-def _tf_function(traced: Callable) -> Callable[..., list[np.ndarray]]:
+def _tf_function(traced: Any) -> Callable[..., list[np.ndarray]]:
+    import tensorflow as tf
+
+    # Constant weights save a CPU a tenth of the time. No public function makes them.
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
     frozen = convert_variables_to_constants_v2(traced)
-    # One call at a time on a GPU, whose memory need not hold one a thread.
-    turn = threading.Lock() if has_gpu() else nullcontext()
+    # On a GPU one call at a time, since its memory may not be large enough for several.
+    turn: AbstractContextManager[Any] = threading.Lock() if has_gpu() else nullcontext()
 
     def run(*inputs: np.ndarray) -> list[np.ndarray]:
         with turn:
@@ -75,16 +83,16 @@ def _tf_function(traced: Callable) -> Callable[..., list[np.ndarray]]:
     return run
 
 
-def _openvino_function(traced, precision: str) -> Callable[..., list[np.ndarray]]:
-    """The traced graph compiled by OpenVINO: a stream a core, which as many threads keep busy."""
+def _openvino_function(traced: Any, precision: str) -> Callable[..., list[np.ndarray]]:
     import openvino
 
     converted = openvino.convert_model(traced)
-    # The traced graph also holds the inside of each activation as an output, for gradients: computing only what is
-    # asked for takes a third of the time.
+    # The traced graph also outputs inner values of each activation, for gradients. Only the requested outputs are
+    # computed, which takes a third of the time.
     results = {name: result for result in converted.get_results() for name in result.get_output_tensor(0).get_names()}
     wanted = [results[output.name] for output in traced.outputs]
     cores = available_cores()
+    # One stream per core, each kept busy by a thread.
     compiled = openvino.Core().compile_model(
         openvino.Model(wanted, converted.get_parameters()),
         "CPU",
@@ -95,7 +103,7 @@ def _openvino_function(traced, precision: str) -> Callable[..., list[np.ndarray]
     def run(*inputs: np.ndarray) -> list[np.ndarray]:
         if not hasattr(of_thread, "request"):
             of_thread.request = compiled.create_infer_request()
-        # A copy: the request writes its next outputs to the same place.
+        # Copies, since the next call of the request overwrites its outputs.
         return [np.array(output) for output in of_thread.request.infer(list(inputs)).values()]
 
     return run

@@ -1,14 +1,14 @@
-"""What is to be predicted: a table of galaxies, from a folder, a catalogue, shards or a list of paths.
+"""List the galaxies to process: from a folder, a catalogue, shards or a list of paths.
 
-Each function here makes one table of this form, a row a galaxy, in the order of its source:
+Each function returns a table of the same form, with one row per galaxy in the order of its source:
 
-- `id_str`: text, unique, neither empty nor with control characters;
-- `file_loc`: text, absolute path of the image, or of the shard that holds it;
-- `record`: int64, which record of the shard it is, from 0; -1 for an image file;
-- `ra`, `dec`: float64, of the image's centre, degrees, ICRS; NaN if unknown;
-- `pixscale`: float64, arcsec per pixel of the image; NaN if unknown.
+- `id_str`: id, text; unique, not empty, without control characters;
+- `file_loc`: absolute path of the image, or of the shard that holds it, text;
+- `record`: number of the record in the shard, from 0, int64; -1 for an image file;
+- `ra`, `dec`: position of the centre of the image, degrees, ICRS, float64; NaN if unknown;
+- `pixscale`: arcsec per pixel of the image, float64; NaN if unknown.
 
-Whether the files can be read shows when they are: see `source_images`.
+Image files are not opened here; see `source_images`.
 """
 
 import hashlib
@@ -35,66 +35,67 @@ FILE_SUFFIXES = {
 _ALL_SUFFIXES = tuple(suffix for suffixes in FILE_SUFFIXES.values() for suffix in suffixes)
 _SUFFIX = re.compile("(" + "|".join(map(re.escape, _ALL_SUFFIXES)) + ")$", re.IGNORECASE)
 _CONTROL_CHARACTERS = r"[\x00-\x1f\x7f]"
-# A tenth of what Python's own strings take, so that ten million galaxies fit into memory.
+# Takes a tenth of the memory of Python's strings, so that ten million galaxies fit.
 _TEXT = pd.StringDtype("pyarrow")
-# What an image file that nothing else is known about has in the other columns.
+# The other columns of an image file.
 _UNKNOWN: dict[str, Any] = {"record": -1, "ra": np.nan, "dec": np.nan, "pixscale": np.nan}
 _ROWS_AT_ONCE = 2**16
 _RECORDS_AT_ONCE = 64
 
 
 def galaxies_in_folder(folder: PathLike, file_format: str | None = None, recursive: bool = False) -> pd.DataFrame:
-    """The images in a folder, by their suffixes, in any case of letters.
+    """List the images in a folder, by their suffixes in lower or upper case.
 
     Args:
-        folder: where to look. Hidden files and folders are passed over, and folders that are symbolic links.
+        folder: folder of images. Hidden files and folders, and links to folders, are ignored.
         file_format: one of `FILE_SUFFIXES`, or None for all of them.
-        recursive: look into sub-folders too.
+        recursive: whether to include sub-folders.
 
     Returns:
-        The table of this module, sorted by the images' paths below the folder, with '/'. These without their suffixes
-        are the ids.
+        The table of this module, sorted by the paths of the images in the folder, with '/'. The id of a galaxy is this
+        path without its suffix.
 
     Raises:
-        ValueError: the format is unknown, there is no such image, a name is not UTF-8 or no id, or two are the same
-            but for the suffix.
-        OSError: the folder is missing, or it or one in it cannot be listed.
+        ValueError: the format is unknown, there is no such image, a name is not UTF-8 or not a valid id, or two names
+            differ only in their suffix.
+        OSError: the folder does not exist, or it or a folder in it cannot be listed.
     """
     if file_format is not None and file_format not in FILE_SUFFIXES:
         raise ValueError(f"file_format must be one of {', '.join(FILE_SUFFIXES)}; received {file_format!r}")
     folder = Path(folder).absolute()
     if not folder.is_dir():
-        raise NotADirectoryError(f"{folder}: no such folder")
+        raise NotADirectoryError(f"{folder}: is not a folder of images")
     suffixes = _ALL_SUFFIXES if file_format is None else FILE_SUFFIXES[file_format]
     names = sorted(_names_below(folder, suffixes, recursive))
     if not names:
-        hint = "" if recursive else "; those in sub-folders count with --recursive"
-        raise ValueError(f"{folder}: holds no {' or '.join(suffixes)} images{hint}")
+        hint = "" if recursive else "; to include sub-folders, set recursive"
+        raise ValueError(f"{folder}: holds no {' or '.join(suffixes)} files{hint}")
     ids = _as_text(folder, [_SUFFIX.sub("", name) for name in names])
     file_locs = _as_text(folder, [f"{folder}{os.sep}{name}" for name in names])
     return _checked(folder, pd.DataFrame({"id_str": ids, "file_loc": file_locs, **_UNKNOWN}))
 
 
 def galaxies_in_catalog(path: PathLike, image_root: PathLike | None = None) -> pd.DataFrame:
-    """The galaxies of a catalogue.
+    """List the galaxies in a catalogue.
 
     Args:
-        path: table of galaxies, see `read_table`. Needs `id_str` and `file_loc`; `ra` with `dec` and `pixscale` are
-            optional.
-        image_root: folder that relative file names start from; by default the catalogue's.
+        path: catalogue, see `read_table`. It needs the columns `id_str` and `file_loc`; `ra` with `dec`, and `pixscale`
+            are optional.
+        image_root: folder that relative paths start from; by default the folder of the catalogue.
 
     Returns:
         The table of this module, in the order of the rows.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it cannot be read, lacks a column, has no rows, repeats or omits an id, or has an impossible value.
+        FileNotFoundError: the catalogue does not exist.
+        ValueError: the catalogue cannot be read, lacks a column or has no rows; an id is repeated or empty; or a value
+            is impossible.
     """
     table = read_table(path)
     if table.empty:
         raise ValueError(f"{path}: the catalogue has no rows")
     require_columns(path, table.columns, ["id_str", "file_loc"])
-    refuse(path, table, "file_loc", table["file_loc"] == "", "it must name an image")
+    refuse(path, table, "file_loc", table["file_loc"] == "", "it must be the path of an image")
     root = Path(image_root if image_root is not None else Path(path).parent).absolute()
     file_locs = _as_text(path, [os.path.join(root, loc) for loc in table["file_loc"]])
     known: dict[str, pd.Series] = {}
@@ -104,24 +105,24 @@ def galaxies_in_catalog(path: PathLike, image_root: PathLike | None = None) -> p
     if "pixscale" in table:
         known["pixscale"] = pixscale = read_numbers(path, table, "pixscale")
         is_wrong = ~(pixscale.isna() | (pixscale > 0) & (pixscale < np.inf))
-        refuse(path, table, "pixscale", is_wrong, "it must be above 0 arcsec per pixel")
+        refuse(path, table, "pixscale", is_wrong, "it must be larger than 0 arcsec per pixel")
     ids = _as_text(path, table["id_str"].tolist())
     return _checked(path, pd.DataFrame({"id_str": ids, "file_loc": file_locs, **_UNKNOWN, **known}))
 
 
 def galaxies_in_shards(folder: PathLike) -> pd.DataFrame:
-    """The galaxies stored in shards.
+    """List the galaxies in shards.
 
     Args:
-        folder: a shard folder, or one of the folders of shards in it.
+        folder: shard folder, or one of the folders of shards in it.
 
     Returns:
-        The table of this module, in the order of `shards.json`. Shards of format version 1 do not know the pixel scale
-        of the images that they hold.
+        The table of this module, in the order of `shards.json`. The pixel scale is unknown for shards of format
+        version 1.
 
     Raises:
-        FileNotFoundError: there is no `shards.json`, or one of its files is missing.
-        ValueError: a file is damaged, `shards.json` lists none there, or an id is repeated.
+        FileNotFoundError: there is no `shards.json`, or one of its files does not exist.
+        ValueError: a file is damaged, `shards.json` lists no galaxies in the folder, or an id is repeated.
     """
     folder = Path(folder).absolute()
     manifest = read_manifest(folder)
@@ -129,24 +130,25 @@ def galaxies_in_shards(folder: PathLike) -> pd.DataFrame:
     files = [file for file in files if folder in (manifest.folder, (manifest.folder / file.name).parent)]
     files = [file for file in files if file.galaxies]
     if not files:
-        raise ValueError(f"{folder}: {manifest.folder / MANIFEST_NAME} lists no galaxies there")
+        raise ValueError(f"{folder}: {manifest.folder / MANIFEST_NAME} lists no galaxies in this folder")
     check_shards([manifest.folder / file.name for file in files])
     return _checked(folder, pd.concat([_galaxies_in_shard(manifest, file) for file in files], ignore_index=True))
 
 
 def galaxies_in_list(source: PathLike) -> pd.DataFrame:
-    """The images whose paths a text lists.
+    """List the images whose paths are in a text file.
 
     Args:
-        source: text file in UTF-8 with a path on each line, or "-" for standard input. Blank lines are passed over;
-            relative paths start from the working folder.
+        source: text file in UTF-8 with one path per line, or "-" for standard input. Blank lines are ignored. Relative
+            paths start from the working folder.
 
     Returns:
-        The table of this module, in the order of the lines. The files' names without their suffixes are the ids.
+        The table of this module, in the order of the lines. The id of a galaxy is the name of its file without the
+        suffix.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is not UTF-8 or lists nothing, or two paths end in the same name.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is not UTF-8 or lists no images, or two paths give the same id.
     """
     is_stdin = str(source) == "-"
     name = "standard input" if is_stdin else str(source)
@@ -156,17 +158,17 @@ def galaxies_in_list(source: PathLike) -> pd.DataFrame:
     try:
         lines = content.decode("utf-8-sig").replace("\r\n", "\n").split("\n")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{name}: a list of images is UTF-8 text with a path on each line; {error}") from error
+        raise ValueError(f"{name}: is not UTF-8 text with one path per line: {error}") from error
     here = Path.cwd()
     paths = [os.path.join(here, line) for line in lines if line.strip()]
     if not paths:
-        raise ValueError(f"{name}: lists no images; it must have a path on each line")
+        raise ValueError(f"{name}: lists no images; it must have one path per line")
     ids = _as_text(name, [_SUFFIX.sub("", os.path.basename(path)) for path in paths])
     return _checked(name, pd.DataFrame({"id_str": ids, "file_loc": _as_text(name, paths), **_UNKNOWN}))
 
 
 def fingerprint(galaxies: pd.DataFrame) -> str:
-    """SHA-256, in hexadecimal, over a table of this module, the sizes of its files and when they were last changed."""
+    """SHA-256, in hexadecimal, of a table of this module and of the sizes and times of last change of its files."""
     digest = hashlib.sha256()
     for first in range(0, len(galaxies), _ROWS_AT_ONCE):
         rows = galaxies.iloc[first : first + _ROWS_AT_ONCE]
@@ -175,14 +177,14 @@ def fingerprint(galaxies: pd.DataFrame) -> str:
         digest.update(rows["record"].to_numpy().tobytes())
         for name in ("ra", "dec", "pixscale"):
             numbers = rows[name].to_numpy()
-            digest.update(np.where(np.isnan(numbers), np.nan, numbers).tobytes())  # NaNs come with various bits
+            digest.update(np.where(np.isnan(numbers), np.nan, numbers).tobytes())  # one NaN of the many that there are
     for path in galaxies["file_loc"].unique():
         digest.update(_state_of(path).encode())
     return digest.hexdigest()
 
 
 def _names_below(folder: Path, suffixes: tuple[str, ...], recursive: bool) -> Iterator[str]:
-    """Paths below the folder, with '/', of all that bears one of the suffixes and is no folder."""
+    """Paths of the files with one of the suffixes, relative to the folder, with '/'."""
     for place, subfolders, names in os.walk(folder, onerror=_refuse_to_skip):
         subfolders[:] = [name for name in subfolders if recursive and not name.startswith(".")]
         below = Path(place).relative_to(folder).as_posix()
@@ -193,7 +195,7 @@ def _names_below(folder: Path, suffixes: tuple[str, ...], recursive: bool) -> It
 
 
 def _refuse_to_skip(error: OSError) -> NoReturn:
-    raise OSError(f"{error.filename}: this folder cannot be listed: {error.strerror}") from error
+    raise OSError(f"{error.filename}: the folder cannot be listed: {error.strerror}") from error
 
 
 def _galaxies_in_shard(manifest: Manifest, file: ShardFile) -> pd.DataFrame:
@@ -207,10 +209,12 @@ def _galaxies_in_shard(manifest: Manifest, file: ShardFile) -> pd.DataFrame:
     try:
         batches = [parse(batch, 0, names) for batch in read_records([path]).batch(_RECORDS_AT_ONCE)]
     except tf.errors.OpError as error:
-        raise ValueError(f"{path}: holds a damaged record; copy or make the shard again") from error
+        raise ValueError(f"{path}: holds a damaged record; copy the shard again, or make it again") from error
     n_galaxies = sum(len(batch["id_str"]) for batch in batches)
     if n_galaxies != file.galaxies:
-        raise ValueError(f"{path}: holds {n_galaxies} galaxies, {file.galaxies} in {MANIFEST_NAME}; make it again")
+        raise ValueError(
+            f"{path}: holds {n_galaxies} galaxies, but {MANIFEST_NAME} lists {file.galaxies}; make the shards again"
+        )
     stored = {name: np.concatenate([batch[name].numpy() for batch in batches]) for name in names}
     return pd.DataFrame(
         {
@@ -225,29 +229,28 @@ def _galaxies_in_shard(manifest: Manifest, file: ShardFile) -> pd.DataFrame:
 
 
 def _as_text(source: PathLike, texts: Sequence[str]) -> pd.Series:
-    """Texts as a compact column."""
     try:
         return pd.Series(texts, dtype=_TEXT)
     except UnicodeEncodeError as error:
-        raise ValueError(f"{source}: the name {error.object!r} is not UTF-8, which a table needs; rename it") from None
+        raise ValueError(f"{source}: the name {error.object!r} is not valid UTF-8; rename the file") from None
 
 
 def _checked(source: PathLike, galaxies: pd.DataFrame) -> pd.DataFrame:
-    """The same table, once its ids are found fit."""
+    """Return the table if its ids are valid."""
     ids = galaxies["id_str"]
     for is_wrong, what in (
         (ids == "", "is empty"),
-        (ids.str.contains(_CONTROL_CHARACTERS), "has control characters"),
+        (ids.str.contains(_CONTROL_CHARACTERS), "contains control characters"),
     ):
         if is_wrong.any():
             galaxy = galaxies[is_wrong.to_numpy(bool)].iloc[0]
-            raise ValueError(f"{source}: the id {galaxy.id_str!r} of {_place_of(galaxy)!r} {what}; give it another")
+            raise ValueError(f"{source}: the id {galaxy.id_str!r} of {_place_of(galaxy)!r} {what}; choose another id")
     is_repeated = ids.duplicated()
     if is_repeated.any():
         repeated = ids[is_repeated].iloc[0]
         alike = galaxies[(ids == repeated).to_numpy(bool)]
         first, second = (_place_of(alike.iloc[i]) for i in range(2))
-        raise ValueError(f"{source}: {first} and {second} would both have the id {repeated!r}; rename one")
+        raise ValueError(f"{source}: {first} and {second} have the same id {repeated!r}; rename one of them")
     return galaxies
 
 
@@ -258,6 +261,6 @@ def _place_of(galaxy: pd.Series) -> str:
 def _state_of(path: str) -> str:
     try:
         stat = os.stat(path)
-    except (OSError, ValueError):  # missing, or a path that no file can have: so it will say when it is read
+    except (OSError, ValueError):  # missing, or no valid path; reading it later says so
         return "\nmissing"
     return f"\n{stat.st_size}\t{stat.st_mtime_ns}"

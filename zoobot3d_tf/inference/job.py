@@ -1,8 +1,8 @@
-"""A run of the network over galaxies, on the disk: its settings, its galaxies in parts, and those that are finished.
+"""A job on disk: its settings, its galaxies in parts, and the finished parts.
 
-All stands in a hidden folder beside the table to be, so that any process that sees it can predict a part, and a run
-that was killed goes on with the parts that are missing. A part is one file, written atomically, with the failures among
-its galaxies in its metadata: a part that exists is whole.
+A job is a hidden folder beside the table to write. Any process that can access the folder can compute a part. A part is
+one file, written atomically; its metadata list the failures among its galaxies. A run that was killed continues with
+the missing parts.
 """
 
 import json
@@ -20,30 +20,31 @@ from zoobot3d_tf.files import write_atomically
 
 _SETTINGS_NAME = "settings.json"
 _GALAXIES_NAME = "galaxies.parquet"
-# A part is some seconds of work, which is what an interruption may cost; few galaxies make smaller ones, for all cores.
+# An interruption may lose one part, which takes some seconds. Parts are smaller if there are few galaxies, so that all
+# cores have work.
 _PART_SIZE = 256
 _PART_UNIT = 16
-# Parts read at a time when they are joined, to pieces of some thousand galaxies.
+# Parts that are joined to one piece of the table, which has some thousand galaxies.
 _PARTS_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
 class JobSettings:
-    """All that the rows depend on, whatever is computed: a run goes on only with the same.
+    """Everything that the rows of any table depend on. A run continues only with the same settings.
 
     Attributes:
-        version: of this package.
-        run_folder: of the trained model.
-        weights_sha256: of its weights.
-        initial_size: pixels, as are the next two; see `Framing`.
-        crop_size: side of the part that the network sees.
-        final_size: side of the network's input.
-        stretch: of FITS cutouts; see `images.rgb`.
-        engine: "tf" or "openvino".
-        precision: "f32" or "bf16".
-        batch_size: galaxies a GPU takes at once.
-        n_galaxies: how many galaxies there are.
-        fingerprint: of the galaxies and their files.
+        version: version of this package.
+        run_folder: path of the run folder of the model.
+        weights_sha256: SHA-256 of the weights.
+        initial_size: height and width of the stored training images, in pixels; see `Framing`.
+        crop_size: height and width of the part that the network sees, in pixels.
+        final_size: height and width of the input of the network, in pixels.
+        stretch: colour stretch of FITS cutouts; see `images.rgb.to_rgb`.
+        engine: engine that runs the network, "tf" or "openvino".
+        precision: precision of the engine, "f32" or "bf16".
+        batch_size: number of galaxies per step on a GPU.
+        n_galaxies: number of galaxies.
+        fingerprint: hash of the galaxies and their files; see `inputs.fingerprint`.
     """
 
     version: str
@@ -61,13 +62,13 @@ class JobSettings:
 
     @property
     def part_size(self) -> int:
-        """Galaxies a part."""
+        """Number of galaxies per part."""
         sixteenths = -(-self.n_galaxies // (16 * _PART_UNIT))
         return min(_PART_SIZE, _PART_UNIT * sixteenths)
 
     @property
     def n_parts(self) -> int:
-        """How many parts there are."""
+        """Number of parts."""
         return -(-self.n_galaxies // self.part_size)
 
 
@@ -76,7 +77,13 @@ AnySettings = TypeVar("AnySettings", bound=JobSettings)
 
 @dataclass(frozen=True)
 class Failure:
-    """A galaxy whose image cannot be used, and why."""
+    """A galaxy whose image cannot be used.
+
+    Attributes:
+        id_str: id of the galaxy.
+        file_loc: path of its image, or of the shard that holds it.
+        reason: message of the error.
+    """
 
     id_str: str
     file_loc: str
@@ -85,35 +92,40 @@ class Failure:
 
 @dataclass(frozen=True)
 class Job(Generic[AnySettings]):
-    """A run: its hidden folder, and its settings."""
+    """A job on disk.
+
+    Attributes:
+        folder: hidden folder of the job.
+        settings: settings of the job.
+    """
 
     folder: Path
     settings: AnySettings
 
     def galaxies(self, number: int) -> pd.DataFrame:
-        """The galaxies of part `number`, from 0, as `inputs` lists them; the index counts all galaxies."""
+        """Read the galaxies of part `number`, from 0, as `inputs` lists them. The index counts all galaxies of the job."""
         with pq.ParquetFile(self.folder / _GALAXIES_NAME) as file:
             galaxies = file.read_row_group(number).to_pandas()
         galaxies.index += number * self.settings.part_size
         return galaxies
 
     def missing(self) -> list[int]:
-        """The parts still to be computed."""
+        """Numbers of the parts that are not finished."""
         return [number for number in range(self.settings.n_parts) if not self._part_loc(number).is_file()]
 
     def size_of(self, number: int) -> int:
-        """How many galaxies a part has."""
+        """Number of galaxies in part `number`."""
         size = self.settings.part_size
         return min(size, self.settings.n_galaxies - number * size)
 
     def add(self, number: int, rows: pa.Table, failures: Sequence[Failure], mask_hdus: bytes | None = None) -> None:
-        """Writes part `number`.
+        """Write part `number`.
 
         Args:
-            number: the part.
-            rows: of the galaxies whose images can be used, in their order.
-            failures: the others.
-            mask_hdus: the masks of its galaxies as FITS extensions, if they go to one file.
+            number: number of the part, from 0.
+            rows: rows of the galaxies whose images can be used, in their order.
+            failures: the other galaxies of the part.
+            mask_hdus: masks of the galaxies as FITS extensions, if the masks of all galaxies go to one file.
 
         Raises:
             ValueError: another run has taken the folder, or has finished and removed it.
@@ -121,8 +133,8 @@ class Job(Generic[AnySettings]):
         """
         if _read_settings(self.folder) != _plain(self.settings):
             raise ValueError(
-                f"{self.folder} is no longer of this run, whose part {number} is not added: another run for the same "
-                "table has begun or finished since; let one run at a time write a table"
+                f"{self.folder}: part {number} cannot be added, because another run has started or finished the same "
+                "table; write a table with one run at a time"
             )
         if mask_hdus is not None:
             self._write(self._hdus_loc(number), mask_hdus)
@@ -132,23 +144,23 @@ class Job(Generic[AnySettings]):
         self._write(self._part_loc(number), content.getvalue().to_pybytes())
 
     def pieces(self) -> Iterator[pa.Table]:
-        """The rows of all parts in order, some thousand at a time."""
+        """Read the rows of all parts in order, some thousand at a time."""
         numbers = range(self.settings.n_parts)
         for first in numbers[::_PARTS_AT_ONCE]:
             parts = (self._read(number) for number in numbers[first : first + _PARTS_AT_ONCE])
             yield pa.concat_tables(part.replace_schema_metadata() for part in parts)
 
     def failures(self) -> list[Failure]:
-        """All galaxies whose images cannot be used, in order."""
+        """Read the galaxies whose images cannot be used, in order."""
         schemas = (pq.read_schema(self._part_loc(number)) for number in range(self.settings.n_parts))
         return [Failure(**failure) for schema in schemas for failure in json.loads(schema.metadata[b"failed"])]
 
     def mask_hdus(self) -> Iterator[bytes]:
-        """The masks of each part as FITS extensions, in order."""
+        """Read the masks of each part as FITS extensions, in order."""
         return (self._hdus_loc(number).read_bytes() for number in range(self.settings.n_parts))
 
     def remove(self) -> None:
-        """Deletes the folder, the settings first: without them it is of no run."""
+        """Delete the folder. The settings go first, so that an interrupted deletion leaves a folder of no run."""
         (self.folder / _SETTINGS_NAME).unlink()
         shutil.rmtree(self.folder)
 
@@ -157,7 +169,7 @@ class Job(Generic[AnySettings]):
             return file.read()
 
     def _write(self, path: Path, content: bytes) -> None:
-        # On a cluster, a worker given up may still be at the same part.
+        # On a cluster, a worker that is considered lost may still write the same part.
         write_atomically(path, content, shared=True)
 
     def _part_loc(self, number: int) -> Path:
@@ -168,12 +180,15 @@ class Job(Generic[AnySettings]):
 
 
 def start_job(folder: Path, settings: AnySettings, galaxies: pd.DataFrame) -> Job[AnySettings]:
-    """Makes the folder of a job, or enters that of an interrupted run.
+    """Make the folder of a job, or open the folder of an interrupted run.
 
     Args:
-        folder: where it is, or is to be.
-        settings: of this run.
-        galaxies: as `inputs` lists them.
+        folder: folder of the job.
+        settings: settings of this run.
+        galaxies: galaxies, as `inputs` lists them.
+
+    Returns:
+        The job. Some of its parts may be finished.
 
     Raises:
         ValueError: the folder holds an unfinished run with other settings.
@@ -186,9 +201,9 @@ def start_job(folder: Path, settings: AnySettings, galaxies: pd.DataFrame) -> Jo
         changed = [name for name in wanted | before if wanted.get(name) != before.get(name)]
         raise ValueError(
             f"{folder} holds an unfinished run with other {', '.join(changed)}: "
-            "repeat its command to finish it, or delete that folder to start anew"
+            "finish that run first, with its own settings, or delete the folder"
         )
-    if folder.is_dir():  # of a run killed at its very beginning or end: nothing to go on with
+    if folder.is_dir():  # left by a run that was killed while it made or removed the folder
         shutil.rmtree(folder)
     folder.mkdir()
     table = pa.Table.from_pandas(galaxies, preserve_index=False)
@@ -198,7 +213,7 @@ def start_job(folder: Path, settings: AnySettings, galaxies: pd.DataFrame) -> Jo
 
 
 def _read_settings(folder: Path) -> dict[str, Any]:
-    """Those of the run that the folder is of; none if it is missing or was cut short while it was made or removed."""
+    """Read the settings of the run that owns the folder; empty if there is no such run."""
     try:
         return json.loads((folder / _SETTINGS_NAME).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -206,5 +221,5 @@ def _read_settings(folder: Path) -> dict[str, Any]:
 
 
 def _plain(settings: JobSettings) -> dict[str, Any]:
-    """Settings as JSON gives them back."""
+    """Settings as they are after writing to JSON and reading back."""
     return json.loads(json.dumps(asdict(settings)))

@@ -1,4 +1,4 @@
-"""A job from its first part to the table: on this machine or on a cluster, and again after an interruption."""
+"""Run a job: compute its missing parts on this machine or on a cluster, and join all parts to a table."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,17 +26,21 @@ log = logging.getLogger(__name__)
 
 
 def check_same_weights(run: TrainedRun, settings: JobSettings) -> None:
-    """Refuses weights that have changed since a job began: its parts would be of two networks."""
+    """Check that the weights have not changed since a job was started.
+
+    Raises:
+        ValueError: the file has changed or is missing. The parts would be computed with two networks.
+    """
     weights = run.weights_loc
     if sha256_of(weights) != settings.weights_sha256:
         raise ValueError(
-            f"{weights}: is not the file that these predictions began with: let the training end, or put that file "
-            "back, and repeat the command"
+            f"{weights}: the weights have changed since this run was started; wait for the training to end, or restore "
+            "the file, and run the same again"
         )
 
 
 def loaded_once(load: Callable[[AnySettings], _Loaded]) -> Callable[[AnySettings], _Loaded]:
-    """Keeps what was loaded for the parts to come; threads that ask for it at once wait for the first."""
+    """Wrap a function that loads a network: it loads once per process, however many threads call it."""
     kept, loading = lru_cache(maxsize=1)(load), Lock()
 
     @wraps(load)
@@ -50,21 +54,22 @@ def loaded_once(load: Callable[[AnySettings], _Loaded]) -> Callable[[AnySettings
 def run_parts(
     job: Job[AnySettings], run_part: Callable[[Job[AnySettings], int], None], executor: Executor | None
 ) -> None:
-    """Computes what is missing, on all cores of this machine or by the executor.
+    """Compute the missing parts of a job, on all cores of this machine or on an executor.
 
     Args:
-        job: as `start_job` made or found it.
-        run_part: computes one part and adds it to the job.
-        executor: whose workers see the same files; None takes threads of this process.
+        job: the job.
+        run_part: function that computes one part and adds it to the job.
+        executor: executor whose workers see the same files. None takes threads of this process.
 
     Raises:
-        ChildProcessError: the executor gave up.
-        ValueError, OSError: as `run_part` raises them.
+        ChildProcessError: the executor could not compute a part.
+        ValueError: `run_part` raised it.
+        OSError: `run_part` raised it.
     """
     missing = job.missing()
     if not missing:
         return
-    # A thread more than there are cores: one of them waits for another's result now and then.
+    # One thread more than cores, since a thread waits at times, for the disk or for another thread.
     place: AbstractContextManager[Executor] = (
         ThreadPoolExecutor(available_cores() + 1) if executor is None else nullcontext(executor)
     )
@@ -79,7 +84,7 @@ def run_parts(
         except Exception as error:
             if executor is None or isinstance(error, (ValueError, OSError)):
                 raise
-            raise ChildProcessError(f"the cluster gave up a part: {error}") from error
+            raise ChildProcessError(f"the executor could not compute a part: {error}") from error
         finally:
             for part in parts:
                 part.cancel()
@@ -92,17 +97,20 @@ def join_parts(
     write_table: Callable[[Path, Iterable[pa.Table]], None],
     join_more: Callable[[], None] = lambda: None,
 ) -> None:
-    """Joins the parts to the table and what stands beside it; a table that stood there is replaced whole by whole.
+    """Join the parts of a job to its table, write the list of failures and the metadata, and remove the job.
+
+    An existing table is replaced in one step, when the new one is complete.
 
     Args:
-        job: all of whose parts are finished; its folder is removed.
-        save_loc: the table.
-        metadata: what made it.
-        write_table: writes the table, piece by piece.
-        join_more: writes what else belongs to the table, before it appears.
+        job: job whose parts are all finished.
+        save_loc: table to write.
+        metadata: metadata of the table.
+        write_table: function that writes pieces of a table, with at least one piece, to a path.
+        join_more: function that writes other files that belong to the table, before the table appears.
 
     Raises:
-        ValueError: there is no row.
+        ValueError: the images of all galaxies have failed.
+        OSError: a file cannot be written.
     """
     failures = job.failures()
     failed_table = pd.DataFrame([asdict(failure) for failure in failures], columns=["id_str", "file_loc", "reason"])
@@ -116,16 +124,16 @@ def join_parts(
         (job.folder / f"table{save_loc.suffix}").replace(save_loc)
     job.remove()
     if not n_predicted:
-        raise ValueError(f"none of the {len(failures)} galaxies can be used; the first: {failures[0].reason}")
-    log.info("%d galaxies done: %s", n_predicted, save_loc)
+        raise ValueError(f"none of the {len(failures)} images can be used; the first error: {failures[0].reason}")
+    log.info("%d galaxies written to %s", n_predicted, save_loc)
     if failures:
-        log.warning("%d galaxies left out, see %s", len(failures), failed_loc(save_loc))
+        log.warning("%d galaxies skipped, see %s", len(failures), failed_loc(save_loc))
 
 
 @contextmanager
 def keeping_what_is_finished(save_loc: Path) -> Iterator[None]:
-    """Adds to errors of the disk, which Python reports without a place, that the finished parts are kept."""
+    """Add to errors of the disk that the finished parts are kept, and where."""
     try:
         yield
     except OSError as error:
-        raise OSError(f"{error}; what is finished is kept beside {save_loc}: repeat the command to go on") from error
+        raise OSError(f"{error}; the finished part of {save_loc} is kept: run the same again to continue") from error

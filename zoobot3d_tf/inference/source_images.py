@@ -1,6 +1,6 @@
-"""The images of galaxies, from files and from shards, as the network sees them.
+"""Read the images of galaxies from files and shards, and frame them for the network.
 
-An image that cannot be used comes as the reason why.
+An image that cannot be used is returned as the error that says why.
 """
 
 import os
@@ -15,18 +15,19 @@ from zoobot3d_tf.images.read import ImageError, is_blank, read_image, resize_ima
 
 
 def read_images(galaxies: pd.DataFrame, stretch: str) -> Iterator[np.ndarray | ImageError]:
-    """Reads images one after the other.
+    """Read images, one after the other.
 
     Args:
-        galaxies: as the functions of `inputs` list them; rows that follow each other in a shard are read in one go.
-        stretch: of the fluxes of FITS cutouts; see `to_rgb`.
+        galaxies: galaxies, as the functions of `inputs` list them. Rows that follow each other in a shard are read in
+            one go.
+        stretch: colour stretch of FITS cutouts; see `images.rgb.to_rgb`.
 
     Yields:
-        For each row, in order: uint8 (H, W, 3), row 0 at the top, not to be written to; or the reason why there is no
-        image, which names the file.
+        For each row, in order: the image, uint8 (H, W, 3), row 0 at the top, read-only; or the error that says why
+        there is no image, which names the file.
     """
     rows = enumerate(zip(galaxies["file_loc"], galaxies["record"], strict=True))
-    # Rows of one shard that count up record by record have their difference in common.
+    # Consecutive records of a shard have the same difference between record and row.
     for (file_loc, _), run in groupby(rows, key=lambda row: (row[1][0], row[1][1] - row[0])):
         records = [record for _, (_, record) in run]
         if records[0] < 0:
@@ -36,16 +37,16 @@ def read_images(galaxies: pd.DataFrame, stretch: str) -> Iterator[np.ndarray | I
 
 
 def frame_images(images: Sequence[np.ndarray | ImageError], framing: Framing, step: int) -> np.ndarray:
-    """The network's input, framed as in validation.
+    """Crop and resize images to the input of the network, as validation images in training.
 
     Args:
-        images: as `read_images` yields them, `step` at most.
-        framing: of the run folder.
-        step: galaxies that the network takes at once.
+        images: at most `step` images, as `read_images` yields them.
+        framing: framing of the run.
+        step: number of galaxies per call of the network.
 
     Returns:
-        uint8 (step, final_size, final_size, 3), black where there is no image, so that the others come out as ever to
-        the last bit.
+        uint8 (step, final_size, final_size, 3), black where there is no image. The shape is always the same, so that
+        the results of a galaxy do not depend on the number of images.
     """
     inputs = np.zeros((step, framing.final_size, framing.final_size, 3), np.uint8)
     for i, image in enumerate(images):
@@ -76,9 +77,11 @@ def _read_records(file_loc: str, records: range) -> Iterator[np.ndarray | ImageE
         try:
             encoded = parse(next(stored)[None], 0, ("image",))["image"].numpy()[0]
         except (tf.errors.OpError, StopIteration):
-            # What is skipped is not checked, so that the records behind a damaged one are still within reach.
+            # Skipped records are not checked, so that the records after a damaged one can still be read.
             stored = iter(read_records([file_loc]).skip(record + 1))
-            yield ImageError(f"{file_loc}: record {record} is damaged or missing; copy or make the shard again")
+            yield ImageError(
+                f"{file_loc}: record {record} is damaged or missing; copy the shard again, or make it again"
+            )
         else:
             yield _decode(file_loc, record, encoded)
 
@@ -91,5 +94,7 @@ def _decode(file_loc: str, record: int, encoded: bytes) -> np.ndarray | ImageErr
     except ValueError as error:
         return ImageError(f"{file_loc}: record {record}: {error}")
     return (
-        ImageError(f"{file_loc}: record {record} holds nothing: every pixel is the same") if is_blank(image) else image
+        ImageError(f"{file_loc}: record {record}: the image is empty: every pixel has the same value")
+        if is_blank(image)
+        else image
     )

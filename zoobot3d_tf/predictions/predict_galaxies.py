@@ -15,6 +15,7 @@ import pandas as pd
 from zoobot3d_tf import __version__
 from zoobot3d_tf.data.framing import Framing
 from zoobot3d_tf.files import PathLike, check_output, partial_path, sha256_of, whole_file
+from zoobot3d_tf.inference.engine import choose_engine
 from zoobot3d_tf.inference.inputs import fingerprint
 from zoobot3d_tf.inference.job import Job, start_job
 from zoobot3d_tf.inference.metadata import how_it_was_made, metadata_loc, read_metadata
@@ -80,7 +81,6 @@ def predict_galaxies(
         check_masks_dir(masks_dir)
     framing, forced = _choose_framing(run, options)
 
-    from zoobot3d_tf.inference.engine import choose_engine
     from zoobot3d_tf.predictions.predict_part import load, predict_part
 
     if run.note:
