@@ -15,6 +15,7 @@ from PIL import Image
 
 from zoobot3d_tf.images.read import read_image
 from zoobot3d_tf.surveys import download
+from zoobot3d_tf.surveys.cutout_options import CutoutOptions
 from zoobot3d_tf.surveys.cutouts import download_cutouts
 
 # astropy says so of files that are refused anyway.
@@ -70,8 +71,11 @@ def make(service, tmp_path):
         if table is None:
             table = {"id_str": ["A", "B", "C"], "ra": RA, "dec": [0.0, 1.0, 2.0]}
         pd.DataFrame(table).to_csv(tmp_path / "galaxies.csv", index=False)
-        options = {"size": SIZE, "base_url": f"{service.url}fits-cutout", **options}
-        path = download_cutouts(tmp_path / "galaxies.csv", tmp_path / "cutouts", **options)
+        limit = options.pop("limit", None)
+        workers = options.pop("workers", 4)
+        settings = CutoutOptions(**{"size": SIZE, **options})
+        catalog, out, url = tmp_path / "galaxies.csv", tmp_path / "cutouts", f"{service.url}fits-cutout"
+        path = download_cutouts(catalog, out, settings, workers=workers, limit=limit, base_url=url)
         return pd.read_csv(path)
 
     return run
@@ -155,10 +159,15 @@ def test_impossible_positions_cost_their_galaxies_alone(make, service, tmp_path)
     catalog = make({"id_str": ["A", "B", "C"], "ra": [None, RA, RA], "dec": [0.0, 91.0, 1.0]})
     assert catalog["id_str"].tolist() == ["C"]
     assert failed(tmp_path)["reason"].to_dict() == {
-        "A": "ra is empty; it must be from 0 to 360",
+        "A": "ra is empty; it must be from -360 to 720",
         "B": "dec is 91; it must be from -90 to 90",
     }
     assert len(service.requests) == 1
+
+
+def test_right_ascension_of_another_turn_is_asked_for_between_0_and_360(make):
+    catalog = make({"id_str": ["A"], "ra": [-10.0], "dec": [0.0]})
+    assert catalog["cutout_ra"].tolist() == pytest.approx([350.0])
 
 
 @pytest.mark.parametrize(
@@ -278,7 +287,7 @@ def test_folder_made_with_other_settings_is_refused(make, service, tmp_path, cha
     assert json.loads((tmp_path / "cutouts" / "cutouts.json").read_text())["bands"] == "grz"
     service.requests.clear()
     with pytest.raises(
-        ValueError, match=f"cutouts: holds cutouts made with other settings .{words}.; use another folder"
+        ValueError, match=f"cutouts: holds cutouts made with other options .{words}.; use another folder"
     ):
         make(**change)
     assert service.requests == []
@@ -316,13 +325,13 @@ def test_faulty_catalogue_is_refused(make, table, words):
 @pytest.mark.parametrize(
     ("option", "words"),
     [
-        ({"size": 600}, "--size must be from 16 to 512, the most that the service sends; received 600"),
-        ({"pixscale": 0}, "--pixscale must be above 0 arcsec per pixel; received 0"),
-        ({"pixscale_col": "scale"}, "lacks the column scale, named by --pixscale-col"),
-        ({"center_on": "sami"}, "--center-on must be manga or desi, or left out; received 'sami'"),
+        ({"size": 600}, "size must be from 16 to 512 .*; received 600"),
+        ({"pixscale": 0}, "pixscale must be above 0 arcsec per pixel; received 0"),
+        ({"pixscale_col": "scale"}, "lacks the column scale, named by pixscale_col"),
+        ({"center_on": "sami"}, "center_on must be manga or desi.*; received 'sami'"),
         ({"bands": "gr"}, "bands must be three or more of g, r, i, z"),
         ({"stretch": "log"}, "the stretch must be one of galaxy-zoo, lupton"),
-        ({"image_format": "gif"}, "--image-format must be png or jpg; received 'gif'"),
+        ({"image_format": "gif"}, "image_format must be png or jpg; received 'gif'"),
     ],
 )
 def test_impossible_settings_are_refused_before_any_download(make, service, option, words):

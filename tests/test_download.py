@@ -263,7 +263,7 @@ def test_a_full_disk_stops_the_run_in_words(tmp_path, monkeypatch):
 # A run of tests in the background passes on to its children that interrupts are ignored.
 CHILD = """
 import signal, sys
-from zoobot3d_tf.catalogs.download import Download, download
+from zoobot3d_tf.surveys.download import Download, download
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 url, out, names = sys.argv[1], sys.argv[2], sys.argv[3:]

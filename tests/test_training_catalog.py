@@ -87,7 +87,7 @@ def test_empty_votes_are_unasked(write):
         ({"file_loc": ["a", "b", ""]}, r"file_loc is empty in row 4 \(J2\)"),
         ({"n_volunteers": [15, 0, 15]}, r"n_volunteers is 0 in row 3 \(J1\); it must be a whole number from 1 to 255"),
         ({"n_volunteers": [15, 15, 2.5]}, r"n_volunteers is 2.5 in row 4 \(J2\)"),
-        ({"ra": [0, 400, 1]}, r"ra is 400 in row 3 \(J1\); it must be from 0 to 360"),
+        ({"ra": [0, 800, 1]}, r"ra is 800 in row 3 \(J1\); it must be from -360 to 720"),
         ({"dec": [0, 90, -91]}, r"dec is -91 in row 4 \(J2\); it must be from -90 to 90"),
         ({"pixscale": [0.262, 0.262, 0]}, r"pixscale is 0.0 in row 4 \(J2\)"),
     ],
@@ -146,3 +146,15 @@ def test_real_catalogues(reference):
     votes = read_training_catalog(folder / "vote_catalog.csv", get_schema("decals"), missing_questions_unasked=True)
     assert len(votes) == 42
     assert votes.loc[0, "smooth-or-featured_featured-or-disk"] == 22
+
+
+def test_right_ascensions_of_another_turn_are_brought_to_0_to_360(write):
+    catalog = read_training_catalog(write(ra=[-10.0, 370.0, 360.0], dec=[0.0, 0.0, 0.0]), RINGS)
+    assert list(catalog["ra"]) == [350.0, 10.0, 360.0]
+    with pytest.raises(ValueError, match=r"ra is 5400.0 in row 2 .*from -360 to 720"):
+        read_training_catalog(write(ra=[5400.0, 1.0, 1.0], dec=[0.0, 0.0, 0.0]), RINGS)
+
+
+def test_paths_of_masks_that_are_numbers_are_refused(write):
+    with pytest.raises(ValueError, match="marks_loc is stored as floating-point numbers"):
+        read_training_catalog(write(marks_loc=[0.5, 1.5, 2.5]), RINGS)

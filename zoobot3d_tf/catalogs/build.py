@@ -4,15 +4,15 @@ import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from zoobot3d_tf.catalogs.crossmatch import match
 from zoobot3d_tf.catalogs.selection import passes_cuts, split_of
-from zoobot3d_tf.catalogs.training_catalog import read_training_catalog
+from zoobot3d_tf.catalogs.training_catalog import MASK_COLUMNS, has_mask, read_training_catalog
 from zoobot3d_tf.files import PathLike
-from zoobot3d_tf.images.masks import MASKS
 from zoobot3d_tf.schemas import Schema
 from zoobot3d_tf.surveys.sources import read_galaxies, read_votes
 from zoobot3d_tf.tables.columns import read_positions
@@ -20,8 +20,7 @@ from zoobot3d_tf.tables.formats import check_writable, read_table, write_table
 
 log = logging.getLogger(__name__)
 
-_MASK_COLUMNS = [*(f"{name}_loc" for name in MASKS), "marks_loc"]
-_PATH_COLUMNS = ["file_loc", *_MASK_COLUMNS]
+_PATH_COLUMNS = ["file_loc", *MASK_COLUMNS]
 _POSITION = ["ra", "dec"]
 
 
@@ -80,7 +79,7 @@ def build_catalog(
     found_votes = _join_votes(galaxies, schema, votes, tasks_loc, match_radius_arcsec)
     galaxies = pd.concat([galaxies, found_votes], axis=1)
 
-    labelled = (found_votes > 0).any(axis=1) | (galaxies[_MASK_COLUMNS] != "").any(axis=1)
+    labelled = (found_votes > 0).any(axis=1) | has_mask(galaxies)
     if not labelled.any():
         raise ValueError(f"{images_loc}: none of its {len(galaxies)} galaxies has a vote or a mask in the tables given")
     log.info("%d galaxies without a vote or a mask are left out", (~labelled).sum())
@@ -103,11 +102,11 @@ def summarise(catalog: pd.DataFrame, schema: Schema) -> pd.Series:
         Counts of galaxies: all; with votes, each mask, marks; with votes and a mask or marks; in each split.
     """
     has_votes = (catalog[schema.label_cols] > 0).any(axis=1)
-    has = {column: catalog[column] != "" for column in _MASK_COLUMNS}
-    counts = {"galaxies": len(catalog), "with votes": has_votes.sum()}
-    counts |= {f"with {column.removesuffix('_loc').replace('_', ' ')}": has[column].sum() for column in _MASK_COLUMNS}
+    has = {column: catalog[column] != "" for column in MASK_COLUMNS}
+    counts: dict[str, Any] = {"galaxies": len(catalog), "with votes": has_votes.sum()}
+    counts |= {f"with {column.removesuffix('_loc').replace('_', ' ')}": has[column].sum() for column in MASK_COLUMNS}
     counts["with both masks"] = (has["spiral_mask_loc"] & has["bar_mask_loc"]).sum()
-    counts["with votes and a mask"] = (has_votes & pd.DataFrame(has).any(axis=1)).sum()
+    counts["with votes and a mask"] = (has_votes & has_mask(catalog)).sum()
     if "split" in catalog:
         counts |= {f"in {name}": (catalog["split"] == name).sum() for name in ("train", "val", "test")}
     return pd.Series(counts).astype(int)

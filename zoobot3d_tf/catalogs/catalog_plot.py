@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from zoobot3d_tf.catalogs.training_catalog import read_training_catalog
+from zoobot3d_tf.catalogs.training_catalog import has_mask, read_training_catalog
 from zoobot3d_tf.files import PathLike, whole_file
 from zoobot3d_tf.schemas import Question, Schema
 
@@ -51,11 +51,11 @@ def plot_catalog(catalog_loc: PathLike, schema: Schema, out: PathLike) -> Path:
 
 def _plot_sky(axes: Axes, catalog: pd.DataFrame) -> None:
     placed = catalog[catalog[["ra", "dec"]].notna().all(axis=1)]
-    has_mask = (placed[["spiral_mask_loc", "bar_mask_loc", "marks_loc"]] != "").any(axis=1)
+    masked = has_mask(placed)
     size = np.clip(2e4 / max(len(placed), 1), 0.5, 10)
     for galaxies, label, colour, scale in (
-        (placed[~has_mask], "votes only", _BLUE, 1),
-        (placed[has_mask], "masks", _RED, 3),
+        (placed[~masked], "votes only", _BLUE, 1),
+        (placed[masked], "masks", _RED, 3),
     ):
         if len(galaxies):
             axes.scatter(*_on_map(galaxies), scale * size, colour, linewidths=0)

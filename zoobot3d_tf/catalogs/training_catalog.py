@@ -13,14 +13,25 @@ import pandas as pd
 from zoobot3d_tf.files import PathLike
 from zoobot3d_tf.images.masks import MASKS, MAX_VOLUNTEERS, N_VOLUNTEERS
 from zoobot3d_tf.schemas import Schema
-from zoobot3d_tf.tables.columns import name_rows, read_counts, read_numbers, refuse, require_columns, shorten
+from zoobot3d_tf.tables.columns import (
+    DEC_RANGE,
+    RA_RANGE,
+    name_rows,
+    read_counts,
+    read_numbers,
+    read_text,
+    refuse,
+    require_columns,
+    shorten,
+    wrap_ra,
+)
 from zoobot3d_tf.tables.formats import read_table
 
 LABELS = ("votes", "masks")
 
 MASK_COLUMNS = (*(f"{mask}_loc" for mask in MASKS), "marks_loc")
 """Columns that say where a galaxy's masks, or the marks to draw them from, are."""
-_RANGES = {"ra": (0.0, 360.0), "dec": (-90.0, 90.0), "pixscale": (1e-6, 1e6)}
+_RANGES = {"ra": RA_RANGE, "dec": DEC_RANGE, "pixscale": (1e-6, 1e6)}
 
 
 def read_training_catalog(
@@ -72,7 +83,8 @@ def read_training_catalog(
     catalog = pd.concat([catalog, votes], axis=1)
     catalog["has_votes"] = (votes > 0).any(axis=1)
     for column in MASK_COLUMNS:
-        catalog[column] = _absolute(table[column], root) if "masks" in labels and column in table else ""
+        is_read = "masks" in labels and column in table
+        catalog[column] = _absolute(read_text(path, table, column), root) if is_read else ""
     catalog["n_volunteers"] = _read_n_volunteers(path, table)
     for column in _RANGES:
         catalog[column] = _read_in_range(path, table, column)
@@ -146,4 +158,4 @@ def _read_in_range(path: PathLike, table: pd.DataFrame, column: str) -> pd.Serie
     numbers = read_numbers(path, table, column)
     low, high = _RANGES[column]
     refuse(path, table, column, ~(numbers.isna() | numbers.between(low, high)), f"it must be from {low:g} to {high:g}")
-    return numbers
+    return wrap_ra(numbers) if column == "ra" else numbers

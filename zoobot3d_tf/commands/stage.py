@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 TABLE = "Table to write: .csv, .parquet, .fits or .ecsv"
@@ -84,4 +84,4 @@ def given(args: argparse.Namespace) -> dict[str, Any]:
 
 def split_off(options: dict[str, Any], dataclass_type: type) -> dict[str, Any]:
     """Remove the fields of a dataclass from keywords; return them."""
-    return {name: options.pop(name) for name in dataclass_type.__dataclass_fields__ if name in options}
+    return {field.name: options.pop(field.name) for field in fields(dataclass_type) if field.name in options}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from zoobot3d_tf.catalogs.training_catalog import MASK_COLUMNS
 from zoobot3d_tf.data.framing import Framing
 from zoobot3d_tf.files import PathLike
 from zoobot3d_tf.finetuning.recipe import FINETUNE_TASKS, Finetuning, Recipe
@@ -140,10 +141,13 @@ def _task_of(
             raise ValueError(f"--schema is about votes; leave it out, or choose --task counts, not {task}")
         require_columns(catalog, table.columns, schema.label_cols)
         return "counts"
-    masks = [f"{mask}_loc" for mask in MASKS] + ["marks_loc"]
-    if task in (None, "masks") and any((table[column] != "").any() for column in masks if column in table):
+    if task in (None, "masks") and any((table[column] != "").any() for column in MASK_COLUMNS if column in table):
         return "masks"
-    needed = {None: "--label-col or --schema", "counts": "--schema", "masks": f"{', '.join(masks[:-1])} or {masks[-1]}"}
+    needed = {
+        None: "--label-col or --schema",
+        "counts": "--schema",
+        "masks": " or ".join(MASK_COLUMNS),
+    }
     raise ValueError(
         f"{catalog}: nothing says what to learn: give {needed.get(task, '--label-col')}; it has the columns "
         f"{shorten(list(map(str, table.columns)))}"

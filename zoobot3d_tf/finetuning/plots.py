@@ -94,7 +94,7 @@ def _learning_curve(history: pd.DataFrame, kept: str, figure: Figure) -> None:
 
 def _confusion_matrix(label: Label, validation: Validation, figure: Figure) -> None:
     names = label.class_names
-    matrix = confusion(validation, len(names))
+    matrix = confusion(label, validation.predicted, validation.known[:, 0])
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     axes = figure.add_subplot()
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)

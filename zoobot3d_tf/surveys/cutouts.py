@@ -21,19 +21,22 @@ from PIL import Image
 from tqdm import tqdm
 
 from zoobot3d_tf.files import FAILED_NAME, PathLike, partial_path, write_atomically
-from zoobot3d_tf.images.read import FITS_SIGNATURE, MIN_SIDE, read_image
-from zoobot3d_tf.images.rgb import check_bands, check_stretch
+from zoobot3d_tf.images.read import FITS_SIGNATURE, read_image
 from zoobot3d_tf.images.wcs import pixscale_of
 from zoobot3d_tf.surveys.attempts import list_failed
+from zoobot3d_tf.surveys.cutout_options import BASE_URL, DEFAULT_OPTIONS, MIN_PIXSCALE, CutoutOptions
 from zoobot3d_tf.surveys.download import Download, download
-from zoobot3d_tf.tables.columns import check_file_names, move_paths, read_numbers, require_columns
+from zoobot3d_tf.tables.columns import (
+    DEC_RANGE,
+    RA_RANGE,
+    check_file_names,
+    move_paths,
+    read_numbers,
+    require_columns,
+    wrap_ra,
+)
 from zoobot3d_tf.tables.formats import read_table, write_table
 
-BASE_URL = "https://www.legacysurvey.org/viewer/fits-cutout"
-MAX_SIZE = 512
-"""Pixels; the service makes larger images smaller without a word."""
-MIN_PIXSCALE = 0.1
-"""Arcsec per pixel; the least that zoobot-3d asks for, however small the galaxy."""
 SETTINGS_NAME = "cutouts.json"
 
 _POSITIONS: dict[str | None, tuple[tuple[str, str], ...]] = {
@@ -54,67 +57,50 @@ log = logging.getLogger(__name__)
 def download_cutouts(
     catalog_loc: PathLike,
     out: PathLike,
-    survey: str = "ls-dr10",
-    size: int = 424,
-    pixscale: float = 0.262,
-    pixscale_col: str | None = None,
-    bands: str = "grz",
-    center_on: str | None = None,
-    stretch: str = "galaxy-zoo",
-    image_format: str = "png",
+    options: CutoutOptions = DEFAULT_OPTIONS,
     workers: int = 4,
     limit: int | None = None,
     base_url: str = BASE_URL,
 ) -> Path:
-    """Fetch a cutout of each galaxy, and make a colour image of it.
+    """Download a cutout of each galaxy, and make a colour image of it.
 
-    Writes `fits/<id_str>.fits`, `images/<id_str>.png` or `.jpg`, `cutouts.json` with the settings, `catalog.csv` and,
+    Writes `fits/<id_str>.fits`, `images/<id_str>.png` or `.jpg`, `cutouts.json` with the options, `catalog.csv` and,
     where galaxies fail, `failed.csv` with the reasons. In the images row 0 is north and column 0 east; the FITS files
-    count rows from the south. Run again, it makes what is missing.
+    count rows from the south. The same call makes what is missing.
 
     Args:
         catalog_loc: table of galaxies, see `read_table`, with `id_str` and positions in degrees.
-        out: folder to fill: a new one, or one made with the same settings.
-        survey: the service's name of the layer.
-        size: height and width, in pixels.
-        pixscale: arcsec per pixel.
-        pixscale_col: column with a pixel scale for each galaxy instead, such as zoobot-3d's `est_dr5_pixscale`; it is
-            never taken below 0.1.
-        bands: to fetch, three or more, such as "grz" or "griz"; see `to_rgb`.
-        center_on: which position is the centre: None for `ra`, `dec`; "manga" for `wcs_ra`, `wcs_dec` (or `ra_manga`,
-            `dec_manga`), where the masks of Galaxy Zoo: 3D have theirs; "desi" for `ra_desi`, `dec_desi`.
-        stretch: of the colour images, see `to_rgb`.
-        image_format: "png" or "jpg".
-        workers: cutouts to fetch at once.
-        limit: take only so many galaxies, the first ones.
+        out: folder to fill: a new one, or one made with the same options.
+        options: what all cutouts share.
+        workers: number of simultaneous downloads.
+        limit: number of galaxies to take, from the first; by default all.
         base_url: address of the service.
 
     Returns:
         Path of `catalog.csv`: the rows of the galaxies that have a cutout, with `file_loc` (of the image, from `out`),
-        `pixscale`, `cutout_ra` and `cutout_dec` (of its centre, degrees), these three from the cutout's own WCS. Paths
-        in other columns named `*_loc` start from `out` as well.
+        `pixscale`, `cutout_ra` and `cutout_dec` (of its centre, degrees), these three from the WCS of the cutout. Paths
+        in other columns named `*_loc` start from `out` too.
 
     Raises:
         FileNotFoundError: there is no such catalogue.
-        FileExistsError: there is something else in `out`.
-        ValueError: a setting is impossible or not that of `out`; the catalogue cannot be read, lacks a column, holds
-            text among numbers or an `id_str` that is no file name or not unique; or no galaxy has a cutout.
+        FileExistsError: `out` holds something else.
+        ValueError: the options are not those of `out`; the catalogue cannot be read, lacks a column, holds text among
+            numbers or an `id_str` that is no file name or not unique; or no galaxy has a cutout.
         OSError: a file cannot be written; what is finished is kept.
     """
-    settings = _Settings(survey, size, pixscale, pixscale_col, bands, center_on, stretch, image_format)
     out = Path(out).absolute()
     table = read_table(catalog_loc)
     check_file_names(catalog_loc, table)
     table = table[:limit]
-    cutouts, reasons = _plan(catalog_loc, table, settings, base_url)
-    _claim_folder(out, settings)
+    cutouts, reasons = _plan(catalog_loc, table, options, base_url)
+    _claim_folder(out, options)
 
-    grids, failed = _fetch(cutouts, out, settings, workers)
+    grids, failed = _fetch(cutouts, out, options, workers)
     reasons |= failed
     made: dict[str, dict[str, str | float]] = {}
     for cutout in tqdm([cutout for cutout in cutouts if cutout.id_str in grids], unit="image", disable=None):
         try:
-            made[cutout.id_str] = {"file_loc": _make_image(cutout, out, settings), **grids[cutout.id_str]}
+            made[cutout.id_str] = {"file_loc": _make_image(cutout, out, options), **grids[cutout.id_str]}
         except ValueError as error:
             (out / cutout.fits_name).unlink()
             reasons[cutout.id_str] = str(error)
@@ -127,34 +113,6 @@ def download_cutouts(
     rows = move_paths(table.drop(columns=list(columns), errors="ignore"), Path(catalog_loc).parent, out)
     rows = rows.join(columns, on="id_str", how="inner")
     return write_table(rows, out / "catalog.csv")
-
-
-@dataclass(frozen=True)
-class _Settings:
-    """What all cutouts of a folder share; for the attributes see `download_cutouts`."""
-
-    survey: str
-    size: int
-    pixscale: float
-    pixscale_col: str | None
-    bands: str
-    center_on: str | None
-    stretch: str
-    image_format: str
-
-    def __post_init__(self) -> None:
-        if not MIN_SIDE <= self.size <= MAX_SIZE:
-            raise ValueError(
-                f"--size must be from {MIN_SIDE} to {MAX_SIZE}, the most that the service sends; received {self.size}"
-            )
-        if not 0 < self.pixscale < np.inf:
-            raise ValueError(f"--pixscale must be above 0 arcsec per pixel; received {self.pixscale}")
-        if self.center_on not in _POSITIONS:
-            raise ValueError(f"--center-on must be manga or desi, or left out; received {self.center_on!r}")
-        if self.image_format not in _IMAGE_FORMATS:
-            raise ValueError(f"--image-format must be png or jpg; received {self.image_format!r}")
-        check_bands(self.bands)
-        check_stretch(self.stretch)
 
 
 @dataclass(frozen=True)
@@ -173,33 +131,34 @@ class _Cutout:
 
 
 def _plan(
-    path: PathLike, table: pd.DataFrame, settings: _Settings, base_url: str
+    path: PathLike, table: pd.DataFrame, options: CutoutOptions, base_url: str
 ) -> tuple[list[_Cutout], dict[str, str]]:
     """The cutouts to ask for, and by id the reasons why others cannot be asked for."""
-    ra, dec = _position_columns(path, table, settings.center_on)
-    ranges = {ra: (0.0, 360.0), dec: (-90.0, 90.0)}
-    if settings.pixscale_col is not None:
-        require_columns(path, table.columns, [settings.pixscale_col], hint=", named by --pixscale-col")
-        ranges[settings.pixscale_col] = (1e-6, 1e6)
+    ra, dec = _position_columns(path, table, options.center_on)
+    ranges = {ra: RA_RANGE, dec: DEC_RANGE}
+    if options.pixscale_col is not None:
+        require_columns(path, table.columns, [options.pixscale_col], hint=", named by pixscale_col")
+        ranges[options.pixscale_col] = (1e-6, 1e6)
     numbers = pd.DataFrame({column: read_numbers(path, table, column) for column in ranges})
+    wrapped = wrap_ra(numbers[ra])
     cutouts, reasons = [], {}
-    for id_str, row in zip(table["id_str"], numbers.to_dict("records"), strict=True):
+    for id_str, row, ra_degrees in zip(table["id_str"], numbers.to_dict("records"), wrapped, strict=True):
         wrong = [column for column, (low, high) in ranges.items() if not low <= row[column] <= high]
         if wrong:
             value, (low, high) = row[wrong[0]], ranges[wrong[0]]
             received = "empty" if np.isnan(value) else f"{value:g}"
             reasons[id_str] = f"{wrong[0]} is {received}; it must be from {low:g} to {high:g}"
             continue
-        pixscale = max(row[settings.pixscale_col], MIN_PIXSCALE) if settings.pixscale_col else settings.pixscale
+        pixscale = max(row[options.pixscale_col], MIN_PIXSCALE) if options.pixscale_col else options.pixscale
         query = {
-            "ra": row[ra],
+            "ra": ra_degrees,
             "dec": row[dec],
-            "layer": settings.survey,
+            "layer": options.survey,
             "pixscale": pixscale,
-            "size": settings.size,
-            "bands": settings.bands,
+            "size": options.size,
+            "bands": options.bands,
         }
-        cutouts.append(_Cutout(id_str, row[ra], row[dec], pixscale, f"{base_url}?{urlencode(query)}"))
+        cutouts.append(_Cutout(id_str, ra_degrees, row[dec], pixscale, f"{base_url}?{urlencode(query)}"))
     return cutouts, reasons
 
 
@@ -208,32 +167,32 @@ def _position_columns(path: PathLike, table: pd.DataFrame, center_on: str | None
         if ra in table and dec in table:
             return ra, dec
     needed = " or ".join(", ".join(pair) for pair in _POSITIONS[center_on])
-    raise ValueError(f"{path}: lacks the columns of the cutouts' centres, {needed}; --center-on chooses others")
+    raise ValueError(f"{path}: lacks the columns of the cutouts' centres, {needed}; center_on chooses others")
 
 
-def _claim_folder(out: Path, settings: _Settings) -> None:
-    """Make the folder, or see that it was made with the same settings."""
+def _claim_folder(out: Path, options: CutoutOptions) -> None:
+    """Make the folder, or see that it was made with the same options."""
     path = out / SETTINGS_NAME
     if path.exists():
         earlier = json.loads(path.read_text(encoding="utf-8"))
         differing = [
             f"{name} is {value!r}, was {earlier.get(name)!r}"
-            for name, value in asdict(settings).items()
+            for name, value in asdict(options).items()
             if value != earlier.get(name)
         ]
         if differing:
             raise ValueError(
-                f"{out}: holds cutouts made with other settings ({'; '.join(differing)}); use another folder"
+                f"{out}: holds cutouts made with other options ({'; '.join(differing)}); use another folder"
             )
     elif out.exists() and any(not path.name.startswith(".") for path in out.iterdir()):
         raise FileExistsError(f"{out}: not empty, yet holds no {SETTINGS_NAME} of earlier cutouts; use another folder")
     else:
         out.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps(asdict(settings), indent=1))
+        write_atomically(path, json.dumps(asdict(options), indent=1))
 
 
 def _fetch(
-    cutouts: Sequence[_Cutout], out: Path, settings: _Settings, workers: int
+    cutouts: Sequence[_Cutout], out: Path, options: CutoutOptions, workers: int
 ) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
     """Fetch the FITS files that are not there yet; by id the grids of all, and the reasons why some cannot be had."""
     asked = {cutout.fits_name: cutout for cutout in cutouts}
@@ -241,15 +200,15 @@ def _fetch(
     grids = {}
 
     def check(path: Path) -> None:
-        header = _read_header(path, settings)
-        grids[by_path[path].id_str] = _read_grid(header, by_path[path], settings.size)
+        header = _read_header(path, options)
+        grids[by_path[path].id_str] = _read_grid(header, by_path[path], options.size)
 
     downloads = [Download(cutout.url, name) for name, cutout in asked.items()]
     summary = download(downloads, out, workers, check, max_bytes=_MAX_BYTES)
     return grids, {asked[name].id_str: reason for name, _, reason in summary.failures}
 
 
-def _read_header(path: Path, settings: _Settings) -> fits.Header:
+def _read_header(path: Path, options: CutoutOptions) -> fits.Header:
     """The header of a cutout that is whole and has the size and the bands asked for.
 
     Raises:
@@ -265,12 +224,12 @@ def _read_header(path: Path, settings: _Settings) -> fits.Header:
             bands = header.get("BANDS")
     except Exception as error:  # damaged files make astropy raise errors of many kinds
         raise ValueError(f"cannot be read as FITS: {error}") from error
-    shape = (len(settings.bands), settings.size, settings.size)
+    shape = (len(options.bands), options.size, options.size)
     if fluxes is None or fluxes.shape != shape:
         received = None if fluxes is None else fluxes.shape
         raise ValueError(f"the cutout's shape (bands, height, width) is {received}, not {shape}")
-    if bands != settings.bands:
-        raise ValueError(f"the cutout's bands are {bands!r}, not {settings.bands!r}")
+    if bands != options.bands:
+        raise ValueError(f"the cutout's bands are {bands!r}, not {options.bands!r}")
     return header
 
 
@@ -300,13 +259,13 @@ def _read_grid(header: fits.Header, asked: _Cutout, size: int) -> dict[str, floa
     return {"pixscale": round(pixscale, 9), "cutout_ra": round(float(ra), 9), "cutout_dec": round(float(dec), 9)}
 
 
-def _make_image(cutout: _Cutout, out: Path, settings: _Settings) -> str:
+def _make_image(cutout: _Cutout, out: Path, options: CutoutOptions) -> str:
     """Make the colour image, unless it is there and not older than the cutout; its path from `out`.
 
     Raises:
         ValueError: the cutout is blank; the message gives the reason alone.
     """
-    cutout_path, file_loc = out / cutout.fits_name, f"images/{cutout.id_str}.{settings.image_format}"
+    cutout_path, file_loc = out / cutout.fits_name, f"images/{cutout.id_str}.{options.image_format}"
     path = out / file_loc
     if path.exists() and path.stat().st_mtime >= cutout_path.stat().st_mtime:
         return file_loc
@@ -315,10 +274,10 @@ def _make_image(cutout: _Cutout, out: Path, settings: _Settings) -> str:
     if not is_seen.any():
         raise ValueError("the cutout is blank: outside the survey's footprint")
     if not is_seen.all():
-        blank = ", ".join(band for band, seen in zip(settings.bands, is_seen, strict=True) if not seen)
+        blank = ", ".join(band for band, seen in zip(options.bands, is_seen, strict=True) if not seen)
         raise ValueError(f"the cutout is blank in {blank}: the survey has no such images there")
     content = BytesIO()
-    Image.fromarray(read_image(cutout_path, settings.stretch)).save(content, **_IMAGE_FORMATS[settings.image_format])
+    Image.fromarray(read_image(cutout_path, options.stretch)).save(content, **_IMAGE_FORMATS[options.image_format])
     path.parent.mkdir(exist_ok=True)
     write_atomically(path, content.getvalue())
     return file_loc

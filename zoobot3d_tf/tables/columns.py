@@ -15,6 +15,10 @@ from zoobot3d_tf.files import PathLike
 
 # File systems allow 255 bytes, of which words around a galaxy's name need some.
 _MAX_NAME_BYTES = 150
+RA_RANGE = (-360.0, 720.0)
+"""Accepted right ascensions, degrees: one turn around 0 to 360, since some catalogues count from -180 to 180."""
+DEC_RANGE = (-90.0, 90.0)
+"""Accepted declinations, degrees."""
 
 
 def read_numbers(path: PathLike, table: pd.DataFrame, column: str) -> pd.Series:
@@ -48,8 +52,7 @@ def read_positions(path: PathLike, table: pd.DataFrame, columns: Sequence[str]) 
         columns: names of its columns of right ascension and declination, degrees.
 
     Returns:
-        `ra` and `dec`, float64 and finite, of the rows that have both, under the table's index. A right ascension is
-        left as it is: -10 and 370 are as good as 350 and 10.
+        `ra` and `dec`, float64, of the rows that have both, under the table's index; `ra` from 0 to 360.
 
     Raises:
         ValueError: a column is missing, or a value is not a number or impossible.
@@ -58,9 +61,15 @@ def read_positions(path: PathLike, table: pd.DataFrame, columns: Sequence[str]) 
         raise ValueError(f"a position is two columns, right ascension and declination; received {', '.join(columns)}")
     require_columns(path, table.columns, columns)
     ra, dec = (read_numbers(path, table, column) for column in columns)
-    refuse(path, table, columns[0], np.isinf(ra), "a right ascension must be finite")
-    refuse(path, table, columns[1], dec.abs() > 90, "a declination must be from -90 to 90")
-    return pd.DataFrame({"ra": ra, "dec": dec}).dropna()
+    for name, numbers, (low, high) in ((columns[0], ra, RA_RANGE), (columns[1], dec, DEC_RANGE)):
+        is_wrong = ~(numbers.isna() | numbers.between(low, high))
+        refuse(path, table, name, is_wrong, f"it must be from {low:g} to {high:g} degrees")
+    return pd.DataFrame({"ra": wrap_ra(ra), "dec": dec}).dropna()
+
+
+def wrap_ra(ra: pd.Series) -> pd.Series:
+    """Right ascensions in degrees, brought to 0..360; values already there stay as they are."""
+    return ra.where(ra.isna() | ra.between(0, 360), ra % 360)
 
 
 def read_text(path: PathLike, table: pd.DataFrame, column: str) -> pd.Series:

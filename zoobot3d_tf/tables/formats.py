@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MAX_INFLATED_BYTES = 4 * 1024**3
 
 # Names of galaxies, also those that a cross-match brought along, and of files.
-_TEXT_COLUMN = re.compile(r"id_str(_\w+)?|file_loc|spiral_mask_loc|bar_mask_loc|marks_loc")
+_TEXT_COLUMN = re.compile(r"id_str(_\w+)?|\w+_loc")
 _TEXT_TYPE = pd.Series([""]).dtype  # `str`, or `object` before pandas 3
 _LARGEST_EXACT_FLOAT = 2**53
 
@@ -121,12 +121,18 @@ def check_writable(path: PathLike) -> Path:
     return path
 
 
-def _is_text(name: object) -> bool:
-    return _TEXT_COLUMN.fullmatch(str(name)) is not None
-
-
 def _with_text(path: PathLike, table: pd.DataFrame) -> pd.DataFrame:
-    return table.assign(**{str(name): read_text(path, table, str(name)) for name in table if _is_text(name)})
+    return table.assign(**{name: read_text(path, table, name) for name in _text_columns(table)})
+
+
+def _text_columns(table: pd.DataFrame) -> list[str]:
+    """Columns of names and paths. Numbers in a column that only ends as paths do stay numbers."""
+    names = [str(name) for name in table if _TEXT_COLUMN.fullmatch(str(name))]
+    return [name for name in names if not name.endswith("_loc") or not _holds_floats(table[name])]
+
+
+def _holds_floats(column: pd.Series) -> bool:
+    return pd.api.types.is_float_dtype(column) and bool(column.notna().any())
 
 
 def _inflate(path: Path) -> BinaryIO:
@@ -147,7 +153,8 @@ def _read_csv(file: BinaryIO) -> pd.DataFrame:
     table = table.astype({name: _plain_type(column) for name, column in table.items()})
     # Read by itself, text is not taken for a number or for a missing value: "0123" and "NA" are names as good as any.
     file.seek(0)
-    names = pd.read_csv(file, encoding="utf-8-sig", usecols=_is_text, dtype=str, na_filter=False)
+    texts = _text_columns(table)
+    names = pd.read_csv(file, encoding="utf-8-sig", usecols=texts, dtype=str, na_filter=False)
     table[names.columns] = names
     return table
 
