@@ -39,7 +39,23 @@ def test_mask_losses_by_hand():
     np.testing.assert_allclose(losses.mse(true, predicted), [0.09], rtol=1e-6)
     np.testing.assert_allclose(losses.cross_entropy(true, predicted), [np.log(2)], rtol=1e-6)
     # With concentrations (1, 1) every count from 0 to 15 is as likely.
-    np.testing.assert_allclose(losses.beta_binomial(true, tf.ones((1, 2, 2, 2))), [np.log(16)], rtol=1e-5)
+    np.testing.assert_allclose(
+        losses.beta_binomial(with_volunteers(true, 15), tf.ones((1, 2, 2, 2))), [np.log(16)], 1e-5
+    )
+
+
+def test_beta_binomial_counts_the_volunteers_of_each_galaxy():
+    # With concentrations (1, 1) every count from 0 to n is as likely.
+    three = losses.beta_binomial(with_volunteers(tf.fill((1, 2, 2, 1), 1 / 3), 3), tf.ones((1, 2, 2, 2)))
+    np.testing.assert_allclose(three, [np.log(4)], rtol=1e-5)
+    both = tf.concat([with_volunteers(tf.fill((1, 2, 2, 1), 2 / 3), n) for n in (3, 15)], axis=0)
+    expected = [beta_binomial_by_hand(2, 5.0, 2.0, 3), beta_binomial_by_hand(10, 5.0, 2.0, 15)]
+    np.testing.assert_allclose(losses.beta_binomial(both, tf.fill((2, 2, 2, 2), 1.0) * [5.0, 2.0]), expected, rtol=1e-4)
+
+
+def with_volunteers(fraction, n):
+    """A mask as a batch holds it for the beta-binomial loss."""
+    return tf.concat([tf.cast(fraction, tf.float32), tf.fill(fraction.shape, float(n))], axis=-1)
 
 
 def test_beta_binomial_agrees_with_reference(reference):
@@ -53,7 +69,9 @@ def test_beta_binomial_agrees_with_reference(reference):
                 fraction.reshape(len(fraction), -1), concentrations.reshape(len(fraction), -1, 2), strict=True
             )
         ]
-        np.testing.assert_allclose(losses.beta_binomial(fraction, concentrations), expected, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(
+            losses.beta_binomial(with_volunteers(fraction, 15), concentrations), expected, rtol=1e-3, atol=1e-4
+        )
 
 
 def beta_binomial_by_hand(k: int, a: float, b: float, n: int = 15) -> float:
@@ -68,5 +86,6 @@ def test_better_masks_cost_less(name):
     good, bad = true * 0.8 + 0.1, 1 - (true * 0.8 + 0.1)
     if name == "beta-binomial":
         good, bad = tf.concat([good, 1 - good], -1) * 20, tf.concat([bad, 1 - bad], -1) * 20
+        true = with_volunteers(true, 15)
     loss = losses.MASK_LOSSES[name]
     assert loss(true, good)[0] < loss(true, bad)[0]

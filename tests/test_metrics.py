@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from zoobot3d_tf.schemas import Schema
+from zoobot3d_tf.evaluation.masks import mask_iou
+from zoobot3d_tf.evaluation.votes import fraction_scores
+from zoobot3d_tf.schemas import Schema, vote_fractions
 from zoobot3d_tf.training.metrics import MaskError, MaskIoU, QuestionLoss, VoteFractionError
 
 SCHEMA = Schema({"shape": ["_round", "_flat"], "bar": ["_yes", "_no"]}, {"shape": None, "bar": "shape_flat"})
@@ -43,9 +45,35 @@ def test_vote_fraction_error_counts_only_questions_that_were_asked():
 
 def test_question_loss_is_a_mean_over_galaxies_that_were_asked():
     votes = tf.constant([[3.0, 2.0, 0.0, 0.0], [3.0, 2.0, 1.0, 0.0]])
-    metric = QuestionLoss((2, 3), name="bar_loss")
+    metric = QuestionLoss(slice(2, 4), name="bar_loss")
     metric.update_state(votes, tf.ones((2, 4)))
     assert float(metric.result()) == pytest.approx(np.log(2), rel=1e-5)
+
+
+def test_metrics_of_training_are_those_of_the_scores():
+    rng = np.random.default_rng(0)
+    votes = rng.integers(0, 4, (20, 4)).astype(np.float32)
+    votes[:5, 2:] = 0
+    concentrations = rng.uniform(1, 20, (20, 4)).astype(np.float32)
+    error = VoteFractionError(SCHEMA)
+    error.update_state(votes, concentrations)
+    scores = fraction_scores(vote_fractions(concentrations, SCHEMA), votes, SCHEMA)
+    assert float(error.result()) == pytest.approx(scores["fraction_mae"], rel=1e-5)
+    true, predicted = rng.uniform(0, 0.4, (2, 20, 8, 8, 1)).astype(np.float32)
+    iou = MaskIoU()
+    iou.update_state(true, predicted)
+    assert float(iou.result()) == pytest.approx(mask_iou(predicted[..., 0], true[..., 0]), rel=1e-5)
+
+
+def test_masks_that_carry_their_number_of_volunteers_score_alike():
+    true = np.random.default_rng(1).uniform(0, 1, (3, 4, 4, 1)).astype(np.float32)
+    with_volunteers = np.concatenate([true, np.full_like(true, 15)], axis=-1)
+    for metric in (MaskIoU(), MaskError()):
+        metric.update_state(true, true[::-1])
+        expected = float(metric.result())
+        metric.reset_state()
+        metric.update_state(with_volunteers, true[::-1])
+        assert float(metric.result()) == expected
 
 
 def test_nothing_counted_is_zero_not_nan():

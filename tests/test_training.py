@@ -181,10 +181,65 @@ def test_a_run_killed_in_its_second_epoch_goes_on_there(shards, tmp_path):
     assert history["loss"].iloc[-1] < history["loss"].iloc[0] * 1.2
 
 
-def test_beta_binomial_votes_free_run_trains(shards, tmp_path):
-    config = run_config(shards, tmp_path / "run", epochs=1, mask_loss="beta-binomial", tasks=["spiral_mask"])
-    outputs = config.run_estimator().predict(np.zeros((1, 32, 32, 3)), verbose=0)
+@pytest.fixture(scope="module")
+def special(shards, tmp_path_factory):
+    """Folder and model of a run without votes, in mixed precision, logged to Weights & Biases without a network."""
+    pytest.importorskip("wandb", reason="the extra [wandb] is not installed")
+    folder = tmp_path_factory.mktemp("runs") / "special"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WANDB_MODE", "offline")
+        patch.setenv("WANDB_SILENT", "true")
+        settings = {"epochs": 1, "mask_loss": "beta-binomial", "tasks": ["spiral_mask"]}
+        model = run_config(shards, folder, mixed_precision=True, wandb=True, **settings).run_estimator()
+    return folder, model
+
+
+def test_beta_binomial_votes_free_run_trains(special):
+    outputs = special[1].predict(np.zeros((1, 32, 32, 3)), verbose=0)
     assert {name: output.shape for name, output in outputs.items()} == {"spiral_mask": (1, 32, 32, 2)}
+
+
+def test_mixed_precision_is_saved_in_float32(special):
+    folder, model = special
+    assert json.loads((folder / "config.json").read_text())["training"]["mixed_precision"] is True
+    assert model.dtype_policy.name == "float32"
+    assert {weight.dtype for weight in model.weights} == {"float32"}
+    assert np.isfinite(pd.read_csv(folder / "history.csv")["val_loss"]).all()
+
+
+def test_runs_are_logged_to_weights_and_biases(special):
+    assert list((special[0] / "wandb").glob("offline-run-*/run-*.wandb"))
+
+
+def test_the_best_weights_are_replaced_only_by_better_ones(tmp_path):
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile(loss="mse")
+    checkpoints = Checkpoints(tmp_path / "checkpoints", patience=9)
+    checkpoints.set_model(model)
+    for epoch, loss in enumerate([3.0, 1.0, 2.0, 1.0]):
+        model.set_weights([np.full((1, 1), epoch), np.full(1, epoch)])
+        checkpoints.on_epoch_end(epoch, {"val_loss": loss})
+    model.load_weights(checkpoints.best_path)
+    assert float(model.get_weights()[1][0]) == 1.0  # the second epoch, the first of the lowest loss
+
+
+@pytest.mark.slow
+def test_all_local_devices_train_one_model(shards, tmp_path):
+    script = f"""
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+tf.distribute.MirroredStrategy = lambda mirrored=tf.distribute.MirroredStrategy: mirrored(["CPU:0", "CPU:1"])
+from pathlib import Path
+from zoobot3d_tf.training.training_config import config_from_folders
+shards, folder = Path({str(shards)!r}), Path({str(tmp_path / "run")!r})
+config_from_folders(shards / "train_shards", shards / "eval_shards", folder, crop_size=75, resize_size=32, batch_size=8,
+                    epochs=1, tasks=["votes"], distributed=True).run_estimator()
+"""
+    result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[-3000:]
+    model = keras.saving.load_model(tmp_path / "run" / "model.keras")
+    assert np.isfinite(model.predict(np.zeros((1, 32, 32, 3)), verbose=0)["votes"]).all()
 
 
 def test_early_stopping_remembers_epochs_before_a_kill(tmp_path):

@@ -2,13 +2,15 @@
 
 images    float32 (B, H, W, 3), 0..255
 targets   {"votes": (B, answers), "spiral_mask": (B, H, W, 1), "bar_mask": (B, H, W, 1), "label": (B, 1)}; masks are
-          fractions 0..1, a label is as in the shards, and 0 where it is missing
-weights   {"votes": (B,), "spiral_mask": (B,), "bar_mask": (B,), "label": (B,)}: 1 where the galaxy has it, else 0; for
-          the label the weight of its class, where there are such
+          fractions 0..1, or (B, H, W, 2): the fraction and the number of volunteers asked, where a loss needs both; a
+          label is as in the shards, and 0 where it is missing
+weights   {"votes": (B,), "spiral_mask": (B,), "bar_mask": (B,), "label": (B,)}: 1 where the galaxy has the target, else
+          0; for a label with classes, the weight of the class
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -32,16 +34,26 @@ def training_batches(
     tasks: Sequence[str] = VOLUNTEER_TASKS,
     seed: int = 0,
     class_weights: Sequence[float] = (),
+    with_volunteers: bool = False,
 ) -> tf.data.Dataset:
-    """Shuffled, randomly augmented batches; another order and other augmentations in each epoch, all from the seed.
+    """Shuffled and randomly augmented batches. Each epoch has another order and other augmentations, from the seed.
 
-    `class_weights` are those of the label, as `Label.class_weights`; without any, all classes weigh 1.
+    Args:
+        paths: TFRecord files of one shard folder.
+        n_answers: number of answers of the decision tree.
+        framing: sizes of stored images, crop and network input.
+        batch_size: number of galaxies per batch.
+        tasks: targets to read.
+        seed: random seed of order and augmentation.
+        class_weights: weight of each class of the label, see `Label.class_weights`; without any, all classes weigh 1.
+        with_volunteers: add the number of volunteers to the masks, as a second channel.
     """
     files = tf.data.Dataset.from_tensor_slices([str(path) for path in paths]).shuffle(len(paths), seed)
     records = files.interleave(tf.data.TFRecordDataset, cycle_length=FILES_AT_ONCE)
     batches = records.shuffle(SHUFFLE_BUFFER, seed).batch(batch_size)
     seeds = tf.data.Dataset.random(seed, rerandomize_each_iteration=True)
-    return _finish(tf.data.Dataset.zip(batches, seeds), n_answers, framing, tasks, class_weights, augment=True)
+    read = _reader(n_answers, framing, tasks, class_weights, with_volunteers)
+    return _in_parallel(tf.data.Dataset.zip(batches, seeds), read)
 
 
 def evaluation_batches(
@@ -51,41 +63,49 @@ def evaluation_batches(
     batch_size: int,
     tasks: Sequence[str] = VOLUNTEER_TASKS,
     class_weights: Sequence[float] = (),
+    with_volunteers: bool = False,
 ) -> tf.data.Dataset:
-    """Batches in the order of the shards, centrally cropped; class weights as in `training_batches`."""
+    """Batches in the order of the shards, centrally cropped; for the arguments see `training_batches`."""
     batches = tf.data.TFRecordDataset([str(path) for path in paths]).batch(batch_size)
-    seeds = tf.data.Dataset.from_tensors(np.int64(0)).repeat()  # taken by the common road, of no effect
-    return _finish(tf.data.Dataset.zip(batches, seeds), n_answers, framing, tasks, class_weights, augment=False)
+    return _in_parallel(batches, _reader(n_answers, framing, tasks, class_weights, with_volunteers))
 
 
-def _finish(
-    batches, n_answers: int, framing: Framing, tasks: Sequence[str], class_weights: Sequence[float], augment: bool
-) -> tf.data.Dataset:
+def _in_parallel(batches: tf.data.Dataset, read: Callable) -> tf.data.Dataset:
+    # Where TensorFlow tunes these numbers itself, the end of an iterator waits for the tuner to wake, up to a minute.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return batches.map(read, num_parallel_calls=available_cores()).prefetch(BATCHES_AHEAD).with_options(options)
+
+
+def _reader(
+    n_answers: int, framing: Framing, tasks: Sequence[str], class_weights: Sequence[float], with_volunteers: bool
+) -> Callable:
+    """The function from serialised records, and a seed if they are to be augmented, to a batch."""
     masks = [name for name in MASKS if name in tasks]
     # No more than is learned: shards may hold votes of a schema that the model does not know.
     names = {"image", "n_volunteers", *tasks, *(f"has_{task}" for task in tasks)}
     size = framing.final_size
 
-    def to_bytes(encoded, encoded_masks, shades, seed):
-        rng = np.random.default_rng(int(seed))
+    def to_bytes(encoded: Any, encoded_masks: Any, shades: Any, *seed: Any) -> tuple[np.ndarray, ...]:
+        rng = np.random.default_rng(int(seed[0])) if seed else None
         images = np.empty((len(encoded), size, size, 3), np.uint8)
         shaded = [np.zeros((len(encoded), size, size, 1), np.uint8) for _ in masks]
         for i, jpeg in enumerate(encoded):
-            affine = random_affine(framing, rng) if augment else central_affine(framing)
+            affine = central_affine(framing) if rng is None else random_affine(framing, rng)
             images[i] = warp(record.decode(jpeg), affine, size)
             for mask, png in zip(shaded, encoded_masks[i], strict=True):
                 if png:
                     mask[i, ..., 0] = warp(record.decode(png) * shades[i], affine, size)
         return images, *shaded
 
-    def to_batch(serialised, seed):
+    def to_batch(serialised: tf.Tensor, *seed: tf.Tensor) -> tuple[tf.Tensor, dict, dict]:
         fields = record.parse(serialised, n_answers, names)
         encoded_masks = tf.stack([fields[name] for name in masks], axis=1) if masks else fields["image"][:, None][:, :0]
         # Bytes are quicker to move about than floats: one volunteer becomes so many shades of a byte.
         shades = 255 // fields["n_volunteers"]
         images, *shaded = tf.numpy_function(
             to_bytes,
-            [fields["image"], encoded_masks, tf.cast(shades, tf.uint8), seed],
+            [fields["image"], encoded_masks, tf.cast(shades, tf.uint8), *seed],
             [tf.uint8] * (1 + len(masks)),
         )
         images = tf.cast(tf.ensure_shape(images, (None, size, size, 3)), tf.float32)
@@ -94,6 +114,9 @@ def _finish(
             name: tf.cast(tf.ensure_shape(mask, (None, size, size, 1)), tf.float32) * unit
             for name, mask in zip(masks, shaded, strict=True)
         }
+        if with_volunteers:
+            volunteers = tf.cast(fields["n_volunteers"], tf.float32)[:, None, None, None]
+            targets = {name: tf.concat([mask, tf.ones_like(mask) * volunteers], -1) for name, mask in targets.items()}
         if "votes" in tasks:
             targets["votes"] = fields["votes"]
         if "label" in tasks:
@@ -105,7 +128,4 @@ def _finish(
             weights["label"] *= tf.gather(tf.constant(class_weights, tf.float32), tf.cast(labels, tf.int32))
         return images, targets, weights
 
-    # Where TensorFlow tunes these numbers itself, the end of an iterator waits for the tuner to wake, up to a minute.
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return batches.map(to_batch, num_parallel_calls=available_cores()).prefetch(BATCHES_AHEAD).with_options(options)
+    return to_batch

@@ -170,9 +170,9 @@ def check_shards(
     if image_size is not None and image_size != manifest.image_size:
         raise ValueError(
             f"{homes[0]}: these shards hold images of {manifest.image_size} x {manifest.image_size} pixels; "
-            f"received --shard-img-size {image_size}"
+            f"received the size {image_size}"
         )
-    listed = {manifest.folder / shard.name: shard for shards in manifest.splits.values() for shard in shards}
+    listed = _listed(manifest)
     for path in files:
         if path not in listed:
             raise ValueError(f"{path}: not listed in {manifest.folder / MANIFEST_NAME}")

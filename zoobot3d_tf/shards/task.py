@@ -21,8 +21,7 @@ from zoobot3d_tf.images.masks import MASKS
 from zoobot3d_tf.images.read import (
     ImageError,
     read_image,
-    read_marks,
-    read_mask,
+    read_known_masks,
     resize_counts,
     resize_image,
 )
@@ -157,10 +156,7 @@ def _read_galaxy(row: Any, votes: np.ndarray, size: int, stretch: str) -> "Recor
 
     image = read_image(row.file_loc, stretch)
     shape, n_volunteers = image.shape[:2], int(row.n_volunteers)
-    locations = {name: location for name in MASKS if (location := getattr(row, f"{name}_loc"))}
-    counts = {name: read_mask(location, shape, n_volunteers) for name, location in locations.items()}
-    if row.marks_loc and len(counts) < len(MASKS):
-        counts = read_marks(row.marks_loc, shape, n_volunteers) | counts
+    counts = read_known_masks({name: getattr(row, f"{name}_loc") for name in MASKS}, row.marks_loc, shape, n_volunteers)
     masks = {name: encode_mask(resize_counts(counts[name], size)) if name in counts else b"" for name in MASKS}
     return Record(
         id_str=row.id_str,

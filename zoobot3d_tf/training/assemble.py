@@ -16,8 +16,9 @@ def batches(config: RunConfig, seed: int) -> tuple[tf.data.Dataset, tf.data.Data
     """Batches of a run to train and to validate on."""
     model, weights = config.model, () if config.model.label is None else config.model.label.class_weights
     common = (len(model.label_cols), config.framing, config.batch_size, model.tasks)
-    training = training_batches(config.train_records, *common, seed=seed, class_weights=weights)
-    return training, evaluation_batches(config.eval_records, *common, class_weights=weights)
+    with_volunteers = model.mask_head == "beta-binomial"  # its loss is one of counts, not of fractions
+    training = training_batches(config.train_records, *common, seed, weights, with_volunteers)
+    return training, evaluation_batches(config.eval_records, *common, weights, with_volunteers)
 
 
 def compiled_model(config: RunConfig) -> keras.Model:

@@ -10,44 +10,51 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from zoobot3d_tf.images.masks import N_VOLUNTEERS
 from zoobot3d_tf.labels import Label
 from zoobot3d_tf.schemas import Schema
+from zoobot3d_tf.training.run_config import MASK_LOSS_NAMES
 
 
-def dirichlet_multinomial_nll(votes, concentrations, question_index_groups: Sequence[tuple[int, int]]):
-    """Negative log-likelihood of the votes for each question, natural log, multinomial coefficient included.
-
-    Args:
-        votes: counts (batch, answers), whole numbers in floats.
-        concentrations: (batch, answers), > 0.
-        question_index_groups: first and last (inclusive) answer of each question, as `Schema.question_index_groups`.
-
-    Returns:
-        (batch, questions), in the type of the concentrations; exactly 0, with exactly 0 gradient, where a question has
-        no votes.
+def dirichlet_multinomial_nll(
+    votes: tf.Tensor, concentrations: tf.Tensor, question_index_groups: Sequence[tuple[int, int]]
+) -> tf.Tensor:
+    """Negative log-likelihood of the votes on each question, in nats, multinomial coefficient included.
 
     Walmsley et al. 2022 (arXiv 2102.08414), equation 2.
+
+    Args:
+        votes: counts, whole numbers in floats, shape (batch, answers).
+        concentrations: concentrations above 0, shape (batch, answers).
+        question_index_groups: first and last (inclusive) answer of each question, as users of Zoobot know them.
+
+    Returns:
+        Shape (batch, questions), in the type of the concentrations. Where a question has no votes, the value and its
+        gradient are exactly 0.
     """
+    return nll_by_question(votes, concentrations, [slice(first, last + 1) for first, last in question_index_groups])
+
+
+def nll_by_question(votes: tf.Tensor, concentrations: tf.Tensor, slices: Sequence[slice]) -> tf.Tensor:
+    """The same as `dirichlet_multinomial_nll`, with the answers of each question as in `Schema.slices`."""
     concentrations = tf.convert_to_tensor(concentrations)
     # Differences of large log-gammas: float32 would lose the third decimal, and these few values cost nothing.
     votes, precise = tf.cast(votes, tf.float64), tf.cast(concentrations, tf.float64)
     per_question = []
-    for first, last in question_index_groups:
-        counts = votes[:, first : last + 1]
+    for answers in slices:
+        counts = votes[:, answers]
         total = tf.reduce_sum(counts, axis=1)
-        distribution = tfp.distributions.DirichletMultinomial(total, precise[:, first : last + 1])
+        distribution = tfp.distributions.DirichletMultinomial(total, precise[:, answers])
         nll = -distribution.log_prob(counts)
         per_question.append(tf.where(total > 0, nll, tf.zeros_like(nll)))
     return tf.cast(tf.stack(per_question, axis=1), concentrations.dtype)
 
 
 def votes_loss(schema: Schema) -> Callable:
-    """Loss of the vote head: the sum over questions, (batch,)."""
-    groups = schema.question_index_groups
+    """Loss of the vote head: the sum of `dirichlet_multinomial_nll` over the questions, shape (batch,)."""
+    slices = schema.slices
 
-    def votes_nll(votes, concentrations):
-        return tf.reduce_sum(dirichlet_multinomial_nll(votes, concentrations, groups), axis=1)
+    def votes_nll(votes: tf.Tensor, concentrations: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_sum(nll_by_question(votes, concentrations, slices), axis=1)
 
     return votes_nll
 
@@ -62,43 +69,44 @@ def label_loss(label: Label) -> Callable:
     return keras.losses.binary_crossentropy if label.kind == "binary" else keras.losses.sparse_categorical_crossentropy
 
 
-def l1(fraction, predicted):
+def l1(fraction: tf.Tensor, predicted: tf.Tensor) -> tf.Tensor:
     """Mean absolute error of a mask, (batch,)."""
     return _mean_over_pixels(tf.abs(fraction - predicted))
 
 
-def mse(fraction, predicted):
+def mse(fraction: tf.Tensor, predicted: tf.Tensor) -> tf.Tensor:
     """Mean squared error of a mask, (batch,)."""
     return _mean_over_pixels(tf.square(fraction - predicted))
 
 
-def cross_entropy(fraction, predicted):
+def cross_entropy(fraction: tf.Tensor, predicted: tf.Tensor) -> tf.Tensor:
     """Cross-entropy of each volunteer's choice to enclose a pixel or not, (batch,), mean over pixels."""
     epsilon = 1e-6
     predicted = tf.clip_by_value(predicted, epsilon, 1 - epsilon)
     return _mean_over_pixels(-fraction * tf.math.log(predicted) - (1 - fraction) * tf.math.log(1 - predicted))
 
 
-def beta_binomial(fraction, concentrations):
-    """Negative log-likelihood of the count of volunteers who enclose a pixel, (batch,), mean over pixels.
+def beta_binomial(mask: tf.Tensor, concentrations: tf.Tensor) -> tf.Tensor:
+    """Negative log-likelihood of the count of volunteers who enclose a pixel, mean over pixels.
 
     Args:
-        fraction: (batch, H, W, 1); resampled masks hold fractions between counts, which the likelihood interpolates.
-        concentrations: (batch, H, W, 2): of enclosing, of not enclosing.
+        mask: fraction of the volunteers who enclosed each pixel, and number of volunteers who were asked, shape
+            (batch, H, W, 2). Resampled masks hold fractions between counts, which the likelihood interpolates.
+        concentrations: concentrations of enclosing and of not enclosing, shape (batch, H, W, 2).
+
+    Returns:
+        Shape (batch,), in nats.
     """
+    fraction, n_volunteers = mask[..., 0], mask[..., 1]
     distribution = tfp.distributions.BetaBinomial(
-        float(N_VOLUNTEERS), concentration1=concentrations[..., 0], concentration0=concentrations[..., 1]
+        n_volunteers, concentration1=concentrations[..., 0], concentration0=concentrations[..., 1]
     )
-    return _mean_over_pixels(-distribution.log_prob(fraction[..., 0] * N_VOLUNTEERS))
+    return _mean_over_pixels(-distribution.log_prob(fraction * n_volunteers))
 
 
-MASK_LOSSES: dict[str, Callable] = {
-    "l1": l1,
-    "mse": mse,
-    "cross-entropy": cross_entropy,
-    "beta-binomial": beta_binomial,
-}
+MASK_LOSSES: dict[str, Callable] = dict(zip(MASK_LOSS_NAMES, (l1, mse, cross_entropy, beta_binomial), strict=True))
+"""Loss of the masks by the name that a configuration gives it."""
 
 
-def _mean_over_pixels(values):
+def _mean_over_pixels(values: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(values, axis=tuple(range(1, len(values.shape))))

@@ -3,12 +3,12 @@
 import keras
 import tensorflow as tf
 
-from zoobot3d_tf.images.masks import MASK_THRESHOLD, is_enclosed
+from zoobot3d_tf.images.masks import MASK_THRESHOLD, overlap
 from zoobot3d_tf.labels import Label
 from zoobot3d_tf.models.config import ModelConfig
 from zoobot3d_tf.models.heads import mask_fraction
-from zoobot3d_tf.schemas import Schema
-from zoobot3d_tf.training.losses import dirichlet_multinomial_nll
+from zoobot3d_tf.schemas import Schema, fraction_errors
+from zoobot3d_tf.training.losses import nll_by_question
 
 
 def compiled_metrics(model: ModelConfig) -> dict[str, list[keras.metrics.Metric]]:
@@ -20,8 +20,8 @@ def compiled_metrics(model: ModelConfig) -> dict[str, list[keras.metrics.Metric]
     metrics: dict[str, list[keras.metrics.Metric]] = {name: [MaskIoU(), MaskError()] for name in model.masks}
     if schema := model.vote_schema:
         per_question = [
-            QuestionLoss(group, name=f"{question.text}_loss")
-            for question, group in zip(schema.questions, schema.question_index_groups, strict=True)
+            QuestionLoss(answers, name=f"{question.text}_loss")
+            for question, answers in zip(schema.questions, schema.slices, strict=True)
         ]
         metrics["votes"] = [VoteFractionError(schema), *per_question]
     if model.label is not None:
@@ -44,13 +44,13 @@ class _Ratio(keras.metrics.Metric):
         self.numerator = self.add_weight(name="numerator", initializer="zeros")
         self.denominator = self.add_weight(name="denominator", initializer="zeros")
 
-    def add(self, numerator, denominator, sample_weight) -> None:
-        """Adds one value an example, (batch,) each."""
+    def add(self, numerator: tf.Tensor, denominator: tf.Tensor, sample_weight: tf.Tensor | None) -> None:
+        """Add one value per galaxy, shape (batch,) each."""
         weight = tf.ones_like(numerator) if sample_weight is None else tf.cast(sample_weight, numerator.dtype)
         self.numerator.assign_add(tf.reduce_sum(weight * numerator))
         self.denominator.assign_add(tf.reduce_sum(weight * denominator))
 
-    def result(self):
+    def result(self) -> tf.Tensor:
         """The ratio so far."""
         return tf.math.divide_no_nan(self.numerator.value, self.denominator.value)
 
@@ -58,15 +58,14 @@ class _Ratio(keras.metrics.Metric):
 class QuestionLoss(_Ratio):
     """Mean Dirichlet-multinomial loss of one question, over galaxies that were asked it."""
 
-    def __init__(self, group: tuple[int, int], name: str) -> None:
+    def __init__(self, answers: slice, name: str) -> None:
         super().__init__(name=name)
-        self.group = group
+        self.answers = answers
 
-    def update_state(self, y_true, y_pred, sample_weight=None) -> None:
-        """Adds votes and concentrations, (batch, answers)."""
-        first, last = self.group
-        nll = dirichlet_multinomial_nll(y_true, y_pred, [self.group])[:, 0]
-        asked = tf.reduce_sum(y_true[:, first : last + 1], axis=1) > 0
+    def update_state(self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None) -> None:
+        """Add votes and concentrations, shape (batch, answers)."""
+        nll = nll_by_question(y_true, y_pred, [self.answers])[:, 0]
+        asked = tf.reduce_sum(y_true[:, self.answers], axis=1) > 0
         self.add(nll, tf.cast(asked, nll.dtype), sample_weight)
 
 
@@ -75,39 +74,31 @@ class VoteFractionError(_Ratio):
 
     def __init__(self, schema: Schema, name: str = "fraction_mae") -> None:
         super().__init__(name=name)
-        self.slices = schema.slices
+        self.schema = schema
 
-    def update_state(self, y_true, y_pred, sample_weight=None) -> None:
-        """Adds votes and concentrations, (batch, answers)."""
-        errors, answers = [], []
-        for answer_slice in self.slices:
-            votes, concentrations = y_true[:, answer_slice], y_pred[:, answer_slice]
-            total = tf.reduce_sum(votes, axis=1, keepdims=True)
-            expected = concentrations / tf.reduce_sum(concentrations, axis=1, keepdims=True)
-            error = tf.reduce_sum(tf.abs(tf.math.divide_no_nan(votes, total) - expected), axis=1)
-            asked = tf.cast(total[:, 0] > 0, error.dtype)
-            errors.append(error * asked)
-            answers.append(asked * votes.shape[1])
-        self.add(tf.add_n(errors), tf.add_n(answers), sample_weight)
+    def update_state(self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None) -> None:
+        """Add votes and concentrations, shape (batch, answers)."""
+        expected = y_pred / tf.matmul(y_pred, self.schema.same_question)
+        errors, asked = fraction_errors(expected, y_true, self.schema, keras.ops)
+        n_answers = tf.reduce_sum(tf.cast(asked, errors.dtype), axis=1)
+        self.add(tf.reduce_sum(errors, axis=1), n_answers, sample_weight)
 
 
 class MaskIoU(_Ratio):
     """Intersection over union of the pixels above the threshold, summed over all galaxies.
 
-    Summed, not averaged galaxy by galaxy: a galaxy without arms, rightly predicted, has no union to divide by.
+    It is summed, not averaged over galaxies: a galaxy without arms, correctly predicted, has no union to divide by.
     """
 
     def __init__(self, name: str = "iou", threshold: float = MASK_THRESHOLD) -> None:
         super().__init__(name=name)
         self.threshold = threshold
 
-    def update_state(self, y_true, y_pred, sample_weight=None) -> None:
-        """Adds fractions and mask outputs, (batch, H, W, channels)."""
-        true = is_enclosed(y_true[..., 0], self.threshold)
-        predicted = is_enclosed(mask_fraction(y_pred)[..., 0], self.threshold)
-        intersection = tf.reduce_sum(tf.cast(true & predicted, tf.float32), axis=(1, 2))
-        union = tf.reduce_sum(tf.cast(true | predicted, tf.float32), axis=(1, 2))
-        self.add(intersection, union, sample_weight)
+    def update_state(self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None) -> None:
+        """Add masks as in a batch and outputs of a mask head, shape (batch, H, W, channels)."""
+        predicted = mask_fraction(y_pred)[..., 0]
+        intersection, union = overlap(predicted, y_true[..., 0], keras.ops, self.threshold)
+        self.add(tf.cast(intersection, tf.float32), tf.cast(union, tf.float32), sample_weight)
 
 
 class MaskError(_Ratio):
@@ -116,9 +107,9 @@ class MaskError(_Ratio):
     def __init__(self, name: str = "mae") -> None:
         super().__init__(name=name)
 
-    def update_state(self, y_true, y_pred, sample_weight=None) -> None:
+    def update_state(self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None) -> None:
         """Adds fractions and mask outputs, (batch, H, W, channels)."""
-        error = tf.reduce_mean(tf.abs(y_true - mask_fraction(y_pred)), axis=(1, 2, 3))
+        error = tf.reduce_mean(tf.abs(y_true[..., :1] - mask_fraction(y_pred)), axis=(1, 2, 3))
         self.add(error, tf.ones_like(error), sample_weight)
 
 
@@ -128,7 +119,7 @@ class LabelAccuracy(_Ratio):
     def __init__(self, name: str = "accuracy") -> None:
         super().__init__(name=name)
 
-    def update_state(self, y_true, y_pred, sample_weight=None) -> None:
+    def update_state(self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None) -> None:
         """Adds labels, (batch, 1), and probabilities, (batch, 1) or (batch, classes)."""
         likeliest = tf.argmax(y_pred, axis=1) if y_pred.shape[1] > 1 else tf.cast(y_pred[:, 0] >= 0.5, tf.int64)
         is_right = tf.cast(likeliest == tf.cast(y_true[:, 0], tf.int64), tf.float32)
@@ -141,7 +132,7 @@ class LabelError(_Ratio):
     def __init__(self, name: str = "mae") -> None:
         super().__init__(name=name)
 
-    def update_state(self, y_true, y_pred, sample_weight=None) -> None:
+    def update_state(self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None) -> None:
         """Adds labels and predictions, (batch, 1)."""
         error = tf.abs(y_true - y_pred)[:, 0]
         self.add(error, tf.ones_like(error), _presence(sample_weight))
@@ -153,11 +144,11 @@ class LabelAUC(keras.metrics.AUC):
     def __init__(self, name: str = "auc") -> None:
         super().__init__(name=name)
 
-    def update_state(self, y_true, y_pred, sample_weight=None) -> None:
+    def update_state(self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None) -> None:
         """Adds labels and probabilities, (batch, 1)."""
         super().update_state(y_true[:, 0], y_pred[:, 0], _presence(sample_weight))
 
 
-def _presence(sample_weight):
+def _presence(sample_weight: tf.Tensor | None) -> tf.Tensor | None:
     """1 where there is a label, whatever its class weighs."""
     return None if sample_weight is None else tf.cast(sample_weight > 0, tf.float32)

@@ -1,6 +1,7 @@
 """TensorBoard panels of validation galaxies with their true and predicted masks, epoch by epoch."""
 
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -27,7 +28,10 @@ class MaskPanels(keras.callbacks.Callback):
         columns = [self.images / 255.0]
         for name in MASKS:
             if name in self.targets:
-                columns += [_grey(self.targets[name]), _grey(mask_fraction(tf.cast(predicted[name], tf.float32)))]
+                columns += [
+                    _grey(self.targets[name][..., :1]),
+                    _grey(mask_fraction(tf.cast(predicted[name], tf.float32))),
+                ]
         with self.writer.as_default():
             tf.summary.image("galaxy, true and predicted masks", np.concatenate(columns, axis=2), epoch, N_GALAXIES)
 
@@ -36,7 +40,7 @@ def _galaxies_with_masks(validation: tf.data.Dataset) -> tuple[np.ndarray, dict[
     """Validation galaxies that have every mask first, so that there is something to compare with; then any others."""
     galaxies = validation.unbatch().take(SEARCHED)
 
-    def all_known(image, targets, weights):
+    def all_known(image: Any, targets: Any, weights: Any) -> Any:
         return tf.reduce_min([weights[name] for name in MASKS if name in weights]) > 0
 
     chosen = galaxies.filter(all_known).concatenate(galaxies).batch(N_GALAXIES)
@@ -44,5 +48,5 @@ def _galaxies_with_masks(validation: tf.data.Dataset) -> tuple[np.ndarray, dict[
     return images, targets
 
 
-def _grey(fraction) -> np.ndarray:
+def _grey(fraction: Any) -> np.ndarray:
     return np.repeat(np.asarray(fraction), 3, axis=-1)
