@@ -1,4 +1,4 @@
-"""Masks as files: on the grid of the image, at the right place on the sky, never outside their folder."""
+"""Files of masks: on the pixel grid of the image, with the right WCS, never outside their folder."""
 
 import errno
 import os
@@ -99,7 +99,7 @@ def mask_of_a_network_that_shows_its_input(path, framing):
 
 
 def separation_in_pixels(loc_of_mask, ra, dec):
-    """Between a position and the centroid of a mask, read by Astropy alone."""
+    """Separation of a position from the centroid of a mask, read by astropy only."""
     path, extension = loc_of_mask.removesuffix("]").split("[")
     with fits.open(path) as hdus:
         fraction, wcs = hdus[extension].data, WCS(hdus[extension].header)
@@ -113,13 +113,13 @@ def separation_in_pixels(loc_of_mask, ra, dec):
 @pytest.mark.parametrize("shape", [(151, 214), (214, 151), (200, 200)])
 def test_a_blob_in_a_fits_cutout_keeps_its_place_on_the_sky_to_a_tenth_of_a_pixel(tmp_path, framing, shape):
     sky = WCS(fits.Header(ROTATED))
-    x, y = shape[1] / 2 + 7.3, shape[0] / 2 - 11.6  # of the FITS file, so that y counts from the bottom
+    x, y = shape[1] / 2 + 7.3, shape[0] / 2 - 11.6  # pixel of the FITS file: y counts from the bottom
     position = sky.pixel_to_world(x, y)
     fluxes = np.stack([0.05 * blob_at(shape, x, y)] * 3)
     fits.PrimaryHDU(fluxes, fits.Header(ROTATED)).writeto(tmp_path / "cutout.fits")
 
     mask = mask_of_a_network_that_shows_its_input(tmp_path / "cutout.fits", framing)
-    mask[mask < 30] = 0  # what the stretch makes of an empty sky
+    mask[mask < 30] = 0  # the empty sky after the stretch
     locs = write_fits_masks(tmp_path, "g1", {"bar_mask": mask}, read_wcs(tmp_path / "cutout.fits"))
     assert separation_in_pixels(locs["bar_mask"], position.ra.deg, position.dec.deg) < 0.1
 
@@ -144,7 +144,7 @@ def test_masks_of_real_cutouts_lie_over_them(reference, tmp_path, name):
     header, shape = fits.getheader(path), fits.getheader(path)["NAXIS2"]
     galaxy = header["CRVAL1"], header["CRVAL2"]
     wcs = read_wcs(path)
-    # What lies 5 arcsec north of the galaxy.
+    # A position 5 arcsec north of the galaxy.
     x, y = pixel_of_sky(wcs, galaxy[0], galaxy[1] + 5 / 3600, shape)
     mask = np.rint(255 * blob_at((shape, shape), x, y)).astype(np.uint8)
     locs = write_fits_masks(tmp_path, name, {"spiral_mask": mask}, wcs)
@@ -206,7 +206,7 @@ def test_pieces_of_many_galaxies_join_to_one_file(tmp_path):
     with fits.open(path) as hdus:
         assert hdus["BAR", 7].header["OBJECT"] == "g7"
         np.testing.assert_allclose(hdus["BAR", 7].data[::-1], galaxies[7]["bar_mask"] / 255, atol=1e-7)
-    with pytest.raises(ImageError, match=r"\[BAR,3\]: the file has no extension BAR of version 3"):
+    with pytest.raises(ImageError, match=r"\[BAR,3\]: .*BAR .*3"):
         read_mask_file(fits_loc(path, "bar_mask", 3))
 
 
@@ -248,7 +248,7 @@ def test_an_id_with_a_slash_goes_to_a_sub_folder(tmp_path):
 
 
 def test_different_galaxies_never_share_a_file(tmp_path):
-    # The ids are as like each other's files as can be.
+    # Ids that resemble the names of each other's files.
     ids = [
         "a",
         "a_spiral_mask",
@@ -295,7 +295,7 @@ def test_an_id_that_cannot_name_a_file_costs_its_galaxy_alone(tmp_path, id_str):
         lambda: write_fits_masks(folder, id_str, MASKS, None),
         lambda: write_overlay(folder, id_str, image, MASKS),
     ):
-        with pytest.raises(ImageError, match=r"cannot name a file: .*(no part of it may be|more than 255 bytes)"):
+        with pytest.raises(ImageError, match=r"id_str .*(empty, .*NUL|more than 255 bytes)"):
             write()
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
@@ -306,7 +306,7 @@ def test_a_symbolic_link_never_leads_out_of_the_folder(tmp_path, link):
     (folder / link).parent.mkdir(parents=True)
     outside.mkdir()
     (folder / link).symlink_to(outside / "new" if link.endswith(".png") else outside)
-    with pytest.raises(ImageError, match=r"a symbolic link leads out of .*masks; remove it"):
+    with pytest.raises(ImageError, match=r"symbolic link .* of .*masks; "):
         write_masks(folder, "g2" if link.startswith("g2") else "sub/g1", {"bar_mask": MASKS["bar_mask"]})
     assert not list(outside.iterdir())
 
@@ -320,10 +320,10 @@ def test_the_folder_itself_may_be_a_symbolic_link(tmp_path):
 
 def test_a_name_that_is_taken_costs_its_galaxy_alone(tmp_path):
     (tmp_path / "g1_bar_mask.png").mkdir()
-    with pytest.raises(ImageError, match=r"g1_bar_mask\.png: cannot be written: Is a directory"):
+    with pytest.raises(ImageError, match=r"g1_bar_mask\.png: .*Is a directory"):
         write_masks(tmp_path, "g1", MASKS)
     (tmp_path / "sub").touch()
-    with pytest.raises(ImageError, match=r"sub/g1_masks\.fits: cannot be written: File exists \(.*/sub\)"):
+    with pytest.raises(ImageError, match=r"sub/g1_masks\.fits: .*File exists \(.*/sub\)"):
         write_fits_masks(tmp_path, "sub/g1", MASKS, None)
 
 
@@ -340,7 +340,7 @@ def test_a_full_disk_stops_the_run(tmp_path, monkeypatch):
 
 
 def write_bad(path, kind):
-    """Whichever way a file of masks can be damaged."""
+    """Write a damaged file of masks."""
     whole = fits_primary() + fits_extensions("g1", MASKS, None)
     if kind == "cut short":
         path.write_bytes(whole[:-2880])

@@ -1,4 +1,4 @@
-"""Numbers from masks: shapes whose measures are known, then bars of simulated galaxies as volunteers drew them."""
+"""Measurements on masks: shapes with known measurements, then bars of simulated galaxies as volunteers drew them."""
 
 import math
 
@@ -18,7 +18,7 @@ SIZE = 160
 
 
 def bar_shape(kind, length, width, angle, x=80.0, y=75.0):
-    """A rectangle or an ellipse: every volunteer inside, none outside; the angle as in docs/conventions.md."""
+    """A rectangle or an ellipse: all volunteers inside, none outside. For the angle see docs/conventions.md."""
     rows, columns = np.indices((SIZE, SIZE))
     right, up = columns - x, y - rows
     cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
@@ -36,7 +36,7 @@ def measure_arms(enclosed):
 
 
 def difference(angle, other):
-    """Of directions, which repeat after 180 degrees."""
+    """Difference between directions, which repeat after 180 degrees."""
     return abs((angle - other + 90) % 180 - 90)
 
 
@@ -49,7 +49,7 @@ def test_a_bar_of_a_few_pixels_is_measured_by_hand():
     values = measure_bar(mask, pixscale=0.5)
     assert values["bar_area_px"] == 20
     assert values["bar_area_arcsec2"] == 5
-    assert values["bar_length_px"] == 9.5  # nine pixels between centres, and half a pixel beyond them
+    assert values["bar_length_px"] == 9.5  # nine pixels between centres, plus half a pixel
     assert values["bar_length_arcsec"] == 4.75
     assert values["bar_angle"] == 0
     assert measure_bar(mask.T)["bar_angle"] == pytest.approx(90)
@@ -155,7 +155,7 @@ def test_coverage_is_the_share_of_the_hull_that_lies_in_arms():
     frame = np.zeros((20, 30), bool)
     frame[2:13, 5:16] = True
     assert measure_arms(frame)["spiral_coverage"] == 1
-    frame[5:10, 8:13] = False  # of 11 x 11 pixels, 5 x 5 are no arm
+    frame[5:10, 8:13] = False  # 5 x 5 of 11 x 11 pixels are not in an arm
     values = measure_arms(frame)
     assert values["spiral_coverage"] == pytest.approx(96 / 121)
     assert values["spiral_area_px"] == 96
@@ -172,7 +172,7 @@ def test_what_is_its_own_hull_covers_it(pixels):
 
 def test_two_pixels_apart_cover_their_share_of_the_line_between_them():
     frame = np.zeros((20, 30), bool)
-    frame[3, 4] = frame[9, 13] = True  # 6 rows and 9 columns apart: the line meets two pixel centres more
+    frame[3, 4] = frame[9, 13] = True  # 6 rows and 9 columns apart: the line crosses two more pixel centres
     assert measure_arms(frame)["spiral_coverage"] == pytest.approx(2 / 4)
 
 
@@ -214,7 +214,7 @@ def test_bars_of_simulated_galaxies_are_measured_as_volunteers_drew_them():
         rng = np.random.default_rng([1, index])
         scene = sample_scene(rng)
         galaxy = scene.galaxy
-        # Foreshortened by much, a broad bar is seen along another direction than its ridge.
+        # A broad bar that is strongly foreshortened has another direction than its ridge.
         if galaxy.bar is None or galaxy.inclination > 30 or bar_visibility(scene) < 0.5:
             continue
         counts = counts_from_marks(draw_marks(scene, rng)["bar_mask"], (424, 424))
@@ -223,7 +223,7 @@ def test_bars_of_simulated_galaxies_are_measured_as_volunteers_drew_them():
         ratios.append(values["bar_length_arcsec"] / (2 * np.hypot(*end)))
         turns.append(difference(values["bar_pa"], galaxy.bar_position_angle()))
     assert len(ratios) > 10
-    # What the three most generous of fifteen enclosed is a tenth longer than the bar.
+    # The area that at least three of fifteen enclosed is a tenth longer than the bar.
     assert 1.0 < np.median(ratios) < 1.2
     assert np.std(ratios) < 0.1
     assert np.median(turns) < 2

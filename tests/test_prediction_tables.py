@@ -1,4 +1,4 @@
-"""Tables of predictions in three formats: the same when read back, and refused in words."""
+"""Tables of predictions in three formats: equal when read back, with errors for bad ones."""
 
 import json
 import os
@@ -23,7 +23,7 @@ AWKWARD = ["J1", "007", "NA", "nan", 'a "b", c', "two\nlines", "α/β", "", "1e5
 
 
 def make_table(n=10, schema=RINGS, n_samples=3, seed=0) -> pa.Table:
-    """Rows as a run makes them: votes, masks, and a measurement that is missing here and there."""
+    """Rows as in a run: votes, masks, and a measurement that some galaxies lack."""
     rng = np.random.default_rng(seed)
     ids = [f"{AWKWARD[i % 10]}{'' if i < 10 else i}" for i in range(n)]
     columns = {"id_str": ids, "file_loc": [f"/images/{id_str}.png" for id_str in ids]}
@@ -67,7 +67,7 @@ def test_each_format_comes_back_as_it_was_written(path):
 
 
 def test_numbers_keep_every_bit(path):
-    bits = np.random.default_rng(0).integers(0, 2**31, 20_000, dtype=np.uint32)  # all floats that are not negative
+    bits = np.random.default_rng(0).integers(0, 2**31, 20_000, dtype=np.uint32)  # all floats of positive sign
     values = bits.view(np.float32)
     values = np.append(values[np.isfinite(values)], np.float32([0, 1e-45, 3.4028235e38, np.inf]))
     columns = {"id_str": [str(i) for i in range(len(values))], "bar_mask_loc": [""] * len(values), "entropy": values}
@@ -176,7 +176,7 @@ def test_files_of_zoobot_itself_are_read(tmp_path, dtype):
 
 
 def test_hdf5_on_a_full_disk_fails_in_words(tmp_path):
-    # A limit on the size of files stands for a full disk, on which HDF5 by itself crashes when the file is closed.
+    # A limit on file sizes takes the place of a full disk. HDF5 alone would crash when it closes the file.
     code = """
 import resource, signal, sys
 from pathlib import Path
@@ -209,7 +209,7 @@ def test_metadata_stand_beside_the_table(tmp_path):
 
 @pytest.mark.parametrize("name", ["table.fits", "table", "table.csv.gz"])
 def test_other_suffixes_are_refused(tmp_path, name):
-    message = rf"{name}: the name of a table of predictions must end in \.csv, \.parquet, \.hdf5, \.h5"
+    message = rf"{name}: .*\.csv, \.parquet, \.hdf5, \.h5"
     with pytest.raises(ValueError, match=message):
         write(tmp_path / name, make_table())
     with pytest.raises(ValueError, match=message):
@@ -218,12 +218,12 @@ def test_other_suffixes_are_refused(tmp_path, name):
 
 
 def test_a_table_of_no_pieces_is_refused(path):
-    with pytest.raises(ValueError, match="needs at least one piece"):
+    with pytest.raises(ValueError, match=rf"{path.name}: .*pieces .*at least one"):
         write_table(path, [])
 
 
 def test_missing_tables_are_named(path):
-    with pytest.raises(FileNotFoundError, match=rf"{path.name}: no such table of predictions"):
+    with pytest.raises(FileNotFoundError, match=rf"{path.name}: no such"):
         load_predictions(path)
 
 
@@ -237,7 +237,7 @@ def test_damaged_tables_are_refused(path):
 
 def test_tables_without_rows_are_refused(path):
     write_table(path, [make_table()[:0]])
-    with pytest.raises(ValueError, match="the table has no rows"):
+    with pytest.raises(ValueError, match=rf"{path.name}: .*no rows"):
         load_predictions(path)
 
 
@@ -250,13 +250,13 @@ def changed(path, **columns):
 
 
 def test_a_galaxy_twice_is_refused(path):
-    with pytest.raises(ValueError, match=r"id_str is 'J2' in row 4 \(J2\) and 1 more; it must be unique"):
+    with pytest.raises(ValueError, match=r"id_str is 'J2' in row 4 \(J2\) and 1 more"):
         load_predictions(changed(path, id_str=["J1", "J2", "J2", "J2"]))
 
 
 @pytest.mark.parametrize(("value", "shown"), [(0, r"0\.0"), (-3, r"-3\.0"), (np.nan, "empty"), (np.inf, "inf")])
 def test_impossible_concentrations_are_refused(path, value, shown):
-    message = rf"ring_no_concentration_1 is {shown} in row 4 \(NA\); a concentration must be above 0 and finite"
+    message = rf"ring_no_concentration_1 is {shown} in row 4 \(NA\); .* 0 and finite"
     with pytest.raises(ValueError, match=message):
         load_predictions(changed(path, ring_no_concentration_1=[1, 2, value, 4]))
 
@@ -265,7 +265,7 @@ def test_text_among_numbers_is_refused(tmp_path):
     table = make_table(4).to_pandas()
     table["ring_no_concentration_1"] = ["1", "2", "spiral", "4"]
     table.to_csv(tmp_path / "table.csv", index=False)
-    with pytest.raises(ValueError, match=r"ring_no_concentration_1 is 'spiral' in row 4 \(NA\); it must be a number"):
+    with pytest.raises(ValueError, match=r"ring_no_concentration_1 is 'spiral' in row 4 \(NA\); .*number"):
         load_predictions(tmp_path / "table.csv")
 
 
@@ -279,7 +279,7 @@ def test_lacking_columns_are_named(path):
 
 def test_foreign_tables_are_refused(path):
     catalog = pa.table({"id_str": ["a"], "file_loc": ["a.png"], "redshift": pa.array([0.1], pa.float32())})
-    with pytest.raises(ValueError, match="is no table of predictions: it has neither <answer>_concentration_0 nor"):
+    with pytest.raises(ValueError, match=rf"{path.name}: .*_concentration_0 .*spiral_mask_loc"):
         load_predictions(write(path, catalog))
 
 
@@ -290,7 +290,7 @@ def test_foreign_tables_are_refused(path):
         ({"predictions": np.ones((2, 2, 1)), "id_str": ["x", "y"]}, "label_cols"),
         (
             {"predictions": np.ones((2, 2, 1)), "label_cols": ["a"], "id_str": ["x", "y"]},
-            r"predictions must be \(galaxy, answer, sample\) of 1 label_cols; received shape \(2, 2, 1\)",
+            r"predictions .*galaxy, answer and sample, with 1 .*label_cols; received shape \(2, 2, 1\)",
         ),
         ({"predictions": np.ones((2, 2)), "label_cols": ["a", "b"], "id_str": ["x", "y"]}, r"received shape \(2, 2\)"),
         ({"predictions": np.ones((2, 2, 1)), "label_cols": ["a", "b"], "id_str": ["x"]}, "cannot be read"),
@@ -307,11 +307,11 @@ def test_hdf5_of_another_layout_is_refused(tmp_path, content, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "cannot be read as JSON"),
-        (b"\xff", "cannot be read as JSON"),
-        ("[1]", r"must hold an object, .*received \[1\]"),
-        ('{"schema": {"name": "x"}}', "a stored schema must look like"),
-        (json.dumps({"schema": DECALS.to_dict()}), r"'decals'.* has other answers than the 2 of the table"),
+        ("{", "JSON"),
+        (b"\xff", "JSON"),
+        ("[1]", r"object .*received \[1\]"),
+        ('{"schema": {"name": "x"}}', "schema"),
+        (json.dumps({"schema": DECALS.to_dict()}), r"'decals'.* 2 answers of the table"),
     ],
 )
 def test_wrong_metadata_are_refused(path, content, message):

@@ -1,4 +1,4 @@
-"""The numbers that follow from concentrations: by hand, against the published ones, and by simulation."""
+"""Values that follow from concentrations: compared with hand calculations, published values and simulations."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def golden(reference):
 
 
 def parameters(concentrations: np.ndarray, schema: Schema) -> tuple[np.ndarray, np.ndarray]:
-    """Of the Beta distribution of each answer's fraction."""
+    """Parameters of the Beta distribution of each vote fraction."""
     totals = np.concatenate(
         [np.repeat(concentrations[:, s].sum(axis=1, keepdims=True), s.stop - s.start, axis=1) for s in schema.slices],
         axis=1,
@@ -51,7 +51,7 @@ def parameters(concentrations: np.ndarray, schema: Schema) -> tuple[np.ndarray, 
 
 
 def mixture_cdf(fraction: np.ndarray, concentrations: np.ndarray, schema: Schema) -> np.ndarray:
-    """The samples' distribution functions at (galaxies, answers), averaged."""
+    """Distribution function of the mixture over samples, at fractions of shape (galaxies, answers)."""
     return betainc(*parameters(concentrations, schema), np.clip(fraction, 0, 1)[..., None]).mean(axis=2)
 
 
@@ -91,7 +91,7 @@ def test_text_is_told_from_numbers():
 
 
 def test_values_known_by_hand():
-    # Concentrations 1 and 1 leave the fraction uniform; samples (1, 1) and (3, 1) expect 1/2 and 3/4 of yes.
+    # With concentrations 1 and 1 the fraction is uniform. Samples (1, 1) and (3, 1) expect the fractions 1/2 and 3/4.
     uniform = vote_values(np.ones((1, 2, 1)), RINGS, n_votes=40)
     by_hand = {"concentration_0": 1, "fraction": 0.5, "low": 0.05, "high": 0.95, "joint_p": 0.5, "expected_votes": 20}
     for answer in RINGS.label_cols:
@@ -128,7 +128,9 @@ def test_published_fractions_and_joint_probabilities(golden):
     np.testing.assert_allclose(fraction, golden["expected_fractions"], rtol=1e-9)
     values = vote_values(golden["concentrations"], DR5, n_votes=40)
     for i, answer in enumerate(DR5.label_cols):
-        if not answer.startswith("merging"):  # which the published trees ask always, ours of the smooth and featured
+        if not answer.startswith(
+            "merging"
+        ):  # published trees always ask about merging, ours only after smooth and featured
             published = golden["joint_probability_of_answer"][:, i]
             np.testing.assert_allclose(values[f"{answer}_joint_p"], published, rtol=1e-5)
 
@@ -237,7 +239,7 @@ def test_published_intervals_are_too_narrow_where_samples_disagree(golden):
         mixture_cdf(high, concentrations, DR5) - mixture_cdf(low, concentrations, DR5)
         for low, high in ((golden["ci90_lower"], golden["ci90_upper"]), mixture_interval(concentrations, DR5))
     )
-    # The published ends are medians of the samples' own.
+    # The published ends are medians of the ends of the samples.
     own = [np.median(betaincinv(*parameters(concentrations, DR5), p), axis=2) for p in (0.05, 0.95)]
     np.testing.assert_allclose(own, [golden["ci90_lower"], golden["ci90_upper"]], atol=1e-9)
     np.testing.assert_allclose(ours, 0.9, atol=1e-3)
@@ -246,7 +248,7 @@ def test_published_intervals_are_too_narrow_where_samples_disagree(golden):
 
 
 def test_intervals_reach_beyond_both_peaks():
-    # Two samples sure of opposite answers: the ends lie out beyond the two peaks, not between them.
+    # Two samples are certain of opposite answers: the ends lie outside the two peaks, not between them.
     low, high = mixture_interval(np.array([[[101.0, 1.0], [1.0, 101.0]]]), RINGS)
     assert low[0, 0] < 0.01
     assert high[0, 0] > 0.99

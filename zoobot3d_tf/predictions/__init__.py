@@ -1,1 +1,1 @@
-"""A trained model over folders of images: votes, their uncertainties, and masks."""
+"""Predict the votes, with their uncertainties, the labels and the masks of galaxies."""

@@ -1,7 +1,7 @@
-"""Predicted masks as files on the grid of the galaxy's own image: PNG, or FITS that knows its place on the sky.
+"""Files of predicted masks on the pixel grid of each image: PNG, or FITS with the WCS of the image.
 
-FITS masks are images compressed by the tiled convention of the FITS standard (4.0, section 10), a tile each, in
-extensions SPIRAL and BAR. Their headers are put together here, because astropy takes ten times longer to write one.
+FITS masks are compressed by the tiled image convention of the FITS standard (4.0, section 10), with one tile per mask,
+in extensions SPIRAL and BAR. They are written here, since astropy takes ten times as long.
 """
 
 import errno
@@ -26,16 +26,16 @@ from zoobot3d_tf.images.overlay import draw_masks
 from zoobot3d_tf.images.read import ImageError
 
 FITS_NAMES = {"spiral_mask": "SPIRAL", "bar_mask": "BAR"}
-"""What the extension of each mask is called."""
+"""Names of the FITS extensions of the masks."""
 
 _EVERY_VOLUNTEER = 255
 _FITS_BLOCK, _FITS_CARD = 2880, 80
-_GZIP_LEVEL = 1  # the next ones take twice as long for 2 % of the size
+_GZIP_LEVEL = 1  # higher levels take twice as long and save 2 %
 _FITS_LOC = re.compile(r"(?P<path>.+)\[(?P<name>\w+)(,(?P<version>\d+))?\]", re.DOTALL)
 _SIZE_CARD = re.compile(r"(BITPIX|NAXIS\d*|PCOUNT|GCOUNT|EXTNAME|EXTVER) *= *'?([^ '/]+)")
 _LONGEST_NAME = 255
-"""Bytes that file systems allow a name."""
-# What the name of a galaxy can do to a file's, where a full disk or a missing permission would stop every galaxy.
+"""Largest number of bytes in a file name."""
+# Errors that depend on the name of one galaxy. Others, such as a full disk, concern all galaxies and stop the run.
 _FAULTS_OF_A_NAME = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG}
 
 
@@ -56,38 +56,38 @@ def check_masks_dir(masks_dir: Path) -> None:
 
 
 def to_image(fraction: np.ndarray, framing: Framing, shape: tuple[int, int]) -> np.ndarray:
-    """A mask as stored for the image that it was predicted from.
+    """Convert a mask from the network to the pixel grid of its image.
 
     Args:
-        fraction: share of volunteers, float32 (final_size, final_size), 0..1.
+        fraction: fractions of volunteers, float32 (final_size, final_size), 0 to 1.
         framing: how the image was cropped and resized for the network.
         shape: height and width of the image.
 
     Returns:
-        round(255 * fraction), uint8 of that shape: 255 means every volunteer. 0 outside the crop.
+        round(255 * fraction), uint8, of the shape of the image: 255 means all volunteers. 0 outside the crop.
     """
     return np.rint(_EVERY_VOLUNTEER * warp_to_image(fraction, framing, shape)).astype(np.uint8)
 
 
 def to_fraction(mask: np.ndarray) -> np.ndarray:
-    """The share of volunteers, float32 0..1, that `to_image` made a mask of."""
+    """Convert a mask from `to_image` back to fractions of volunteers, float32, 0 to 1."""
     return mask / np.float32(_EVERY_VOLUNTEER)
 
 
 def write_masks(folder: Path, id_str: str, masks: Mapping[str, np.ndarray]) -> dict[str, str]:
-    """Writes `<id_str>_<mask>.png`, 8-bit greyscale, for each mask.
+    """Write each mask to `<id_str>_<mask>.png`, 8-bit greyscale.
 
     Args:
-        folder: where to; an id with '/' goes to a sub-folder.
-        id_str: the galaxy.
-        masks: uint8 (H, W) each, as `to_image` makes them.
+        folder: folder to write to. An id with '/' goes to a sub-folder.
+        id_str: id of the galaxy.
+        masks: masks by name, uint8 (H, W), as `to_image` returns them.
 
     Returns:
-        Their paths by the masks' names.
+        Paths of the files by the names of the masks.
 
     Raises:
-        ImageError: the id cannot name a file in the folder.
-        OSError: nothing can be written there.
+        ImageError: the id cannot be used as a file name.
+        OSError: the folder cannot be written.
     """
     paths = {name: _path_below(folder, id_str, f"_{name}.png") for name in masks}
     for name, path in paths.items():
@@ -96,17 +96,17 @@ def write_masks(folder: Path, id_str: str, masks: Mapping[str, np.ndarray]) -> d
 
 
 def write_overlay(folder: Path, id_str: str, image: np.ndarray, masks: Mapping[str, np.ndarray]) -> None:
-    """Writes `<id_str>_overlay.png`: the image with its masks drawn over it.
+    """Write an image with its masks drawn over it to `<id_str>_overlay.png`.
 
     Args:
-        folder: where to, as for `write_masks`.
-        id_str: the galaxy.
-        image: uint8 (H, W, 3).
-        masks: uint8 (H, W) each, as `to_image` makes them.
+        folder: folder to write to, as for `write_masks`.
+        id_str: id of the galaxy.
+        image: image, uint8 (H, W, 3).
+        masks: masks by name, uint8 (H, W), as `to_image` returns them.
 
     Raises:
-        ImageError: the id cannot name a file in the folder.
-        OSError: nothing can be written there.
+        ImageError: the id cannot be used as a file name.
+        OSError: the folder cannot be written.
     """
     path = _path_below(folder, id_str, "_overlay.png")
     fractions = {name: to_fraction(mask) for name, mask in masks.items()}
@@ -115,20 +115,20 @@ def write_overlay(folder: Path, id_str: str, image: np.ndarray, masks: Mapping[s
 
 
 def write_fits_masks(folder: Path, id_str: str, masks: Mapping[str, np.ndarray], wcs: WCS | None) -> dict[str, str]:
-    """Writes `<id_str>_masks.fits`, which holds all masks of a galaxy; see `fits_extensions`.
+    """Write all masks of a galaxy to `<id_str>_masks.fits`; see `fits_extensions`.
 
     Args:
-        folder: where to, as for `write_masks`.
-        id_str: the galaxy.
-        masks: uint8 (H, W) each, as `to_image` makes them.
-        wcs: of the image, as in `images.wcs`; None if its place on the sky is unknown.
+        folder: folder to write to, as for `write_masks`.
+        id_str: id of the galaxy.
+        masks: masks by name, uint8 (H, W), as `to_image` returns them.
+        wcs: WCS of the image, see `images.wcs`; None if unknown.
 
     Returns:
-        Where they are by the masks' names; see `fits_loc`.
+        Locations of the masks by name; see `fits_loc`.
 
     Raises:
-        ImageError: the id cannot name a file in the folder.
-        OSError: nothing can be written there.
+        ImageError: the id cannot be used as a file name.
+        OSError: the folder cannot be written.
     """
     path = _path_below(folder, id_str, "_masks.fits")
     _write(path, fits_primary() + fits_extensions(id_str, masks, wcs))
@@ -137,7 +137,7 @@ def write_fits_masks(folder: Path, id_str: str, masks: Mapping[str, np.ndarray],
 
 @cache
 def fits_primary() -> bytes:
-    """The first HDU of a file of masks, empty; `fits_extensions` of any number of galaxies follow it."""
+    """Bytes of the primary HDU of a file of masks. It has no data; the `fits_extensions` of the galaxies follow it."""
     header = fits.PrimaryHDU().header
     header["EXTEND"] = True
     header["COMMENT"] = "Masks predicted by zoobot3d_tf: share of volunteers who would enclose a pixel,"
@@ -146,19 +146,19 @@ def fits_primary() -> bytes:
 
 
 def fits_extensions(id_str: str, masks: Mapping[str, np.ndarray], wcs: WCS | None, version: int = 1) -> bytes:
-    """The masks of a galaxy as FITS extensions, each an image compressed without loss.
+    """Convert the masks of a galaxy to FITS extensions, each a losslessly compressed image.
 
-    Readers see the share of volunteers, 0 to 1, since 255 levels are scaled by BSCALE = 1/255. Rows are counted from
-    the bottom as in every FITS file, and the WCS is the image's own.
+    Readers see fractions of volunteers, 0 to 1, since BSCALE = 1/255 scales the levels. Rows count from the bottom, as
+    in all FITS files, and the WCS is the WCS of the image.
 
     Args:
-        id_str: the galaxy, which OBJECT names; what is not plain ASCII in it is escaped as in Python, such as `\\xe9`.
-        masks: uint8 (H, W) each, as `to_image` makes them.
-        wcs: of the image, as in `images.wcs`; None if its place on the sky is unknown.
-        version: EXTVER, which tells galaxies in one file apart, from 1.
+        id_str: id of the galaxy, written to OBJECT. Characters other than ASCII are escaped as in Python, e.g. `\\xe9`.
+        masks: masks by name, uint8 (H, W), as `to_image` returns them.
+        wcs: WCS of the image, see `images.wcs`; None if unknown.
+        version: EXTVER of the extensions, from 1, which differs between galaxies in one file.
 
     Returns:
-        The bytes of the HDUs.
+        Bytes of the HDUs.
     """
     shared = fits.Header([("EXTVER", version), ("OBJECT", id_str.encode("unicode_escape").decode("ascii"))])
     if wcs is not None:
@@ -167,12 +167,12 @@ def fits_extensions(id_str: str, masks: Mapping[str, np.ndarray], wcs: WCS | Non
 
 
 def fits_loc(path: Path, mask: str, version: int | None = None) -> str:
-    """Where a mask is in a FITS file, in the extended file name syntax of CFITSIO.
+    """Location of a mask in a FITS file, in the extended file name syntax of CFITSIO.
 
     Args:
-        path: the file.
-        mask: `spiral_mask` or `bar_mask`.
-        version: EXTVER, in a file of many galaxies.
+        path: FITS file.
+        mask: name of the mask, `spiral_mask` or `bar_mask`.
+        version: EXTVER of the mask in a file of many galaxies.
 
     Returns:
         `<path>[SPIRAL]`, or `<path>[SPIRAL,<version>]`.
@@ -181,16 +181,16 @@ def fits_loc(path: Path, mask: str, version: int | None = None) -> str:
 
 
 def read_mask_file(loc: str) -> np.ndarray:
-    """Reads back a mask from any file that is written here.
+    """Read a mask that this module has written.
 
     Args:
-        loc: a PNG, or an extension of a FITS file as `fits_loc` names it; without a version, version 1.
+        loc: PNG file, or extension of a FITS file as `fits_loc` names it; version 1 if there is none in it.
 
     Returns:
-        Shares of volunteers, float32 (H, W), 0..1, row 0 at the top.
+        Fractions of volunteers, float32 (H, W), 0 to 1, row 0 at the top.
 
     Raises:
-        ImageError: there is no such mask, or it is damaged or of another kind.
+        ImageError: the mask does not exist, is damaged or is not a mask.
     """
     try:
         return _read_mask_file(loc)
@@ -198,7 +198,7 @@ def read_mask_file(loc: str) -> np.ndarray:
         raise
     except FileNotFoundError:
         raise ImageError(f"{loc}: no such file") from None
-    except Exception as error:  # damaged files make decoders raise errors of nearly every kind
+    except Exception as error:  # decoders raise many kinds of errors for damaged files
         raise ImageError(f"{loc}: cannot be read as a mask: {error}") from error
 
 
@@ -232,7 +232,7 @@ def _to_extension(name: str, mask: np.ndarray, shared: fits.Header) -> bytes:
         ]
     )
     header.extend(shared.cards)
-    place = np.array([len(tile), 0], ">i4").tobytes()  # of the tile, in what follows the table
+    place = np.array([len(tile), 0], ">i4").tobytes()  # size and offset of the tile after the table
     content = place + tile
     return header.tostring().encode("ascii") + content + bytes(-len(content) % _FITS_BLOCK)
 
@@ -242,32 +242,36 @@ def _to_png(pixels: np.ndarray) -> bytes:
 
 
 def _path_below(folder: Path, id_str: str, ending: str) -> Path:
-    """The path of a galaxy's file; different ids and endings have different ones.
+    """Path of a file of a galaxy. Different ids and endings give different paths.
 
     Raises:
-        ImageError: it would not be a file in the folder.
+        ImageError: the path would not be a file in the folder.
     """
     *folders, last = id_str.split("/")
     if "\0" in id_str or not {"", ".", ".."}.isdisjoint([*folders, last]):
-        raise ImageError(f"id_str {id_str!r} cannot name a file: no part of it may be empty, '.', '..' or hold NUL")
+        raise ImageError(
+            f"id_str {id_str!r} cannot be a file name: no part of it may be empty, '.' or '..', or contain NUL"
+        )
     parts = [*folders, last + ending]
     if longest := [part for part in parts if len(os.fsencode(part)) > _LONGEST_NAME]:
-        raise ImageError(f"id_str {id_str!r} cannot name a file: {longest[0]!r} has more than {_LONGEST_NAME} bytes")
+        raise ImageError(f"id_str {id_str!r} cannot be a file name: {longest[0]!r} has more than {_LONGEST_NAME} bytes")
     path = folder.joinpath(*parts)
-    # A symbolic link that is there already, of a sub-folder or of the file, must not lead elsewhere.
+    # An existing symbolic link, at the place of a sub-folder or of the file, must not lead elsewhere.
     if not os.path.realpath(path).startswith(os.path.join(os.path.realpath(folder), "")):
-        raise ImageError(f"{path}: a symbolic link leads out of {folder}; remove it")
+        raise ImageError(f"{path}: a symbolic link leads out of {folder}; remove the link")
     return path
 
 
 def _write(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Not atomic: until the galaxy's row is on the disk too, a run that goes on writes its masks again.
+        # Not atomic: an interrupted run that has not written the row of the galaxy writes its masks again.
         path.write_bytes(content)
     except OSError as error:
         if error.errno not in _FAULTS_OF_A_NAME:
-            raise OSError(error.errno, error.strerror, str(path)) from error  # of a full disk Python does not say which
+            raise OSError(
+                error.errno, error.strerror, str(path)
+            ) from error  # Python does not name the file if the disk is full
         raise ImageError(f"{path}: cannot be written: {error.strerror} ({error.filename})") from error
 
 
@@ -282,7 +286,7 @@ def _read_mask_file(loc: str) -> np.ndarray:
     extensions = _find_extensions(place["path"], stat.st_size, stat.st_mtime_ns)
     wanted = (place["name"], int(place["version"] or 1))
     if wanted not in extensions:
-        raise ImageError(f"{loc}: the file has no extension {wanted[0]} of version {wanted[1]}")
+        raise ImageError(f"{loc}: the file has no extension {wanted[0]} with EXTVER {wanted[1]}")
     start, end = extensions[wanted]
     with open(place["path"], "rb") as file:
         file.seek(start)
@@ -290,16 +294,16 @@ def _read_mask_file(loc: str) -> np.ndarray:
     with fits.open(BytesIO(fits_primary() + extension)) as hdus:
         fraction = hdus[1].data
     if fraction is None or fraction.ndim != 2 or not (fraction.min() >= 0 and fraction.max() <= 1):
-        raise ImageError(f"{loc}: is no mask, which is an image of shares from 0 to 1")
+        raise ImageError(f"{loc}: is not a mask, which has two axes and values from 0 to 1")
     return np.ascontiguousarray(fraction[::-1], np.float32)
 
 
 @lru_cache(maxsize=8)
 def _find_extensions(path: str, size: int, mtime_ns: int) -> dict[tuple[str, int], tuple[int, int]]:
-    """First byte, and the one after the last, of each extension by its name and version.
+    """Find the first byte of each extension, and the byte after its last, by its name and version.
 
-    Size and time of change are there so that another file of the same name is not taken for it. Astropy would look
-    through half of a file of many galaxies for each of them.
+    The size and time of change are arguments so that the cache does not return the extensions of an older file of the
+    same name. Astropy would read half of a file of many galaxies for each galaxy.
     """
     extensions = {}
     start = 0
@@ -311,7 +315,7 @@ def _find_extensions(path: str, size: int, mtime_ns: int) -> dict[tuple[str, int
             n_values = int(cards.get("PCOUNT", 0)) + (prod(axes) if axes else 0)
             n_bytes = n_values * int(cards.get("GCOUNT", 1)) * abs(int(cards["BITPIX"])) // 8
             if n_bytes < 0:
-                raise ValueError("a header gives a negative size")
+                raise ValueError("a header gives a negative size of its data")
             end = start + length + n_bytes + -n_bytes % _FITS_BLOCK
             extensions[cards.get("EXTNAME", ""), int(cards.get("EXTVER", 1))] = (start, end)
             start = end
@@ -319,7 +323,7 @@ def _find_extensions(path: str, size: int, mtime_ns: int) -> dict[tuple[str, int
 
 
 def _read_cards(file: BinaryIO) -> tuple[dict[str, str], int]:
-    """Of the header at this place of a file: what tells an HDU's name and size; and its bytes."""
+    """Read the cards that give the name and size of an HDU from a header, and the length of the header in bytes."""
     cards: dict[str, str] = {}
     start = file.tell()
     while len(block := file.read(_FITS_BLOCK)) == _FITS_BLOCK:

@@ -1,7 +1,7 @@
-"""What can be measured on the masks of a galaxy: areas, the bar's length and direction, how much the arms cover.
+"""Measurements on the masks of a galaxy: areas, length and direction of the bar, coverage of the arms.
 
-A pixel belongs to the arms or the bar from 3 of 15 volunteers on (Masters et al. 2021, arXiv 2108.02065). Measures are
-as seen, in the plane of the sky; deprojecting them takes the galaxy's inclination.
+A pixel belongs to an arm or a bar if at least 3 of 15 volunteers enclosed it (Masters et al. 2021, arXiv 2108.02065).
+All measurements are projected on the plane of the sky. Deprojection needs the inclination of the galaxy.
 """
 
 from collections.abc import Mapping
@@ -16,40 +16,39 @@ from zoobot3d_tf.images.wcs import sky_of_pixel
 
 COLUMNS = {
     "pixscale": "arcsec per pixel of the image",
-    "spiral_area_px": "pixels in the arms",
-    "spiral_area_arcsec2": "the same in arcsec²",
-    "spiral_coverage": "share of the arms' convex hull that lies in arms, 0 to 1",
-    "bar_area_px": "pixels in the bar, its largest connected piece",
-    "bar_area_arcsec2": "the same in arcsec²",
+    "spiral_area_px": "number of pixels in the arms",
+    "spiral_area_arcsec2": "area of the arms, arcsec²",
+    "spiral_coverage": "share of the convex hull of the arms that lies in the arms, 0 to 1",
+    "bar_area_px": "number of pixels in the bar, the largest connected piece of its mask",
+    "bar_area_arcsec2": "area of the bar, arcsec²",
     "bar_length_px": "full length of the bar along its principal axis, pixels",
-    "bar_length_arcsec": "the same in arcsec",
-    "bar_angle": "direction of that axis, degrees counter-clockwise as seen from the positive x axis, 0 to 180",
-    "bar_pa": "position angle of that axis on the sky, degrees from north through east, 0 to 180",
+    "bar_length_arcsec": "full length of the bar, arcsec",
+    "bar_angle": "direction of the principal axis, degrees counter-clockwise from the positive x axis, 0 to 180",
+    "bar_pa": "position angle of the principal axis on the sky, degrees from north through east, 0 to 180",
 }
-"""The measurements in order, and what they mean."""
+"""Columns of the measurements in order, and what they mean."""
 
 
 def measure(masks: Mapping[str, np.ndarray], wcs: WCS | None, pixscale: float) -> dict[str, float]:
-    """Measures a galaxy's arms and bar.
+    """Measure the arms and the bar of a galaxy.
 
-    - The *bar* is the largest connected piece of its mask; specks elsewhere do not count.
-    - *bar_length* is the distance between its ends, as volunteers drew it (Hoyle et al. 2011, arXiv 1104.5394) and as
-      the bounding box of a mask gives it (Krishnarao et al. 2020): the extent of the pixels' centres along the
-      principal axis, and half a pixel for what lies beyond the outermost ones on average. Rectangles and ellipses give
-      their length at any angle to a pixel.
-    - *bar_angle* is that of the principal axis of second moments, which a ragged outline hardly turns.
-    - *spiral_coverage* compares the arms with the disc that they wind through, their convex hull: pixels in arms over
-      pixels in the hull. Turning a disc out of the plane of the sky maps hull to hull, so that it does not depend on
-      inclination, nor on the pixel scale.
+    - The *bar* is the largest connected piece of its mask; other pieces do not count.
+    - *bar_length* is the distance between the ends of the bar, as volunteers drew it (Hoyle et al. 2011,
+      arXiv 1104.5394) and as the bounding box of a mask gives it (Krishnarao et al. 2020). It is the extent of the
+      centres of the pixels along the principal axis, plus half a pixel, the mean extent beyond the outermost centres.
+      The length of rectangles and ellipses at any angle is correct to one pixel.
+    - *bar_angle* is the direction of the principal axis of the second moments, which a ragged outline hardly changes.
+    - *spiral_coverage* is the number of pixels in the arms, divided by the number of pixels in their convex hull, the
+      disc that they wind through. It depends neither on the pixel scale nor on the inclination.
 
     Args:
-        masks: `spiral_mask` and `bar_mask`, or one of them: shares of volunteers on the image's grid, float (H, W).
-        wcs: of the image, as in `images.wcs`; None if unknown.
-        pixscale: of the image, arcsec per pixel; NaN if unknown.
+        masks: `spiral_mask`, `bar_mask` or both: fractions of volunteers on the pixel grid of the image, float (H, W).
+        wcs: WCS of the image, see `images.wcs`; None if unknown.
+        pixscale: arcsec per pixel of the image; NaN if unknown.
 
     Returns:
-        All of `COLUMNS`, in order. Without arms or bar an area is 0 and everything else about them NaN; NaN is also
-        what was not predicted, and what needs an unknown scale or place on the sky.
+        All of `COLUMNS`, in order. If there are no arms or no bar, the area is 0 and their other measurements are NaN.
+        Measurements on a mask that was not predicted are NaN, as are those that need an unknown pixel scale or WCS.
     """
     values = dict.fromkeys(COLUMNS, np.nan) | {"pixscale": float(pixscale)}
     if "spiral_mask" in masks:
@@ -68,13 +67,13 @@ def _measure_arms(arms: np.ndarray, pixscale: float) -> dict[str, float]:
 
 
 def _pixels_in_hull(pixels: np.ndarray) -> float:
-    """How many pixels have their centre in the convex hull of the centres of the chosen ones, which it includes."""
+    """Number of pixels whose centres lie in the convex hull of the centres of the given pixels, its border included."""
     rows = np.flatnonzero(pixels.any(axis=1))
     first, last = pixels[rows].argmax(axis=1), pixels.shape[1] - 1 - pixels[rows, ::-1].argmax(axis=1)
-    ends = np.column_stack([np.append(first, last), np.append(rows, rows)])  # no other pixel can be a corner
+    ends = np.column_stack([np.append(first, last), np.append(rows, rows)])  # only these can be corners
     corners = cv2.convexHull(ends.astype(np.int32))[:, 0]
     sides = np.abs(corners - np.roll(corners, 1, axis=0))
-    # Pick's theorem: whole-numbered points in a polygon with whole-numbered corners, those on its boundary included.
+    # Pick's theorem: the number of grid points in a polygon whose corners are grid points, its border included.
     return cv2.contourArea(corners) + float(np.gcd(*sides.T).sum()) / 2 + 1
 
 
@@ -97,7 +96,7 @@ def _measure_bar(enclosed: np.ndarray, wcs: WCS | None, pixscale: float) -> dict
 
 
 def _largest_piece(enclosed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Columns and rows of the pixels of the largest connected piece; those that touch at a corner are connected."""
+    """Columns and rows of the pixels of the largest connected piece. Pixels that share a corner are connected."""
     left, top, width, height = cv2.boundingRect(enclosed.view(np.uint8))
     window = enclosed[top : top + height, left : left + width].view(np.uint8)
     if not window.size:
@@ -108,6 +107,6 @@ def _largest_piece(enclosed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _position_angle(ra: np.ndarray, dec: np.ndarray) -> float:
-    """Of the line between two positions in degrees: from north through east, 0..180."""
+    """Position angle of the line between two positions, all in degrees, 0 to 180."""
     ra, dec = np.radians(ra), np.radians(dec)
     return float(np.degrees(position_angle(ra[0], dec[0], ra[1], dec[1]).rad) % 180)

@@ -1,6 +1,6 @@
-"""One part of a job: its images read, its votes, masks and labels predicted, its mask files and rows written.
+"""Predict one part of a job: read its images, run the network, write its masks and its rows.
 
-A thread of this process or a worker far away runs it: all that it needs to know is in the job.
+A thread of this process or a remote worker runs it. The job holds all that it needs.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,7 +39,16 @@ from zoobot3d_tf.runs.run_folder import read_run
 
 @dataclass(frozen=True)
 class _Prediction:
-    """A galaxy predicted: concentrations (answers, samples) if the model has votes; its label likewise; its masks."""
+    """The prediction of one galaxy.
+
+    Attributes:
+        id_str: id of the galaxy.
+        file_loc: path of its image, or of the shard that holds it.
+        concentrations: shape (answers, samples); None if the model does not predict votes.
+        label: shape (columns of `Label.outputs`, samples); None if the model does not predict a label.
+        mask_columns: paths of the masks and measurements on them, by column; empty if no masks are written.
+        mask_hdus: masks as FITS extensions; empty if the masks do not go to one file.
+    """
 
     id_str: str
     file_loc: str
@@ -50,11 +59,15 @@ class _Prediction:
 
 
 def predict_part(job: Job[PredictionSettings], number: int) -> None:
-    """Predicts part `number` of a job.
+    """Predict one part of a job.
+
+    Args:
+        job: job that `predict_galaxies` started.
+        number: number of the part, from 0.
 
     Raises:
-        ValueError: the weights do not fit their configuration or are others than at the start, or another run has taken
-            the job's folder.
+        ValueError: the weights do not fit the configuration of the run or have changed since the job was started, or
+            another run has taken the folder of the job.
         OSError: the part or its masks cannot be written.
     """
     settings = job.settings
@@ -72,10 +85,10 @@ def predict_part(job: Job[PredictionSettings], number: int) -> None:
 
 @loaded_once
 def load(settings: PredictionSettings) -> tuple[Network, ModelConfig]:
-    """The network, which stays for the parts to come, and what it is.
+    """Load the network of a job, and its configuration. Both are kept for the following parts.
 
     Raises:
-        ValueError: the weights do not fit their configuration or are others than at the start.
+        ValueError: the weights do not fit the configuration of the run, or have changed since the job was started.
     """
     run = read_run(settings.run_folder)
     check_same_weights(run, settings)
@@ -95,7 +108,7 @@ def load(settings: PredictionSettings) -> tuple[Network, ModelConfig]:
 def _predict_batch(
     batch: Sequence[tuple[Any, np.ndarray | ImageError]], network: Network, settings: PredictionSettings
 ) -> Iterator[_Prediction | Failure]:
-    """Predicts one step of galaxies, each with its image, or with the reason why it has none."""
+    """Predict one step of galaxies, each with its image or the error that says why there is none."""
     framing = Framing(settings.initial_size, settings.crop_size, settings.final_size)
     inputs = frame_images([image for _, image in batch], framing, network.step)
     outputs = network(inputs, [galaxy.id_str for galaxy, _ in batch])
@@ -114,10 +127,14 @@ def _predict_batch(
 def _finish_masks(
     galaxy: Any, image: np.ndarray, masks: Mapping[str, np.ndarray], settings: PredictionSettings
 ) -> tuple[dict[str, Any], bytes]:
-    """Writes the masks of a galaxy; returns their columns, and their FITS extensions if these go to one file.
+    """Write the masks of a galaxy and measure them.
+
+    Returns:
+        Columns of the masks: paths and measurements; and their FITS extensions if the masks of all galaxies go to one
+        file.
 
     Raises:
-        ImageError: the id cannot name a file, or the image's WCS is damaged.
+        ImageError: the id cannot be used as a file name, or the WCS of the image is damaged.
     """
     wcs = _wcs_of(galaxy, image.shape[:2])
     locs, hdus = {}, b""
@@ -137,7 +154,7 @@ def _finish_masks(
 
 
 def _wcs_of(galaxy: Any, shape: tuple[int, int]) -> WCS | None:
-    """The WCS in the image's own header, or the one that its position and pixel scale in the catalogue make."""
+    """WCS in the header of the image, or else the WCS that follows from the position and pixel scale of the galaxy."""
     if galaxy.record < 0 and (wcs := read_wcs(galaxy.file_loc)) is not None:
         return wcs
     is_known = np.isfinite([galaxy.ra, galaxy.dec, galaxy.pixscale]).all()
@@ -145,7 +162,6 @@ def _wcs_of(galaxy: Any, shape: tuple[int, int]) -> WCS | None:
 
 
 def _rows(predicted: Sequence[_Prediction], model: ModelConfig, settings: PredictionSettings) -> pa.Table:
-    """The rows of the table."""
     names = column_names(model.vote_schema, settings.n_samples, settings.masks, model.label)
     columns = table_schema(names + (list(COLUMNS) if settings.masks else []))
     if not predicted:

@@ -1,6 +1,6 @@
-"""Tables of predictions as files: written piece by piece as CSV, Parquet or HDF5, and read back to one form.
+"""Write tables of predictions piece by piece as CSV, Parquet or HDF5, and read them.
 
-Beside a table stands `<table>_metadata.json`, which says what made it.
+`<table>_metadata.json`, beside the table, records how it was made.
 """
 
 import os
@@ -24,9 +24,9 @@ from zoobot3d_tf.predictions.results import concentration_names, is_text, predic
 from zoobot3d_tf.schemas import Schema
 from zoobot3d_tf.tables.columns import read_numbers, refuse, require_columns
 
-# A block of CSV must hold at least one row, and with many samples a row is long.
+# A block of CSV must hold at least one row, and rows with many samples are long.
 _CSV_BLOCK_BYTES = 2**24
-# HDF5 unpacks whole chunks, also for one galaxy.
+# HDF5 decompresses whole chunks, even to read one galaxy.
 _CHUNK_ROWS = 4096
 _CHUNK_BYTES = 2**20
 
@@ -38,13 +38,14 @@ class Predictions:
     """A table of predictions.
 
     Attributes:
-        table: a row a galaxy, with all columns of the file in their order; see `results` and `measurements`. Text is
-            '' where there is none.
-        schema: the decision tree; None if votes were not predicted, or if the metadata are missing.
-        concentrations: of the Dirichlet distributions, float32 (galaxies, answers, samples), the answers in the order
-            of their columns; None if votes were not predicted.
-        metadata: what made the table; empty if that file is missing.
-        label: what else was predicted, in the columns `Label.outputs`; None if nothing was, or without metadata.
+        table: one row per galaxy, with all columns of the file in their order; see `results` and `measurements`.
+            Missing text is ''.
+        schema: decision tree; None if votes were not predicted or there are no metadata.
+        concentrations: concentrations of the Dirichlet distributions, float32 (galaxies, answers, samples), with the
+            answers in the order of their columns; None if votes were not predicted.
+        metadata: how the table was made; empty if there are no metadata.
+        label: label that was predicted, in the columns `Label.outputs`; None if no label was predicted or there are no
+            metadata.
     """
 
     table: pd.DataFrame
@@ -55,49 +56,49 @@ class Predictions:
 
 
 def table_schema(columns: Iterable[str]) -> pa.Schema:
-    """The columns with their types in Arrow: text, or float32."""
+    """Arrow schema of the columns: text, or float32."""
     return pa.schema([(column, pa.string() if is_text(column) else pa.float32()) for column in columns])
 
 
 def write_table(path: Path, pieces: Iterable[pa.Table]) -> None:
-    """Writes a table piece by piece; memory holds one at a time.
+    """Write a table piece by piece. Memory holds one piece at a time.
 
-    HDF5 is laid out as Zoobot's: `predictions`, the concentrations, float32 (galaxy, answer, sample), and as text
-    `label_cols`, the answers, and `id_str`. Every other column is a data set of the group `columns`, and
-    `column_names` lists all in order.
+    HDF5 files have the layout of Zoobot: `predictions`, the concentrations, float32 (galaxy, answer, sample); and the
+    texts `label_cols`, the answers, and `id_str`. All other columns are data sets of the group `columns`, and
+    `column_names` lists all columns in order.
 
     Args:
-        path: named with one of `SUFFIXES`; see `files.whole_file` to have it whole or not at all.
-        pieces: at least one; of the columns of the first, and some ten thousand rows each at most.
+        path: table to write, with one of `SUFFIXES`. Use `files.whole_file` to write it atomically.
+        pieces: pieces of the table, at least one, all with the columns of the first and at most some ten thousand rows.
 
     Raises:
-        ValueError: the suffix is another one, or there are no pieces.
+        ValueError: the suffix is unknown, or there are no pieces.
         OSError: the file cannot be written.
     """
     writer = _find(_WRITERS, path)
     pieces = iter(pieces)
     first = next(pieces, None)
     if first is None:
-        raise ValueError(f"{path}: a table needs at least one piece, if without rows; received none")
+        raise ValueError(f"{path}: pieces must hold at least one table; received none")
     with writer(path, first.schema) as file:
         for piece in chain([first], pieces):
             file.write_table(piece)
 
 
 def load_predictions(path: PathLike) -> Predictions:
-    """Reads a table of predictions: one as `write_table` and `write_metadata` leave it, or Zoobot's own HDF5.
+    """Read a table of predictions: one that `write_table` wrote, or an HDF5 file of Zoobot.
 
     Args:
-        path: CSV, Parquet or HDF5, by its suffix. Columns that others added stay.
+        path: CSV, Parquet or HDF5 file, recognised by its suffix. Additional columns are kept.
 
     Returns:
-        The same from each format. Only what others added may differ in type: CSV does not tell.
+        The predictions, equal for all formats. Only the types of additional columns may differ, since CSV has none.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the suffix is another one; the file cannot be read, has no rows, two rows of one galaxy, neither
-            concentrations nor masks nor a label, or impossible concentrations; or the metadata cannot be read or are of
-            another table.
+        FileNotFoundError: the file does not exist.
+        ValueError: the suffix is unknown; the file cannot be read, has no rows, two rows of one galaxy, impossible
+            concentrations, or neither concentrations nor masks nor a label; or the metadata cannot be read or belong
+            to another table.
     """
     path = Path(path)
     read = _find(_READERS, path)
@@ -105,7 +106,7 @@ def load_predictions(path: PathLike) -> Predictions:
         raise FileNotFoundError(f"{path}: no such table of predictions")
     try:
         table = _to_pandas(read(path))
-    except Exception as error:  # parsers of many formats raise errors of every kind on damaged files
+    except Exception as error:  # parsers raise many kinds of errors for damaged files
         raise ValueError(f"{path}: cannot be read as a table of predictions: {error}") from error
     _check_galaxies(path, table)
     label_cols, concentrations = _read_concentrations(path, table)
@@ -113,8 +114,8 @@ def load_predictions(path: PathLike) -> Predictions:
     label = _read_label(path, table, metadata)
     if not label_cols and label is None and not any(column.endswith("_mask_loc") for column in table.columns):
         raise ValueError(
-            f"{path}: is no table of predictions: it has neither <answer>_concentration_0 nor <mask>_loc, "
-            f"nor a label that {metadata_loc(path).name} names"
+            f"{path}: is not a table of predictions: it needs columns such as bar_strong_concentration_0 or "
+            f"spiral_mask_loc, or a label that {metadata_loc(path).name} names"
         )
     schema = _read_schema(path, metadata, label_cols)
     return Predictions(table, schema, concentrations, metadata, label)
@@ -158,12 +159,12 @@ def _read_concentrations(path: Path, table: pd.DataFrame) -> tuple[list[str], np
     if is_wrong.any():
         column = is_wrong.any(axis=0).argmax()
         wrong = pd.Series(is_wrong[:, column], table.index)
-        refuse(path, table, names[column], wrong, "a concentration must be above 0 and finite")
+        refuse(path, table, names[column], wrong, "a concentration must be larger than 0 and finite")
     return label_cols, values.reshape(len(table), len(label_cols), n_samples)
 
 
 def _read_label(path: Path, table: pd.DataFrame, metadata: Mapping[str, Any]) -> Label | None:
-    """The label in the metadata, whose columns the table must have, as numbers."""
+    """Read the label from the metadata, and check its columns."""
     label = _stored(path, metadata, "label", Label.from_dict)
     if label is None:
         return None
@@ -174,18 +175,18 @@ def _read_label(path: Path, table: pd.DataFrame, metadata: Mapping[str, Any]) ->
 
 
 def _read_schema(path: Path, metadata: Mapping[str, Any], label_cols: Sequence[str]) -> Schema | None:
-    """The decision tree in the metadata, which must be that of the table's answers."""
+    """Read the decision tree from the metadata, and compare its answers with the columns."""
     schema = _stored(path, metadata, "schema", Schema.from_dict)
     if schema is not None and schema.label_cols != label_cols:
         raise ValueError(
-            f"{metadata_loc(path)}: {schema!r} has other answers than the {len(label_cols)} of the table: "
-            "the file belongs to another table; put its own in its place, or move it away"
+            f"{metadata_loc(path)}: {schema!r} does not have the {len(label_cols)} answers of the table; "
+            "the file belongs to another table, replace it or move it away"
         )
     return schema
 
 
 def _stored(path: Path, metadata: Mapping[str, Any], name: str, from_dict: Callable[[Any], _Stored]) -> _Stored | None:
-    """What the metadata of a table hold by this name, if anything."""
+    """Read an entry of the metadata; None if there is no such entry."""
     if (stored := metadata.get(name)) is None:
         return None
     try:
@@ -205,10 +206,10 @@ def _read_csv(path: Path) -> pa.Table:
 
 
 def _csv_type(found: pa.Field) -> pa.DataType:
-    """The type of a column, given what its first rows look like."""
+    """Type of a column, from the type that its first rows suggest."""
     if is_text(found.name):
         return pa.string()
-    # Any number, or nothing at all.
+    # Null: all of the first rows are empty.
     is_number = any(check(found.type) for check in (pa.types.is_integer, pa.types.is_floating, pa.types.is_null))
     return pa.float32() if is_number else found.type
 
@@ -222,13 +223,13 @@ def _read_parquet(path: Path) -> pa.Table:
 
 
 class _Hdf5Writer:
-    """Appends Arrow tables to data sets; see `write_table` for the layout."""
+    """Writer that appends Arrow tables to data sets; see `write_table` for the layout."""
 
     def __init__(self, path: Path, columns: pa.Schema) -> None:
         self._path, self._columns = path, columns
         self._label_cols, self._n_samples = predicted_answers(columns.names)
         self._concentrations = concentration_names(self._label_cols, self._n_samples)
-        # Without a cache for each data set memory stays flat, and the file is as long as it says.
+        # Without caches of the data sets, memory does not grow, and the file size is known at any time.
         self._file = h5py.File(path, "w", rdcc_nbytes=0)
         self._reserve_space(columns.empty_table())
         self._file.create_dataset("column_names", data=columns.names, dtype=h5py.string_dtype())
@@ -262,12 +263,12 @@ class _Hdf5Writer:
             _append(self._predictions, samples.reshape(len(piece), len(self._label_cols), self._n_samples))
 
     def _reserve_space(self, piece: pa.Table) -> None:
-        """Lengthens the file by more than a piece can take.
+        """Extend the file by more than a piece can take.
 
-        On a full disk this fails in words, where HDF5 would bring down the process that closes the file.
+        This raises an error if the disk is full. HDF5 would crash the process when it closes the file.
         """
         n_texts = sum(map(_holds_text, self._columns.types))
-        # Data that gzip makes no smaller, references to texts, last chunks that move when they grow, and their indices.
+        # Data that gzip cannot compress, references to texts, last chunks that move when they grow, and indices.
         n_bytes = 2 * piece.nbytes + (64 * len(piece) + 2**17) * n_texts + 2**15 * len(self._columns) + 2**22
         wanted = self._file.id.get_filesize() + n_bytes
         with self._path.open("ab") as file:
@@ -292,7 +293,7 @@ def _append(dataset: h5py.Dataset, values: Sequence | np.ndarray) -> None:
 def _read_hdf5(path: Path) -> pa.Table:
     with h5py.File(path) as file:
         columns = {"id_str": file["id_str"].asstr()[:], **_read_samples(file)}
-        names = list(columns)  # all that a file of Zoobot itself has
+        names = list(columns)  # the columns of a file of Zoobot
         if "column_names" in file:
             names = list(file["column_names"].asstr())
             columns |= {name: _read_dataset(file["columns"][name]) for name in names if name not in columns}
@@ -300,13 +301,13 @@ def _read_hdf5(path: Path) -> pa.Table:
 
 
 def _read_samples(file: h5py.File) -> dict[str, np.ndarray]:
-    """The concentrations as columns."""
+    """Read the concentrations as columns."""
     if "predictions" not in file:
         return {}
     label_cols, samples = list(file["label_cols"].asstr()), file["predictions"][:].astype(np.float32)
     if samples.ndim != 3 or samples.shape[1] != len(label_cols):
         raise ValueError(
-            f"predictions must be (galaxy, answer, sample) of {len(label_cols)} label_cols; "
+            f"predictions must have the axes galaxy, answer and sample, with {len(label_cols)} answers as label_cols; "
             f"received shape {samples.shape}"
         )
     names = concentration_names(label_cols, samples.shape[2])
@@ -320,4 +321,4 @@ def _read_dataset(dataset: h5py.Dataset) -> np.ndarray:
 _WRITERS = {".csv": CSVWriter, ".parquet": pq.ParquetWriter, ".hdf5": _Hdf5Writer, ".h5": _Hdf5Writer}
 _READERS = {".csv": _read_csv, ".parquet": _read_parquet, ".hdf5": _read_hdf5, ".h5": _read_hdf5}
 SUFFIXES = tuple(_WRITERS)
-"""What the name of a table of predictions may end in."""
+"""Suffixes of a table of predictions."""

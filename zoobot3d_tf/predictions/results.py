@@ -1,4 +1,4 @@
-"""What a table of predictions says about votes: its columns, and the numbers that follow from the concentrations."""
+"""Columns of a table of predictions, and the values that follow from the concentrations."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -17,17 +17,17 @@ INTERVAL_LEVEL = 0.9
 def column_names(
     schema: Schema | None, n_samples: int, masks: Sequence[str] = (), label: Label | None = None
 ) -> list[str]:
-    """The columns of a table of predictions, in order, without those measured on masks.
+    """Columns of a table of predictions, in order, without the measurements on masks.
 
     Args:
-        schema: the decision tree; None if votes are not predicted.
-        n_samples: samples of the concentrations.
-        masks: the masks written, such as `spiral_mask`.
-        label: what else is predicted, if anything.
+        schema: decision tree; None if votes are not predicted.
+        n_samples: number of dropout samples of the concentrations.
+        masks: names of the masks that are written, such as `spiral_mask`.
+        label: label that is predicted; None if there is none.
 
     Returns:
-        `id_str`, `file_loc`; the columns that `vote_values` explains, answer by answer, question by question, and of
-        the whole tree; those of the label; then `<mask>_loc`.
+        `id_str`, `file_loc`; the columns of `vote_values`: of each answer, of each question and of the whole tree; the
+        columns of the label; then `<mask>_loc`.
     """
     names = ["id_str", "file_loc"]
     if schema is not None:
@@ -42,14 +42,16 @@ def column_names(
 
 
 def concentration_names(label_cols: Iterable[str], n_samples: int) -> list[str]:
-    """The columns of the concentrations: all samples of one answer after the other."""
+    """Columns of the concentrations: all samples of the first answer, then of the second, and so on."""
     return [f"{answer}_concentration_{sample}" for answer in label_cols for sample in range(n_samples)]
 
 
 def predicted_answers(columns: Iterable[str]) -> tuple[list[str], int]:
-    """The answers whose concentrations are among the columns of a table, in order, and the number of samples.
+    """Find the answers whose concentrations are among the columns of a table, and the number of samples.
 
-    Where each answer has all its samples, `concentration_names` of these are the columns.
+    Returns:
+        The answers in order, and the number of samples. If each answer has all its samples, `concentration_names` of
+        these are the columns.
     """
     matches = [match for column in columns if (match := re.fullmatch(r"(.+)_concentration_\d+", column))]
     label_cols = list(dict.fromkeys(match[1] for match in matches))
@@ -57,28 +59,41 @@ def predicted_answers(columns: Iterable[str]) -> tuple[list[str], int]:
 
 
 def is_text(column: str) -> bool:
-    """Whether a column of the table holds text; all others hold float32."""
+    """Whether a column holds text. All other columns hold float32."""
     return column in ("id_str", "most_likely") or column.endswith("_loc")
 
 
 def vote_values(concentrations: np.ndarray, schema: Schema, n_votes: int) -> dict[str, np.ndarray]:
-    """All that a table says about votes.
+    """Compute all columns about votes.
+
+    Of each answer:
+
+    - `<answer>_concentration_<sample>`: concentration, samples from 0;
+    - `<answer>_fraction`: expected vote fraction;
+    - `<answer>_low`, `<answer>_high`: ends of the central interval of the vote fraction, of probability
+      `INTERVAL_LEVEL`; see `mixture_interval`;
+    - `<answer>_joint_p`: probability that a volunteer is asked the question and gives this answer;
+    - `<answer>_expected_votes`: `n_votes` times `joint_p`.
+
+    Of each question:
+
+    - `<question>_asked_p`: probability that a volunteer is asked the question;
+    - `<question>_entropy`: entropy of the answer of the next volunteer, in nats.
+
+    Of the tree:
+
+    - `entropy`: entropy of all answers of the next volunteer, in nats. If answers to different questions are
+      independent given the expected fractions, it is by the chain rule the sum of asked_p times entropy over questions;
+    - `most_likely`: answers of `most_likely_answers`, joined by ';'.
 
     Args:
-        concentrations: (galaxies, answers, samples).
-        schema: the decision tree.
+        concentrations: concentrations, shape (galaxies, answers, samples).
+        schema: decision tree.
         n_votes: number of volunteers assumed for the expected votes.
 
     Returns:
-        Columns by name, in the order of `column_names`, (galaxies,) each; float32 but for the last. For each answer:
-        `<answer>_concentration_<sample>` (samples from 0); `<answer>_fraction`, the expected share of its question's
-        votes; `<answer>_low` and `<answer>_high`, the ends of that share's central 90 % interval; `<answer>_joint_p`,
-        the probability that a volunteer is asked the question and answers so; `<answer>_expected_votes`, how many of
-        `n_volunteers` do. For each question: `<question>_asked_p`, the probability that it is asked;
-        `<question>_entropy`, the entropy in nats of the next volunteer's answer. Of the tree: `entropy`, in nats, of
-        all that one volunteer answers on the way down, where answers to different questions are independent of each
-        other given the expected fractions: by the chain rule the sum over questions of asked_p times entropy;
-        `most_likely`, the answers that `most_likely_answers` chooses, joined by ';'.
+        Columns by name, in the order of `column_names`, each of shape (galaxies,). `most_likely` is text, all others
+        are float32.
     """
     concentrations = np.asarray(concentrations, np.float64)
     fraction = expected_fractions(concentrations, schema)
@@ -99,20 +114,20 @@ def vote_values(concentrations: np.ndarray, schema: Schema, n_votes: int) -> dic
 
 
 def expected_fractions(concentrations: np.ndarray, schema: Schema) -> np.ndarray:
-    """Expected vote fractions, (galaxies, answers): means over the samples of (galaxies, answers, samples)."""
+    """Expected vote fractions, shape (galaxies, answers), from concentrations, shape (galaxies, answers, samples)."""
     return (concentrations / _totals(concentrations, schema)).mean(axis=2)
 
 
 def most_likely_answers(fraction: np.ndarray, schema: Schema) -> np.ndarray:
-    """The answers met on the way down the tree when the likeliest is given to each question that is asked.
+    """Find the answers on the way down the tree that takes the most likely answer to each question.
 
     Args:
-        fraction: expected share of each question's votes, (galaxies, answers). Of equal ones the first counts.
-        schema: the decision tree.
+        fraction: expected vote fractions, shape (galaxies, answers). If two are equal, the first is taken.
+        schema: decision tree.
 
     Returns:
-        True for these answers, (galaxies, answers). A question is asked if any of the answers that lead to it was
-        given; all that follow an answer are.
+        Whether each answer is on the way, shape (galaxies, answers). A question is asked if any answer that leads to it
+        is on the way. If an answer leads to several questions, all of them are asked.
     """
     given = np.zeros(fraction.shape, bool)
     for question, part in zip(schema.questions, schema.slices, strict=True):
@@ -126,19 +141,20 @@ def most_likely_answers(fraction: np.ndarray, schema: Schema) -> np.ndarray:
 def mixture_interval(
     concentrations: np.ndarray, schema: Schema, level: float = INTERVAL_LEVEL
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Central interval of each answer's vote fraction.
+    """Compute the central interval of each vote fraction.
 
-    Within a question the fractions follow a Dirichlet distribution, so one answer's follows Beta(its concentration, sum
-    of the others); the samples together are the mixture of their Beta distributions, and these are its quantiles.
-    Zoobot takes the median of the samples' quantiles instead, which leaves out how far the samples disagree.
+    The fractions of one question follow a Dirichlet distribution, so the fraction of one answer follows a Beta
+    distribution, whose parameters are its concentration and the sum of the others. The dropout samples give a mixture
+    of Beta distributions with equal weights. The interval ends at quantiles of this mixture. Zoobot takes the median of
+    the quantiles of the samples instead, which ignores how much the samples disagree.
 
     Args:
-        concentrations: (galaxies, answers, samples), positive.
-        schema: the decision tree.
-        level: probability inside, 0..1.
+        concentrations: concentrations, shape (galaxies, answers, samples), positive.
+        schema: decision tree.
+        level: probability inside the interval, 0 to 1.
 
     Returns:
-        Lower and upper ends, (galaxies, answers) each, to 1e-5 where concentrations are 1 or more.
+        Lower and upper ends, each of shape (galaxies, answers), accurate to 1e-5 for concentrations of at least 1.
     """
     concentrations = np.asarray(concentrations, np.float64)
     shape = concentrations.shape[:2]
@@ -150,12 +166,20 @@ def mixture_interval(
 
 
 def _mixture_quantile(alpha: np.ndarray, beta: np.ndarray, probability: float) -> np.ndarray:
-    """Quantiles, (n,), of mixtures of equal parts of the distributions Beta(alpha, beta), (samples, n) each.
+    """Quantiles of mixtures of Beta distributions with equal weights.
 
-    Halley's method: the distribution function is dear, its derivatives cost next to nothing. It begins at the quantile
-    of the Beta distribution with the mixture's mean and variance and runs on theta = arcsin(sqrt(fraction)), where the
-    width of a Beta distribution, 1 / (2 sqrt(alpha + beta)), does not depend on its mean. Ever closer bounds
-    hold it where there are several peaks.
+    Halley's method, since the distribution function takes long to compute, but its derivatives do not. It starts at the
+    quantile of the Beta distribution with the mean and variance of the mixture. It iterates over
+    theta = arcsin(sqrt(fraction)), where the width of a Beta distribution, 1 / (2 sqrt(alpha + beta)), does not depend
+    on its mean. Bounds, as in bisection, make it converge if there are several peaks.
+
+    Args:
+        alpha: first parameters, shape (samples, n).
+        beta: second parameters, same shape.
+        probability: value of the distribution function, 0 to 1.
+
+    Returns:
+        Quantiles, shape (n,).
     """
     if len(alpha) == 1:
         return betaincinv(alpha[0], beta[0], probability)
@@ -164,13 +188,13 @@ def _mixture_quantile(alpha: np.ndarray, beta: np.ndarray, probability: float) -
     mean = means.mean(axis=0)
     variance = (means * (1 - means) / (total + 1) + means**2).mean(axis=0) - mean**2
     matched = mean * (1 - mean) / variance - 1
-    # In single precision, which is enough to begin with and twice as fast.
+    # Single precision is enough for the start, and twice as fast.
     start = (np.float32(matched * mean), np.float32(matched * (1 - mean)), np.float32(probability))
     theta = np.arcsin(np.sqrt(betaincinv(*start).astype(np.float64)))
 
     lower, upper = np.zeros_like(theta), np.full_like(theta, np.pi / 2)
     log_beta = betaln(alpha, beta)
-    # A step leaves an error of about total * step**3, if the slope changes little along it.
+    # After a step, the error is about total * step**3, if the slope changes little along the step.
     small_step = np.cbrt(6e-6 / total.max(axis=0))
     todo = np.arange(theta.size)
     while todo.size:
@@ -179,7 +203,7 @@ def _mixture_quantile(alpha: np.ndarray, beta: np.ndarray, probability: float) -
         excess = betainc(a, b, x).mean(axis=0) - probability
         lower[todo] = np.where(excess < 0, before, lower[todo])
         upper[todo] = np.where(excess < 0, upper[todo], before)
-        # Far from all peaks the density vanishes; what is then not a number is replaced by the middle.
+        # Far from all peaks the density is 0. NaN is then replaced by the middle of the bounds.
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             density = np.exp((a - 0.5) * np.log(x) + (b - 0.5) * np.log1p(-x) - log_beta[:, todo])
             cotangent = np.sqrt((1 - x) / x)
@@ -196,6 +220,6 @@ def _mixture_quantile(alpha: np.ndarray, beta: np.ndarray, probability: float) -
 
 
 def _totals(concentrations: np.ndarray, schema: Schema) -> np.ndarray:
-    """Sum over the question of each answer, of the shape of the concentrations."""
+    """Sum of the concentrations of the question of each answer, of the shape of the concentrations."""
     by_sample = np.moveaxis(concentrations, 2, 1)
     return np.moveaxis(schema.repeat_by_question(schema.sum_by_question(by_sample)), 1, 2)
