@@ -194,7 +194,7 @@ def test_what_cannot_be_meant_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such folder of marks"):
         draw_masks(catalog, tmp_path / "marks", tmp_path / "out")
     (tmp_path / "marks").mkdir()
-    with pytest.raises(ValueError, match="--volunteers must name one or more"):
+    with pytest.raises(ValueError, match="volunteers must name one or more"):
         draw_masks(catalog, tmp_path / "marks", tmp_path / "out", volunteers=[])
     with pytest.raises(ValueError, match="would be overwritten"):
         draw_masks(catalog, tmp_path / "marks", tmp_path)

@@ -210,8 +210,8 @@ def test_file_that_stands_there_is_replaced(keras_file, tmp_path):
         ("model.pb", "pb", ValueError, "one of keras, saved_model, onnx, openvino, litert; received 'pb'"),
         ("model.onnx", "litert", ValueError, r"model\.onnx: the name of the model must end in \.tflite"),
         ("none/model.keras", "keras", NotADirectoryError, "none: no such folder; make it for the model first"),
-        (".", "saved_model", FileExistsError, "stands there already; remove it, or choose another name"),
-        ("file", "saved_model", FileExistsError, "file: stands there already"),
+        (".", "saved_model", FileExistsError, "already exists; remove it, or choose another name"),
+        ("file", "saved_model", FileExistsError, "file: already exists"),
         ("model.keras", "keras", FileNotFoundError, "is not a run folder: it has no config.json"),
     ],
 )  # fmt: skip

@@ -365,17 +365,17 @@ def test_reliability_is_of_bins_and_leaves_out_empty_ones():
     ("settings", "words"),
     [
         ({"label_col": "ring"}, "lacks the column ring"),
-        ({}, "nothing says what to learn: give --label-col or --schema"),
-        ({"label_col": "blue", "schema": "rings"}, "give the one that is to be learned"),
+        ({}, "what to learn: give label_col or schema"),
+        ({"label_col": "blue", "schema": "rings"}, "give one of them"),
         ({"label_col": "colour", "task": "regression"}, "must be a number"),
-        ({"label_col": "blue", "task": "counts"}, "--task counts has no --label-col"),
+        ({"label_col": "blue", "task": "counts"}, "task 'counts' does not use label_col"),
         ({"schema": "decals"}, "lacks the columns smooth-or-featured_smooth"),
-        ({"task": "masks"}, "give spiral_mask_loc, bar_mask_loc or marks_loc"),
-        ({"label_col": "blue", "n_blocks": -1}, "--n-blocks must be at least 0"),
-        ({"label_col": "blue", "layer_decay": 0.0}, "--layer-decay must be above 0"),
+        ({"task": "masks"}, "give spiral_mask_loc or bar_mask_loc or marks_loc"),
+        ({"label_col": "blue", "n_blocks": -1}, "n_blocks must be at least 0"),
+        ({"label_col": "blue", "layer_decay": 0.0}, "layer_decay must be above 0"),
         ({"label_col": "blue", "crop_size": 65}, "must not exceed the image size 64"),
         ({"label_col": "blue", "resize_size": 50}, "multiple of 32"),
-        ({"label_col": "blue", "eval_size": 0.0}, "--eval-size must be a share"),
+        ({"label_col": "blue", "eval_size": 0.0}, "eval_size must be a share"),
     ],
 )
 def test_impossible_fine_tunings_are_refused_before_anything_is_written(catalog, base, tmp_path, settings, words):
@@ -392,7 +392,7 @@ def test_one_class_is_refused(catalog, base, tmp_path):
 
 
 def test_a_wrong_image_root_is_named(catalog, base, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"none of its 60 images exists, .* is --image-root right"):
+    with pytest.raises(FileNotFoundError, match=r"none of its 60 images exists, .* is image_root right"):
         finetune(catalog, tmp_path / "run", base, label_col="blue", image_root=tmp_path)
 
 

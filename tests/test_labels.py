@@ -342,7 +342,7 @@ def test_tasks_include_the_label_where_shards_have_one(folders, shards, tmp_path
     config = config_from_folders(shards / "train_shards", shards / "eval_shards", tmp_path / "run", **settings)
     assert config.model.label is None
     assert "label" not in config.to_dict()["training"]["loss_weights"]
-    with pytest.raises(ValueError, match="the task label needs to know its label; shards made with --label-col do"):
+    with pytest.raises(ValueError, match="the task label needs to know its label; shards made with label_col hold it"):
         config_from_folders(
             shards / "train_shards", shards / "eval_shards", tmp_path / "run", tasks=["label"], **settings
         )
@@ -353,7 +353,7 @@ def test_tasks_include_the_label_where_shards_have_one(folders, shards, tmp_path
     [
         (["--label-col", "bar"], "lacks the column bar"),
         (["--label-col", "type", "--label-kind", "binary"], "type is 'E' in row 2 (g0)"),
-        (["--label-kind", "binary"], "--label-kind binary needs --label-col"),
+        (["--label-kind", "binary"], "--label-kind 'binary' needs --label-col"),
         ([], "lacks the columns smooth-or-featured_smooth"),
         (["--schema", "none"], "no galaxy has a vote or a mask"),
     ],

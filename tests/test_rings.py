@@ -82,9 +82,9 @@ def test_cuts_drop_galaxies(write, tmp_path):
         ({"rare-features_ring": 3}, {}, "beside rare-features_total-votes, or ring; found rare-features_ring"),
         ({"ring": [0, 1, 2, 0, 0, 0]}, {}, "ring is 2 in row 4; the share of volunteers must be from 0 to 1"),
         ({"ring": 0}, {}, "0 galaxies are rings and 6 are none; both are needed"),
-        ({"ring": 1}, {"min_featured": 0.5}, "--min-featured needs one column .* found none"),
-        ({"ring": 1}, {"min_featured": 5}, "--min-featured is a fraction, from 0 to 1; received 5"),
-        ({"ring": 1}, {"low": 0.3}, "received --low 0.3 and --high 0.25"),
+        ({"ring": 1}, {"min_featured": 0.5}, "min_featured 0.5 needs one column .* found none"),
+        ({"ring": 1}, {"min_featured": 5}, "min_featured must be .* from 0 to 1; received 5"),
+        ({"ring": 1}, {"low": 0.3}, "received low 0.3 and high 0.25"),
         ({"iauname": "J1", "ring": 1}, {}, "iauname is 'J1' in row 3 and 4 more; it stands in an earlier row too"),
     ],
 )

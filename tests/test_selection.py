@@ -50,6 +50,6 @@ def test_fractions_are_found_by_their_names(column):
 def test_fractions_of_two_campaigns_are_ambiguous():
     table = pd.DataFrame({"disk-edge-on-dr5_no_fraction": [1], "disk-edge-on-dr8_no_fraction": [1]})
     with pytest.raises(
-        ValueError, match=r"t.csv: --min-face-on .* found disk-edge-on-dr5_no_fraction, disk-edge-on-dr8"
+        ValueError, match=r"t.csv: .*min_face_on .* found disk-edge-on-dr5_no_fraction, disk-edge-on-dr8"
     ):
         passes_cuts("t.csv", table, min_face_on=0.5)

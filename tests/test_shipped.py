@@ -64,8 +64,7 @@ def test_a_table_that_nobody_named_replaces_none(shipped, capsys):
     Path("predictions.csv").write_text("mine")
     assert main(["predict", "images"]) == 2
     assert (
-        capsys.readouterr().err
-        == "error: predictions.csv: stands there already; name the table to write by --save-loc\n"
+        capsys.readouterr().err == "error: predictions.csv: already exists; name the table to write with --save-loc\n"
     )
     assert Path("predictions.csv").read_text() == "mine"
 

@@ -312,6 +312,6 @@ def test_damaged_config_is_refused(tmp_path, content, words):
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(
-        FileNotFoundError, match=r"is not a run folder: it has no config.json; train_model.py makes one"
+        FileNotFoundError, match=r"is not a run folder: it has no config.json; `zoobot3d train` makes one"
     ):
         read_run(tmp_path)

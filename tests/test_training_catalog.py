@@ -102,7 +102,7 @@ def test_impossible_values_are_refused_by_column_and_row(write, columns, message
     [
         ("header.csv", b"id_str,file_loc,ring_yes,ring_no\n", "the catalogue has no rows"),
         ("no_loc.csv", b"id_str,ring_yes,ring_no\na,1,2\n", "lacks the column file_loc"),
-        ("votes.csv", b"id_str,file_loc\na,b\n", "lacks the columns ring_yes, ring_no; if nobody was asked ring, say"),
+        ("votes.csv", b"id_str,file_loc\na,b\n", "lacks the columns ring_yes, ring_no; if nobody was asked ring, set"),
         ("one.csv", b"id_str,file_loc,ring_yes\na,b,1\n", "lacks the column ring_no$"),
     ],
 )
@@ -117,7 +117,7 @@ def test_questions_may_be_missing_only_whole_and_if_said_so(tmp_path):
     path = tmp_path / "catalog.csv"
     header = "id_str,file_loc,smooth-or-featured_smooth,smooth-or-featured_featured-or-disk,smooth-or-featured_artifact"
     path.write_text(f"{header}\na,b,3,4,0\n")
-    with pytest.raises(ValueError, match=r"lacks the columns .* say --missing-questions-unasked"):
+    with pytest.raises(ValueError, match=r"lacks the columns .* missing_questions_unasked=True"):
         read_training_catalog(path, decals)
     catalog = read_training_catalog(path, decals, missing_questions_unasked=True)
     assert catalog[decals.label_cols].sum(axis=1).item() == 7

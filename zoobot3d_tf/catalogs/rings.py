@@ -58,7 +58,7 @@ def ring_catalog(
     """
     out = check_writable(out)
     if not 0 <= low <= high <= 1:
-        raise ValueError(f"the shares must be 0 <= low <= high <= 1; received --low {low} and --high {high}")
+        raise ValueError(f"the shares must be 0 <= low <= high <= 1; received low {low} and high {high}")
     table = read_table(from_loc)
     ids = read_galaxies(from_loc, table, *_ID_COLUMNS)["id_str"]
     if tagged_loc is None:

@@ -15,6 +15,12 @@ _FRACTIONS = {
     "min_not_spiral": r"(predicted_)?has-spiral-arms(-\w+)?_no_fraction",
 }
 
+_EXAMPLES = {
+    "min_featured": "smooth-or-featured_featured-or-disk_fraction",
+    "min_face_on": "disk-edge-on_no_fraction",
+    "min_not_spiral": "has-spiral-arms_no_fraction",
+}
+
 
 def passes_cuts(path: PathLike, table: pd.DataFrame, **cuts: float | None) -> pd.Series:
     """Which galaxies are featured, face-on or without spiral arms enough, by their vote fractions.
@@ -37,12 +43,12 @@ def passes_cuts(path: PathLike, table: pd.DataFrame, **cuts: float | None) -> pd
         if least is None:
             continue
         if not 0 <= least <= 1:
-            raise ValueError(f"--{cut.replace('_', '-')} is a fraction, from 0 to 1; received {least}")
+            raise ValueError(f"{cut} must be a fraction from 0 to 1; received {least}")
         columns = [column for column in table.columns if re.fullmatch(_FRACTIONS[cut], column)]
         if len(columns) != 1:
             raise ValueError(
-                f"{path}: --{cut.replace('_', '-')} needs one column {_FRACTIONS[cut]} (a regular expression); "
-                f"found {', '.join(columns) or 'none'}"
+                f"{path}: the cut {cut} {least:g} needs one column of vote fractions such as {_EXAMPLES[cut]}; found "
+                f"{', '.join(columns) or 'none'}"
             )
         passes &= read_numbers(path, table, columns[0]) >= least
     return passes

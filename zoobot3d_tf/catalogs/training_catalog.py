@@ -130,7 +130,7 @@ def _read_votes(path: PathLike, table: pd.DataFrame, schema: Schema, missing_que
     absent = [q for q in schema.questions if not any(answer.text in table for answer in q.answers)]
     if missing_questions_unasked:
         table = table.reindex(columns=[*table.columns, *(answer.text for q in absent for answer in q.answers)])
-    hint = f"; if nobody was asked {shorten([q.text for q in absent])}, say --missing-questions-unasked"
+    hint = f"; if nobody was asked {shorten([q.text for q in absent])}, set missing_questions_unasked=True"
     require_columns(path, table.columns, schema.label_cols, hint if absent and not missing_questions_unasked else "")
     votes = pd.DataFrame({column: read_counts(path, table, column) for column in schema.label_cols})
     for question in schema.questions:

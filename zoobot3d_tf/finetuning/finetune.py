@@ -128,28 +128,30 @@ def _task_of(
 ) -> str:
     """What is to be learned, once the catalogue can be seen to have it."""
     if task not in (None, *FINETUNE_TASKS):
-        raise ValueError(f"--task must be one of {', '.join(FINETUNE_TASKS)}; received {task!r}")
+        raise ValueError(f"task must be one of {', '.join(FINETUNE_TASKS)}; received {task!r}")
     if schema is not None and label_col is not None:
-        raise ValueError("--label-col is about one column, --schema about votes: give the one that is to be learned")
+        raise ValueError("label_col names a column to learn, schema a tree whose votes to learn: give one of them")
     if label_col is not None:
         if task not in (None, *LABEL_KINDS):
-            raise ValueError(f"--task {task} has no --label-col; leave it out, or choose {', '.join(LABEL_KINDS)}")
+            raise ValueError(
+                f"task {task!r} does not use label_col; omit label_col, or choose the task {', '.join(LABEL_KINDS)}"
+            )
         label, _ = read_labels(catalog, table, label_col, task)
         return label.kind
     if schema is not None:
         if task not in (None, "counts"):
-            raise ValueError(f"--schema is about votes; leave it out, or choose --task counts, not {task}")
+            raise ValueError(f"schema applies to the task 'counts', not to {task!r}; omit schema, or choose that task")
         require_columns(catalog, table.columns, schema.label_cols)
         return "counts"
     if task in (None, "masks") and any((table[column] != "").any() for column in MASK_COLUMNS if column in table):
         return "masks"
     needed = {
-        None: "--label-col or --schema",
-        "counts": "--schema",
+        None: "label_col or schema",
+        "counts": "schema",
         "masks": " or ".join(MASK_COLUMNS),
     }
     raise ValueError(
-        f"{catalog}: nothing says what to learn: give {needed.get(task, '--label-col')}; it has the columns "
+        f"{catalog}: it is unknown what to learn: give {needed.get(task, 'label_col')}; it has the columns "
         f"{shorten(list(map(str, table.columns)))}"
     )
 
@@ -167,7 +169,7 @@ def _check_images(catalog: PathLike, table: pd.DataFrame, root: Path) -> None:
     locations = [os.path.join(root, name) for name in table["file_loc"]]
     if not any(map(os.path.isfile, locations)):
         first = f", the first is {locations[0]}" if locations else ""
-        raise FileNotFoundError(f"{catalog}: none of its {len(table)} images exists{first}; is --image-root right?")
+        raise FileNotFoundError(f"{catalog}: none of its {len(table)} images exists{first}; is image_root right?")
 
 
 def _learnable(manifest: Manifest, kind: str) -> tuple[str, ...]:
@@ -179,7 +181,7 @@ def _learnable(manifest: Manifest, kind: str) -> tuple[str, ...]:
         if absent:
             raise ValueError(
                 f"{manifest.folder}: none of the {manifest.count(split)} galaxies to {use} on has a "
-                f"{absent[0].replace('_', ' ')}; add galaxies that have one, or choose another --eval-size"
+                f"{absent[0].replace('_', ' ')}; add galaxies that have one, or choose another eval_size"
             )
     return tasks
 

@@ -40,12 +40,12 @@ class Recipe:
     def __post_init__(self) -> None:
         for name, lowest in (("n_blocks", 0), ("seed", 0), ("epochs", 1), ("patience", 1), ("batch_size", 1)):
             if getattr(self, name) < lowest:
-                raise ValueError(f"{_option(name)} must be at least {lowest}; received {getattr(self, name)}")
+                raise ValueError(f"{name} must be at least {lowest}; received {getattr(self, name)}")
         for name in ("learning_rate", "blocks_learning_rate"):
             if not 0 < getattr(self, name) < float("inf"):
-                raise ValueError(f"{_option(name)} must be a positive number; received {getattr(self, name)}")
+                raise ValueError(f"{name} must be a positive number; received {getattr(self, name)}")
         if not 0 < self.layer_decay <= 1:
-            raise ValueError(f"--layer-decay must be above 0 and at most 1; received {self.layer_decay}")
+            raise ValueError(f"layer_decay must be above 0 and at most 1; received {self.layer_decay}")
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,3 @@ class Finetuning:
             "stages": ["head", "blocks"][: 1 + (self.recipe.n_blocks > 0)],
         }
         return config | {"stretch": self.base.stretch}
-
-
-def _option(name: str) -> str:
-    return f"--{name.replace('_', '-')}"

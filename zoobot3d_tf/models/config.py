@@ -65,7 +65,7 @@ class ModelConfig:
         if "votes" in self.tasks and self.schema is None:
             raise ValueError("the task votes needs a schema; give one, or leave votes out of the tasks")
         if "label" in self.tasks and self.label is None:
-            raise ValueError("the task label needs to know its label; shards made with --label-col do")
+            raise ValueError("the task label needs to know its label; shards made with label_col hold it")
         if "label" not in self.tasks and self.label is not None:
             raise ValueError(f"the label {self.label.column} is given, but label is not among the tasks; add it")
         if not 0 <= self.dropout < 1:

@@ -78,7 +78,7 @@ def _check(path: Path, format: str) -> None:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}; received {format!r}")
     suffix = FORMATS[format]
     if not suffix and path.exists():
-        raise FileExistsError(f"{path}: stands there already; remove it, or choose another name for the model")
+        raise FileExistsError(f"{path}: already exists; remove it, or choose another name for the model")
     check_output(path, "model", (suffix,) if suffix else ())
     converter = _CONVERTERS.get(format)
     if converter and not find_spec(converter):

@@ -62,7 +62,9 @@ class TrainedRun:
         """
         weights = self.folder / WEIGHTS_NAME
         if not weights.is_file():
-            raise ValueError(f"{self.folder}: no {WEIGHTS_NAME}; the run is unfinished, run train_model.py on it again")
+            raise ValueError(
+                f"{self.folder}: no {WEIGHTS_NAME}; the run is unfinished; repeat its `zoobot3d train` to finish it"
+            )
         return weights
 
     def load_model(self):
@@ -118,7 +120,7 @@ def _fetch_run(repository: str) -> TrainedRun:
 def _read_folder(folder: Path) -> TrainedRun:
     path = folder / CONFIG_NAME
     if not path.is_file():
-        raise FileNotFoundError(f"{folder} is not a run folder: it has no {CONFIG_NAME}; train_model.py makes one")
+        raise FileNotFoundError(f"{folder} is not a run folder: it has no {CONFIG_NAME}; `zoobot3d train` makes one")
     try:
         stored = _OLD_SETTINGS | json.loads(path.read_text(encoding="utf-8"))
         if stored["format_version"] != FORMAT_VERSION:

@@ -104,8 +104,8 @@ def read_manifest(folder: str | Path) -> Manifest:
     home = next((place for place in (folder, folder.parent) if (place / MANIFEST_NAME).is_file()), None)
     if home is None:
         if any((place / PROGRESS_NAME).is_dir() for place in (folder, folder.parent)):
-            raise FileNotFoundError(f"{folder}: these shards are unfinished; run create_shards again with --resume")
-        raise FileNotFoundError(f"{folder}: no {MANIFEST_NAME} here or one folder up; make shards with create_shards")
+            raise FileNotFoundError(f"{folder}: these shards are unfinished; continue `zoobot3d shards` with --resume")
+        raise FileNotFoundError(f"{folder}: no {MANIFEST_NAME} here or one folder up; `zoobot3d shards` makes shards")
     path = home / MANIFEST_NAME
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

@@ -52,19 +52,19 @@ class ShardOptions:
 
     def __post_init__(self) -> None:
         if not MIN_SIDE <= self.img_size <= MAX_SIDE:
-            raise ValueError(f"--img-size must be from {MIN_SIDE} to {MAX_SIDE}; received {self.img_size}")
+            raise ValueError(f"img_size must be from {MIN_SIDE} to {MAX_SIDE}; received {self.img_size}")
         if not self.eval_size > 0 or (self.eval_size >= 1 and self.eval_size % 1 != 0):
-            raise ValueError(f"--eval-size must be a share below 1 or a whole number; received {self.eval_size}")
+            raise ValueError(f"eval_size must be a share below 1 or a whole number; received {self.eval_size}")
         check_stretch(self.stretch)
         if self.label_kind and not self.label_col:
-            raise ValueError(f"--label-kind {self.label_kind} needs --label-col, the column that it is about")
+            raise ValueError(f"label_kind {self.label_kind!r} needs label_col, the column of the label")
         if self.label_kind not in (None, *LABEL_KINDS):
-            raise ValueError(f"--label-kind must be one of {', '.join(LABEL_KINDS)}; received {self.label_kind!r}")
+            raise ValueError(f"label_kind must be one of {', '.join(LABEL_KINDS)}; received {self.label_kind!r}")
         if not 0 <= self.max_failed <= 1:
-            raise ValueError(f"--max-failed is a share, from 0 to 1; received {self.max_failed}")
+            raise ValueError(f"max_failed must be a share from 0 to 1; received {self.max_failed}")
         for name in ("shard_size", "workers", "max_labelled", "max_unlabelled"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise ValueError(f"--{name.replace('_', '-')} must be at least 1; received {value}")
+                raise ValueError(f"{name} must be at least 1; received {value}")
         if self.overwrite and self.resume:
-            raise ValueError("--overwrite starts anew and --resume goes on: give one of them")
+            raise ValueError("overwrite=True starts again and resume=True continues: give one of them")

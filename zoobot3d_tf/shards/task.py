@@ -103,7 +103,7 @@ def run_tasks(tasks: list[ShardTask], workers: int, executor: Executor | None) -
                 yield future.result()
         except BrokenExecutor:
             raise ChildProcessError(
-                "a worker process died, perhaps for want of memory; finished shards are kept: go on with --resume"
+                "a worker process died, perhaps for lack of memory; finished shards are kept: continue with resume=True"
             ) from None
         finally:
             for future in futures:

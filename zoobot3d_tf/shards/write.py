@@ -70,7 +70,7 @@ def create_shards(
     shard_dir = Path(shard_dir).absolute()
     if not (options.overwrite or options.resume) and shard_dir.exists() and any(shard_dir.iterdir()):
         raise FileExistsError(
-            f"{shard_dir}: not empty; --resume goes on with an interrupted run, --overwrite replaces the shards in it"
+            f"{shard_dir}: not empty; resume=True continues an interrupted run, overwrite=True replaces its shards"
         )
     splits, label = _read_splits(labelled_catalog, unlabelled_catalog, schema, options)
     made_by = _made_by(labelled_catalog, unlabelled_catalog, options)
@@ -132,7 +132,7 @@ def split_by_hash(labelled: pd.DataFrame, eval_size: float) -> dict[str, pd.Data
     for split, change in (("train", "lower"), ("eval", "raise")):
         if splits[split].empty:
             raise ValueError(
-                f"--eval-size {eval_size:g} of {len(labelled)} labelled galaxies leaves none in {split}; {change} it"
+                f"eval_size {eval_size:g} of {len(labelled)} labelled galaxies leaves none in {split}; {change} it"
             )
     return splits
 
@@ -224,7 +224,7 @@ def _claim_folder(folder: Path, plan: dict, options: ShardOptions) -> bool:
         _remove_progress(folder)
         return True
     if options.resume and folder.exists() and any(folder.iterdir()) and not plan_path.parent.exists():
-        raise FileExistsError(f"{folder}: not empty, yet holds no run that --resume could go on with")
+        raise FileExistsError(f"{folder}: not empty, but holds no run that resume=True could continue")
     # The new plan comes last: interrupted before it, the folder holds no plan, and `resume` starts afresh.
     plan_path.parent.mkdir(parents=True, exist_ok=True)
     _clear_progress(folder)
@@ -238,8 +238,8 @@ def _check_same_plan(folder: Path, plan: dict, earlier: dict) -> None:
     differing = [name for name in plan if plan[name] != earlier.get(name)]
     if differing:
         raise ValueError(
-            f"{folder}: holds shards that were begun otherwise, since then {', '.join(differing)} changed; "
-            "run it as it was begun, or choose another folder, or start anew with create_shards.py --overwrite"
+            f"{folder}: holds shards that were begun with other {', '.join(differing)}; "
+            "repeat the first command, choose another folder, or start again with overwrite=True"
         )
 
 
@@ -296,7 +296,7 @@ def _sweep(folder: Path, keep: Container[str]) -> None:
 def _too_many_failed(failed: list[tuple[str, str, str]], total: int, folder: Path, max_failed: float) -> str:
     reasons = " ".join(f"({number}) {reason}." for number, (_, _, reason) in enumerate(failed[:3], start=1))
     return (
-        f"{len(failed)} of {total} galaxies cannot be used, more than --max-failed {max_failed:g} allows: {reasons} "
-        f"All that were met are listed in {folder / FAILED_NAME}. Raise --max-failed and go on with --resume, which "
-        "keeps the finished shards, or correct the files and start anew with --overwrite"
+        f"{len(failed)} of {total} galaxies cannot be used, more than max_failed {max_failed:g} allows: {reasons} "
+        f"All of them are listed in {folder / FAILED_NAME}. Raise max_failed and continue with resume=True, which "
+        "keeps the finished shards, or correct the files and start again with overwrite=True"
     )

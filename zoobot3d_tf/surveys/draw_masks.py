@@ -68,7 +68,7 @@ def draw_masks(
     if not marks_dir.is_dir():
         raise FileNotFoundError(f"{marks_dir}: no such folder of marks")
     if volunteers is not None and not volunteers:
-        raise ValueError("--volunteers must name one or more; received none")
+        raise ValueError("volunteers must name one or more; received none")
     table = _read_catalog(catalog_loc)
     if (out / CATALOG_NAME).resolve() == Path(catalog_loc).resolve():
         raise ValueError(f"{catalog_loc}: would be overwritten; draw the masks into another folder")

@@ -47,7 +47,7 @@ class RunEstimatorConfig(RunConfig):
         if to_train.stretch != to_validate.stretch:
             raise ValueError(
                 f"{to_train.folder} holds images of the stretch {to_train.stretch}, {to_validate.folder} of "
-                f"{to_validate.stretch}; make both with the same --stretch"
+                f"{to_validate.stretch}; make both with the same stretch"
             )
         write_config(self.log_dir, self.to_dict() | {"stretch": to_train.stretch})
         from zoobot3d_tf.training.trainer import train
@@ -178,5 +178,5 @@ def labelled_tasks(manifest: Manifest) -> tuple[str, ...]:
 def _shards_in(folder: str | Path) -> list[Path]:
     shards = sorted(Path(folder).glob("*.tfrecord"))
     if not shards:
-        raise FileNotFoundError(f"{folder}: no .tfrecord files; create_shards.py makes them")
+        raise FileNotFoundError(f"{folder}: no .tfrecord files; `zoobot3d shards` makes them")
     return shards
