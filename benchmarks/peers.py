@@ -1,6 +1,6 @@
-"""The tools that we are measured against, run in turn with ours so that both meet the same machine.
+"""Run reference tools and our code in turn, so that the load of the machine affects both.
 
-`ZOOBOT3D_REFERENCE` (by default `../shared`) names the folder whose `peers/` holds them and their `setup.sh`.
+`ZOOBOT3D_REFERENCE` (by default `../shared`) names the folder whose `peers/` holds the tools and their `setup.sh`.
 """
 
 import json
@@ -15,7 +15,7 @@ ROUNDS = 3
 
 
 def peer(*arguments: str, cores: str | None = None) -> float:
-    """Images per second of one command of `peers.py`, pinned to these cores where given."""
+    """Images per second of one command of `peers.py`, optionally pinned to cores, such as "0-3"."""
     python = subprocess.run(["bash", "setup.sh"], cwd=REFERENCE / "peers", capture_output=True, text=True, check=True)
     command = [python.stdout.strip(), str(REFERENCE / "peers" / "peers.py"), *arguments]
     if cores:
@@ -27,7 +27,7 @@ def peer(*arguments: str, cores: str | None = None) -> float:
 def compare(
     name: str, ours: Callable[[], float], theirs: Callable[[], float], aim: float, unit: str = "images"
 ) -> None:
-    """Runs both in turn, prints the rates and the ratio of each round, and the median of the ratios."""
+    """Run both in turn; print the rates and the ratio of each round, and the median ratio."""
     ratios = []
     for number in range(ROUNDS):
         a, b = ours(), theirs()

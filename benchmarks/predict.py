@@ -1,11 +1,11 @@
-"""A folder of PNGs -> a table of votes, and masks, beside what users of PyTorch have.
+"""Rate of predictions from a folder of PNGs to a table of votes, and to masks, compared with PyTorch.
 
     python benchmarks/predict.py [tf|openvino|auto]
 
-Both read the real galaxies at 424 px from disk, resize to 300, crop to 225, and run EfficientNet-B0 at 224 px with
-34 answers; weights are random, which costs the same. The peer of the votes is timm with a PyTorch DataLoader, in
-float32 and in bfloat16; that of the masks the forward pass alone of a U-Net with the same encoder, without any file.
-Imports and loading the model are left out for all.
+Both read real galaxies at 424 px from disk, resize them to 300, crop to 225, and run EfficientNet-B0 at 224 px with
+34 answers. The weights are random, which does not change the rate. For votes, the reference is timm with a PyTorch
+DataLoader, in float32 and in bfloat16. For masks, it is the forward pass of a U-Net with the same encoder, which writes
+no files. Imports and loading the model are not counted.
 """
 
 import sys
@@ -24,7 +24,7 @@ REPEATS = 16
 
 
 def make_run(folder: Path, framing: Framing) -> None:
-    """A run folder with random weights."""
+    """Make a run folder with random weights."""
     from zoobot3d_tf.models import ModelConfig, build_model
     from zoobot3d_tf.runs.run_folder import WEIGHTS_NAME, write_config
     from zoobot3d_tf.schemas import get_schema
@@ -38,7 +38,7 @@ def make_run(folder: Path, framing: Framing) -> None:
 
 
 def link_images(folder: Path, repeats: int) -> int:
-    """A folder that shows the same galaxies so many times; returns how many images it has."""
+    """Make a folder with `repeats` links to each real galaxy; return the number of images."""
     folder.mkdir()
     files = sorted(FOLDER.glob("*.png"))
     for repeat in range(repeats):
@@ -48,11 +48,11 @@ def link_images(folder: Path, repeats: int) -> int:
 
 
 def rate(folder: Path, n_samples: int, with_masks: bool, engine: str) -> float:
-    """Images per second of one command; what both folders take alike, loading the model, falls out."""
+    """Images per second of one command. The difference of two folders removes the time to load the model."""
     from zoobot3d_tf.predictions.predict_on_images import predict
 
     seconds = []
-    for images in ("few", "many", "few"):  # the first one warms
+    for images in ("few", "many", "few"):  # the first is a warm-up
         masks_dir = folder / "masks" if with_masks else None
         start = time.perf_counter()
         options = {"n_samples": n_samples, "masks_dir": masks_dir, "engine": engine}
@@ -71,7 +71,7 @@ def main() -> None:
         link_images(folder / "many", REPEATS)
 
         def ours(n_samples: int, with_masks: bool = False) -> float:
-            # A process each time, as a command is one.
+            # A new process each time, as for a command.
             with ProcessPoolExecutor(1, get_context("spawn")) as process:
                 return process.submit(rate, folder, n_samples, with_masks, engine).result()
 

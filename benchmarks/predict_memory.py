@@ -1,8 +1,9 @@
-"""Peak memory of predictions over 1,000, 10,000 and 100,000 images, votes and masks, beside that of the fewest.
+"""Peak memory of predictions of votes and masks for 1,000, 10,000 and 100,000 images, relative to the first number.
 
     python benchmarks/predict_memory.py [NUMBER ...]
 
-The images are symbolic links to real galaxies at 424 px. The network is small (96 px), since it is not what could grow.
+The images are symbolic links to real galaxies at 424 px. The network is small (96 px), since its memory does not depend
+on the number of images.
 """
 
 import subprocess
@@ -19,7 +20,7 @@ N_GALAXIES = 60
 
 
 def peak_mb(command: list[str]) -> float:
-    """Peak resident memory of a command and of its processes, one by one, in MB."""
+    """Largest peak resident memory of the processes of a command, in MB."""
     program = (
         "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stdout=sys.stderr);"
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)"

@@ -1,10 +1,11 @@
-"""From images to a table and masks: every failure, every interruption, every contradiction."""
+"""Predictions from images to a table and masks: bad images, interruptions, contradictory options."""
 
 import errno
 import json
 import logging
 import os
 import random
+import runpy
 import signal
 import subprocess
 import sys
@@ -62,7 +63,7 @@ def images(tmp_path) -> Path:
 
 @pytest.fixture
 def red(monkeypatch):
-    """The road with `RedNetwork`, in parts of four galaxies."""
+    """Predict with `RedNetwork`, in parts of four galaxies."""
     from zoobot3d_tf.predictions import predict_part
 
     monkeypatch.setattr(predict_part, "Network", RedNetwork)
@@ -142,7 +143,7 @@ def test_images_that_are_bad_in_all_manners_cost_themselves_alone(run, images, t
         "corrupt.png": corrupt,
         "cutout_cut.fits": cutout[: len(cutout) // 2],
         "cut.png": whole[: len(whole) // 2],
-        "of_png.fits": whole,  # what it holds decides: no fault
+        "of_png.fits": whole,  # the content decides on the format: no error
         "text.png": b"no image at all",
         "zero.png": b"",
     }
@@ -183,12 +184,12 @@ def test_a_run_of_masks_alone_has_no_columns_of_votes(images, tmp_path, monkeypa
     assert all(Path(path).is_file() for path in table.bar_mask_loc)
 
 
-def test_snippet_of_the_original_zoobot_runs_unchanged(small_model, images, tmp_path, reference):
+def test_snippet_of_the_original_zoobot_runs_unchanged(small_model, images, tmp_path, reference, monkeypatch):
     (images / "corrupt.png").write_bytes(b"\x89PNG\r\n\x1a\n cut short")
     snippet = reference / "reference" / "seed_snippets" / "predict.py"
     arguments = [images, small_model.run.folder, tmp_path / "table.csv", "decals", INITIAL, FINAL]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
-    subprocess.run([sys.executable, snippet, *map(str, arguments)], check=True, env=environment)
+    monkeypatch.setattr(sys, "argv", [str(snippet), *map(str, arguments)])
+    runpy.run_path(str(snippet), run_name="__main__")  # in this process, which has already imported TensorFlow
     predictions = load_predictions(tmp_path / "table.csv")
     table = predictions.table
     assert list(table.columns) == column_names(DECALS, 5)
@@ -296,7 +297,7 @@ def test_a_cluster_that_loses_a_worker_gives_the_whole_table(small_model, tmp_pa
 
 @pytest.mark.usefixtures("red")
 def test_what_is_left_of_a_finished_run_is_not_taken_for_an_unfinished_one(run, images, tmp_path):
-    # Killed while the parts were being removed, the settings first.
+    # A run that was killed while it removed its folder, after the settings.
     (tmp_path / ".partial-table.csv").mkdir()
     (tmp_path / ".partial-table.csv" / "part-0000001.parquet").write_bytes(b"of other settings")
     predict(images, run, tmp_path / "table.csv")
@@ -337,7 +338,7 @@ def test_a_finished_run_is_removed_settings_first(run, images, tmp_path, monkeyp
         patch.setattr(job.shutil, "rmtree", be_killed)
         with pytest.raises(KeyboardInterrupt):
             predict(images, run, tmp_path / "table.csv")
-    (tmp_path / ".partial-table.csv" / "galaxies.parquet").unlink()  # whatever went first then
+    (tmp_path / ".partial-table.csv" / "galaxies.parquet").unlink()  # removed before the kill
     predict(images, run, tmp_path / "table.csv", seed=1)
     assert len(pd.read_csv(tmp_path / "table.csv")) == 11
 
@@ -352,7 +353,7 @@ def test_two_runs_for_one_table_are_never_mixed(run, images, tmp_path, monkeypat
             predict(images, run, tmp_path / "table.csv", seed=1)
         return call(*args)
 
-    monkeypatch.setattr(run_job, "available_cores", lambda: 0)  # one thread, so that it is overtaken once
+    monkeypatch.setattr(run_job, "available_cores", lambda: 0)  # one thread, so that this happens once
     monkeypatch.setattr(RedNetwork, "__call__", be_overtaken)
     with pytest.raises(ValueError, match=r"part \d+ .*another run .*same table"):
         predict(images, run, tmp_path / "table.csv", seed=0)
@@ -443,7 +444,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_work(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "out").mkdir()
     (tmp_path / "masks").mkdir()
-    # The superuser, as which tests may run, can write everywhere.
+    # Tests may run as superuser, who can write everywhere.
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path / locked)
     with pytest.raises(PermissionError, match=words):
         predict(images, run, "out/table.csv", **more)
@@ -561,7 +562,7 @@ def test_an_id_that_leads_out_of_the_folder_costs_that_galaxy_alone(run, images,
     failed = pd.read_csv(tmp_path / "table_failed.csv")
     assert list(failed.id_str) == ["../../outside"]
     assert not [*tmp_path.parent.glob("outside*"), *tmp_path.rglob("outside*")]
-    # Without masks, nothing is named after an id.
+    # Without masks, no file is named after an id.
     predict_galaxies(galaxies, run, tmp_path / "votes.csv")
     assert len(load_predictions(tmp_path / "votes.csv").table) == 11
 

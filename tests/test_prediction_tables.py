@@ -201,12 +201,6 @@ for limit in (1000, 6_000_000, 12_000_000, 20_000_000):
 # What is refused
 
 
-def test_metadata_stand_beside_the_table(tmp_path):
-    assert metadata_loc(tmp_path / "a.b.parquet") == tmp_path / "a.b_metadata.json"
-    write_metadata(tmp_path / "table.csv", {"n_samples": 5})
-    assert json.loads((tmp_path / "table_metadata.json").read_text()) == {"n_samples": 5}
-
-
 @pytest.mark.parametrize("name", ["table.fits", "table", "table.csv.gz"])
 def test_other_suffixes_are_refused(tmp_path, name):
     message = rf"{name}: .*\.csv, \.parquet, \.hdf5, \.h5"
@@ -308,14 +302,12 @@ def test_hdf5_of_another_layout_is_refused(tmp_path, content, message):
     ("content", "message"),
     [
         ("{", "JSON"),
-        (b"\xff", "JSON"),
-        ("[1]", r"object .*received \[1\]"),
         ('{"schema": {"name": "x"}}', "schema"),
         (json.dumps({"schema": DECALS.to_dict()}), r"'decals'.* 2 answers of the table"),
     ],
 )
 def test_wrong_metadata_are_refused(path, content, message):
     write(path, make_table())
-    metadata_loc(path).write_bytes(content if isinstance(content, bytes) else content.encode())
+    metadata_loc(path).write_text(content)
     with pytest.raises(ValueError, match=rf"table_metadata\.json: .*{message}"):
         load_predictions(path)

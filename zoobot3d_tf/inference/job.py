@@ -103,7 +103,7 @@ class Job(Generic[AnySettings]):
     settings: AnySettings
 
     def galaxies(self, number: int) -> pd.DataFrame:
-        """Read the galaxies of part `number`, from 0, as `inputs` lists them. The index counts all galaxies of the job."""
+        """Read the galaxies of part `number`, from 0, as `inputs` lists them. The index counts all galaxies."""
         with pq.ParquetFile(self.folder / _GALAXIES_NAME) as file:
             galaxies = file.read_row_group(number).to_pandas()
         galaxies.index += number * self.settings.part_size
