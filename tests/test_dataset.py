@@ -8,8 +8,9 @@ from scipy import ndimage
 
 from zoobot3d_tf.data.dataset import evaluation_batches, training_batches
 from zoobot3d_tf.data.framing import Framing
+from zoobot3d_tf.images.masks import MASKS
 from zoobot3d_tf.schemas import get_schema
-from zoobot3d_tf.shards.manifest import read_manifest
+from zoobot3d_tf.shards.manifest import Manifest, read_manifest
 from zoobot3d_tf.shards.options import ShardOptions
 from zoobot3d_tf.shards.read import iterate_records
 from zoobot3d_tf.shards.write import create_shards
@@ -53,25 +54,55 @@ def test_weights_are_the_presence_of_labels_and_masks_are_fractions(shards):
             np.testing.assert_allclose(targets[name][i, ..., 0], expected, atol=1e-6)
 
 
-def test_counts_of_any_number_of_volunteers_become_their_fraction(tmp_path):
-    numbers = (1, 7, 15, 100, 128, 255)
-    Image.fromarray(np.arange(32 * 32 * 3).astype(np.uint8).reshape(32, 32, 3)).save(tmp_path / "galaxy.png")
+VOLUNTEERS = (1, 3, 7, 15, 100, 128, 255)
+
+
+@pytest.fixture(scope="module")
+def projects(tmp_path_factory) -> Manifest:
+    """Shards of galaxies whose bars were drawn by different numbers of volunteers; the spiral arms by nobody."""
+    folder = tmp_path_factory.mktemp("projects")
+    Image.fromarray(np.arange(32 * 32 * 3).astype(np.uint8).reshape(32, 32, 3)).save(folder / "galaxy.png")
     rows = []
-    for n in numbers:
-        Image.fromarray(np.linspace(0, n, 32 * 32).astype(np.uint8).reshape(32, 32)).save(tmp_path / f"{n}.png")
+    for n in VOLUNTEERS:
+        Image.fromarray(np.linspace(0, n, 32 * 32).astype(np.uint8).reshape(32, 32)).save(folder / f"{n}.png")
         rows.append({"id_str": f"g{n}", "file_loc": "galaxy.png", "bar_mask_loc": f"{n}.png", "n_volunteers": n})
-    pd.DataFrame(rows).assign(ring_yes=1, ring_no=0).to_csv(tmp_path / "catalog.csv", index=False)
+    pd.DataFrame(rows).assign(ring_yes=VOLUNTEERS, ring_no=0).to_csv(folder / "catalog.csv", index=False)
     options = ShardOptions(img_size=32, eval_size=0.5)
-    manifest = read_manifest(
-        create_shards(tmp_path / "catalog.csv", tmp_path / "shards", get_schema("rings"), options).parent
-    )
+    return read_manifest(create_shards(folder / "catalog.csv", folder / "shards", get_schema("rings"), options).parent)
+
+
+def test_counts_of_any_number_of_volunteers_become_their_fraction(projects):
     seen = 0
     for split in ("train", "eval"):
-        [(_, targets, _)] = numpy_batches(evaluation_batches(manifest.paths(split), 2, Framing(32, 32, 32), 6))
-        for record, fraction in zip(iterate_records(manifest.paths(split)), targets["bar_mask"], strict=True):
+        [(_, targets, _)] = numpy_batches(evaluation_batches(projects.paths(split), 2, Framing(32, 32, 32), 7))
+        for record, fraction in zip(iterate_records(projects.paths(split)), targets["bar_mask"], strict=True):
             np.testing.assert_allclose(fraction[..., 0], record["bar_mask"] / record["n_volunteers"], rtol=1e-6)
             seen += 1
-    assert seen == len(numbers)
+    assert seen == len(VOLUNTEERS)
+
+
+@pytest.mark.parametrize("make", [training_batches, evaluation_batches])
+def test_masks_carry_the_number_of_volunteers_of_their_own_galaxy(projects, make):
+    framing = Framing(32, 32, 32)
+    seen = []
+    for split in ("train", "eval"):
+        paths = projects.paths(split)
+        batches = numpy_batches(make(paths, 2, framing, batch_size=2, with_volunteers=True))
+        plain = numpy_batches(make(paths, 2, framing, batch_size=2))
+        for (_, targets, weights), (_, fractions, _) in zip(batches, plain, strict=True):
+            # The votes of each galaxy say how many volunteers drew its bar, whatever the order of the galaxies.
+            volunteers = targets["votes"][:, 0]
+            for name in MASKS:
+                assert targets[name].shape == (len(volunteers), 32, 32, 2)
+                assert targets[name].dtype == np.float32
+                np.testing.assert_array_equal(targets[name][..., 0], fractions[name][..., 0])
+                np.testing.assert_array_equal(
+                    targets[name][..., 1], np.broadcast_to(volunteers[:, None, None], (len(volunteers), 32, 32))
+                )
+            np.testing.assert_array_equal(weights["bar_mask"], 1)
+            np.testing.assert_array_equal(weights["spiral_mask"], 0)
+            seen += volunteers.astype(int).tolist()
+    assert sorted(seen) == sorted(VOLUNTEERS)
 
 
 def test_every_galaxy_comes_once_an_epoch_and_order_and_augmentation_follow_the_seed(shards):

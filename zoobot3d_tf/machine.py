@@ -1,4 +1,4 @@
-"""What this machine offers: cores, and pools of processes that end with their parent."""
+"""Cores of this machine, and pools of processes that end with their parent."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -12,13 +12,19 @@ _Result = TypeVar("_Result")
 
 
 def available_cores() -> int:
-    """Number of cores that this process may use: fewer than the machine has where the process is pinned."""
+    """Number of cores that this process may use, which is smaller than that of the machine if the process is pinned."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def process_pool(workers: int) -> "ProcessPoolExecutor":
-    """A pool of worker processes. They leave Ctrl-C to their parent, and end when the parent does, even if killed."""
-    # Not above: `--help` does not wait for them.
+    """Make a pool of worker processes.
+
+    The workers ignore Ctrl-C, which the parent handles. They end when the parent ends, even if it is killed.
+
+    Args:
+        workers: number of processes.
+    """
+    # Imported here: the command line reads `available_cores`, and `--help` must not wait for these modules.
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
@@ -29,7 +35,17 @@ def process_pool(workers: int) -> "ProcessPoolExecutor":
 def map_in_processes(
     function: Callable[[_Item], _Result], items: Sequence[_Item], workers: int, chunk_size: int
 ) -> Iterator[_Result]:
-    """`map` in several processes, in order. With one worker the function runs in this process."""
+    """Apply a function to each item in several processes.
+
+    Args:
+        function: function of one item. Other processes must be able to import it.
+        items: items to apply the function to.
+        workers: number of processes. If 1, the function runs in this process.
+        chunk_size: number of items that a process receives at a time.
+
+    Yields:
+        The result for each item, in the order of the items.
+    """
     if workers == 1:
         yield from map(function, items)
         return
@@ -38,7 +54,7 @@ def map_in_processes(
 
 
 def _follow_parent() -> None:
-    """Let a worker leave Ctrl-C to its parent, so as to finish its task, but end with the parent."""
+    """Make a worker ignore Ctrl-C, so that its task can be finished, and end with its parent."""
     import multiprocessing
     import signal
     import threading
