@@ -1,11 +1,11 @@
-"""30,000 positions against millions: seconds and memory, beside a bare call of Astropy on the same positions.
+"""Cross-match of 30,000 positions with millions: seconds and memory, compared with Astropy on the same positions.
 
     python benchmarks/crossmatch.py
     python benchmarks/crossmatch.py --huge
 
-The first matches tables in memory, as the second of them grows; the second, tables on disk up to 100 million rows (7 GB
-in the temporary folder), which are sorted by position first. Each figure comes from a process of its own; its memory
-includes the tables themselves and 0.25 GB of imports.
+The first command matches tables in memory, with right tables of increasing size. The second command matches tables on
+disk of up to 100 million rows (7 GB in the temporary folder), unsorted and sorted by position. Each measurement runs in
+a separate process. Its memory includes the tables and 0.25 GB of imports.
 """
 
 import argparse
@@ -34,21 +34,21 @@ FILE_ROWS = 2_500_000
 
 
 def sky(n: int, seed: int = 0) -> pd.DataFrame:
-    """Galaxies evenly over the sky."""
+    """Make a table of galaxies spread evenly over the sky."""
     rng = np.random.default_rng(seed)
     dec = np.degrees(np.arcsin(rng.uniform(-1, 1, n)))
     return pd.DataFrame({"ra": rng.uniform(0, 360, n), "dec": dec, "objid": rng.integers(2**60, size=n)})
 
 
 def seen_again(galaxies: pd.DataFrame) -> pd.DataFrame:
-    """Some of them as another survey measures them, an arcsec off or so."""
+    """Select galaxies, and shift them by about one arcsec, as another survey would measure them."""
     galaxies = galaxies.sample(min(N_LEFT, len(galaxies)), random_state=0)
     off = np.random.default_rng(1).normal(0, 1 / 3600, len(galaxies))
     return pd.DataFrame({"ra": galaxies["ra"], "dec": np.clip(galaxies["dec"] + off, -90, 90)})
 
 
 def bare(n: int) -> tuple[int, float]:
-    """Matches and seconds of Astropy alone."""
+    """Match with Astropy alone; return the number of matches and the seconds."""
     from astropy.coordinates import SkyCoord
 
     right = sky(n)
@@ -60,7 +60,7 @@ def bare(n: int) -> tuple[int, float]:
 
 
 def in_memory(n: int) -> tuple[int, float]:
-    """Matches and seconds of two tables in memory."""
+    """Match two tables in memory; return the number of matches and the seconds."""
     right = sky(n)
     left = seen_again(right)
     start = time.perf_counter()
@@ -68,21 +68,21 @@ def in_memory(n: int) -> tuple[int, float]:
 
 
 def sort(table: Path, out: Path) -> tuple[int, float]:
-    """Files and seconds of sorting a table by position."""
+    """Sort a table by position; return the number of files and the seconds."""
     start = time.perf_counter()
     partition(table, out)
     return len(list(out.rglob("*.parquet"))), time.perf_counter() - start
 
 
 def on_disk(left: Path, right: Path, out: Path) -> tuple[int, float]:
-    """Matches and seconds of two tables on disk."""
+    """Match two tables on disk; return the number of matches and the seconds."""
     start = time.perf_counter()
     match_files(left, right, out)
     return pq.read_metadata(out).num_rows, time.perf_counter() - start
 
 
 def measure(function: Callable[..., tuple[int, float]], *arguments: object) -> tuple[int, float, float]:
-    """What the function returns from a process of its own, and the most memory that this took, in GB."""
+    """Call a function in a separate process; return its count, its seconds and its peak memory in GB."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
         count, seconds = process.submit(function, *arguments).result()
         return count, seconds, process.submit(peak_memory).result()
@@ -103,7 +103,7 @@ def compare_in_memory() -> None:
                 f"Astropy {their_seconds:.1f} s, {their_memory:.2f} GB, {theirs:,} matches",
                 flush=True,
             )
-        print(f"{n:,} rows: {statistics.median(ratios):.2f} times Astropy's seconds (aim 15 s and 2 GB)", flush=True)
+        print(f"{n:,} rows: {statistics.median(ratios):.2f} times the time of Astropy (aim: 15 s and 2 GB)", flush=True)
 
 
 def grow_on_disk() -> None:
@@ -129,7 +129,7 @@ def grow_on_disk() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--huge", action="store_true", help="tables on disk, up to 100 million rows")
+    parser.add_argument("--huge", action="store_true", help="Match tables on disk, up to 100 million rows")
     if parser.parse_args().huge:
         grow_on_disk()
     else:

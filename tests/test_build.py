@@ -1,4 +1,4 @@
-"""Images, votes and masks joined into a catalogue that the next stage takes."""
+"""Images, votes and masks are joined into a catalogue that the next stage reads."""
 
 import logging
 from pathlib import Path
@@ -19,7 +19,7 @@ ARCSEC = 1 / 3600
 
 @pytest.fixture
 def write(tmp_path):
-    """Write a table into a folder below the test's and return the path."""
+    """Return a function that writes a table to a file in the test's folder and returns its path."""
 
     def write(name, **columns):
         path = tmp_path / name
@@ -32,7 +32,7 @@ def write(tmp_path):
 
 @pytest.fixture
 def images(write):
-    """Four cutouts, 1 degree apart."""
+    """Table of four cutouts, 1 degree apart."""
     return write(
         "cut/catalog.csv",
         id_str=["J1", "J2", "J3", "J4"],
@@ -44,7 +44,7 @@ def images(write):
 
 
 def volunteers(write, name, ids, smooth, **columns):
-    """A volunteers' catalogue as DECaLS campaigns publish it."""
+    """Write a catalogue of votes as DECaLS campaigns publish it, and return its path."""
     question = "smooth-or-featured"
     answers = {f"{question}_smooth": smooth, f"{question}_featured-or-disk": 5, f"{question}_artifact": 0}
     return write(name, iauname=ids, **answers, **columns)
@@ -52,7 +52,7 @@ def volunteers(write, name, ids, smooth, **columns):
 
 @pytest.fixture
 def masks(write):
-    """GZ3D galaxies under names of their own: one is J2, 1 arcsec away, the other is not in the cutouts."""
+    """Table of two GZ3D galaxies, under other names: one is J2, 1 arcsec away, the other is not among the cutouts."""
     return write(
         "masks/catalog.csv",
         id_str=["1-22_127_5", "1-99_19_6"],
@@ -157,7 +157,7 @@ def test_galaxies_are_cut_by_predicted_fractions(write, images, tmp_path):
     assert list(read_table(out)["id_str"]) == ["J3", "J4"]
     build_catalog(images, out, SCHEMA, **options, min_featured=0.6, min_face_on=0.75)
     assert list(read_table(out)["id_str"]) == ["J3"]
-    with pytest.raises(ValueError, match="give both or neither"):
+    with pytest.raises(ValueError, match="min_featured and min_face_on need predicted_loc"):
         build_catalog(images, out, SCHEMA, **options)
 
 
@@ -188,21 +188,20 @@ def test_the_summary_counts_by_hand(write, images, masks, tmp_path, caplog):
 
 def test_two_sources_may_not_ask_one_question(write, images, tmp_path):
     dr5 = volunteers(write, "dr5.csv", ["J1"], 1)
-    message = "dr5.csv: has votes on smooth-or-featured-dr5 of J1, and so has an earlier source"
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=r"dr5\.csv: has votes on smooth-or-featured-dr5 of J1, .* earlier"):
         build_catalog(images, tmp_path / "t.csv", SCHEMA, [("decals-dr5", dr5), ("decals-dr5", dr5)])
     assert not (tmp_path / "t.csv").exists()
 
 
 def test_galaxies_without_any_label_are_an_error(write, images, tmp_path):
     dr5 = volunteers(write, "dr5.csv", ["elsewhere"], 1)
-    with pytest.raises(ValueError, match=r"catalog.csv: none of its 4 galaxies has a vote or a mask"):
+    with pytest.raises(ValueError, match=r"catalog.csv: none of its 4 galaxies"):
         build_catalog(images, tmp_path / "t.csv", SCHEMA, [("decals-dr5", dr5)])
 
 
 def test_one_name_for_two_galaxies_is_refused(write, images, tmp_path):
     masks = write("m.csv", id_str=["J1"], file_loc="a.png", ra=90.0, dec=0.0, bar_mask_loc="b.png")
-    with pytest.raises(ValueError, match=r"m.csv: J1 is another galaxy in the table of images, by its position"):
+    with pytest.raises(ValueError, match=r"m.csv: J1 .* not the position"):
         build_catalog(images, tmp_path / "t.csv", SCHEMA, masks_loc=masks, match_radius_arcsec=3)
 
 
@@ -213,5 +212,5 @@ def test_impossible_positions_of_a_source_are_named(write, images, tmp_path):
 
 
 def test_a_name_that_cannot_be_written_is_refused_first(tmp_path):
-    with pytest.raises(ValueError, match=r"t.txt: the name of a table to write must end in .csv"):
+    with pytest.raises(ValueError, match=r"t.txt: .* must end in .csv"):
         build_catalog(tmp_path / "none.csv", tmp_path / "t.txt", SCHEMA)

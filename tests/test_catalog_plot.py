@@ -29,5 +29,5 @@ def test_galaxies_with_and_without_positions_are_drawn(tmp_path, columns):
 
 
 def test_a_plot_is_a_png(tmp_path):
-    with pytest.raises(ValueError, match=r"c.pdf: a plot is a PNG"):
+    with pytest.raises(ValueError, match=r"c\.pdf: .*\.png"):
         plot_catalog(tmp_path / "c.csv", get_schema("rings"), tmp_path / "c.pdf")

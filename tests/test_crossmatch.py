@@ -1,8 +1,6 @@
-"""The cross-match: right where the sky has an edge or a catalogue a flaw, and the same from files as in memory."""
+"""The cross-match is right at the edges of the sky and for faulty catalogues, and the same from files as in memory."""
 
-import io
 import shutil
-import tarfile
 from unittest.mock import Mock
 
 import numpy as np
@@ -10,12 +8,10 @@ import pandas as pd
 import pytest
 from astropy import units
 from astropy.coordinates import SkyCoord
-from astropy.table import Table
 
 from zoobot3d_tf.catalogs import crossmatch, sky_cells
 from zoobot3d_tf.catalogs.crossmatch import match, match_files
 from zoobot3d_tf.catalogs.sky_cells import cell_of, cells_near, files_near, partition
-from zoobot3d_tf.surveys.sami import sami_catalog
 from zoobot3d_tf.tables.formats import read_table, write_table
 
 ARCSEC = 1 / 3600
@@ -27,7 +23,7 @@ def table(*positions, **columns):
 
 
 def scatter(n, seed):
-    """Positions evenly over the sky, and at its poles and its edge in right ascension."""
+    """Make positions spread evenly over the sky, and some at its poles and at right ascension 0."""
     rng = np.random.default_rng(seed)
     sky = table(*zip(rng.uniform(-360, 720, n), np.degrees(np.arcsin(rng.uniform(-1, 1, n))), strict=True))
     edges = table((0, 90), (123, 90), (200, -90), (360, 0), (0, 0), (-1e-17, 10), (120, 80), (359.9999, -80), (60, 0))
@@ -35,7 +31,7 @@ def scatter(n, seed):
 
 
 def moved(positions, arcsec, seed):
-    """The positions, each moved so far or less in any direction."""
+    """Move each position by up to a distance in a random direction."""
     rng = np.random.default_rng(seed)
     distances, angles = rng.uniform(0, arcsec, len(positions)), rng.uniform(0, 360, len(positions))
     sky = SkyCoord(positions["ra"], positions["dec"], unit="deg")
@@ -183,7 +179,7 @@ def test_it_agrees_with_astropy_and_does_not_depend_on_the_pieces(monkeypatch):
 
 @pytest.fixture(scope="module")
 def catalogs(tmp_path_factory):
-    """Folder of tables that match across every border of the sky cells: `left.csv`, and the second in many forms."""
+    """Folder of tables that match across all borders of sky cells: `left.csv`, and the right table in several forms."""
     out = tmp_path_factory.mktemp("catalogs")
     corners = [(ra, dec) for dec in range(-90, 91, 10) for ra in np.arange(0, 360, 7.5)]
     left = pd.concat([table(*corners), scatter(500, seed=3), table((np.nan, 0))], ignore_index=True)
@@ -268,7 +264,7 @@ def test_a_table_without_matches_still_has_the_columns(tmp_path, catalogs):
         (b"PAR1 no more", r"b.parquet: cannot be read as a PARQUET table"),
         (table((1, 2), (3, 400), z=1.5), r"folder: dec is 400 in row 5; .*from -90 to 90"),
         (table((1, 2)).drop(columns="dec"), r"b.parquet: lacks the columns dec, z"),
-        (table((1, 2)).assign(z="high"), r"b.parquet: has columns of other kinds than the files before it"),
+        (table((1, 2)).assign(z="high"), r"b.parquet: has columns of other types than the files before it"),
     ],
 )
 def test_faults_in_a_folder_are_named(tmp_path, content, message):
@@ -299,7 +295,7 @@ def test_an_interrupted_partition_is_not_taken_for_whole(tmp_path, catalogs, mon
 def test_a_folder_sorted_otherwise_is_refused(tmp_path, catalogs):
     with pytest.raises(ValueError, match=r"cells: was sorted by \['ra', 'dec'\] .* to match by \['RA', 'dec'\]"):
         match_files(catalogs / "left.csv", catalogs / "cells", tmp_path / "joined.csv", right_position=("RA", "dec"))
-    with pytest.raises(FileExistsError, match="cells: is there already"):
+    with pytest.raises(FileExistsError, match="cells: already exists"):
         partition(catalogs / "folder", catalogs / "cells")
 
 
@@ -309,55 +305,10 @@ def test_a_folder_sorted_otherwise_is_refused(tmp_path, catalogs):
         ("", "a.csv", r"no file \*.parquet in this folder"),
         ("none.parquet", "a.csv", r"none.parquet: no such catalogue"),
         ("none.csv", "a.csv", r"none.csv: no such catalogue"),
-        ("none.csv", "a.vot", r"a.vot: the name of a table to write must end in"),
+        ("none.csv", "a.vot", r"a.vot: .* must end in"),
     ],
 )
 def test_files_that_cannot_be_are_refused(tmp_path, right, out, message):
     left = write_table(table((1, 2)), tmp_path / "left.csv")
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         match_files(left, tmp_path / right, tmp_path / out)
-
-
-def write_sami(path, **columns):
-    """A table of SAMI's targets as published: text is bytes, numbers are big-endian, and all is in an archive."""
-    targets = Table(
-        {
-            "CATID": np.array([b"9008500001", b"22633", b"7289"]),
-            "RA_OBJ": [10.0, 180.5, 215.25],
-            "DEC_OBJ": [-20.0, 0.5, -1.5],
-            "RA_IFU": [10.001, 180.5, 215.25],
-            "DEC_IFU": [-20.0, 0.5, -1.5],
-            **columns,
-        }
-    )
-    file = io.BytesIO()
-    targets.write(file, format="fits")
-    with tarfile.open(path, "w:gz") as archive:
-        entry = tarfile.TarInfo("InputCatGAMADR3.fits")
-        entry.size = file.tell()
-        archive.addfile(entry, io.BytesIO(file.getvalue()))
-    return path
-
-
-def test_targets_of_sami_are_named_and_matched(tmp_path):
-    catalog = sami_catalog(write_sami(tmp_path / "sami.tar.gz"), tmp_path / "sami.csv")
-    desi = write_table(table((180.5, 0.5 + ARCSEC), (10.001, -20), id_str=["d1", "d2"]), tmp_path / "desi.fits")
-    joined = read_table(match_files(catalog, desi, tmp_path / "joined.csv", keep_unmatched=True))
-    assert list(joined["id_str"]) == ["9008500001", "22633", "7289"]
-    assert list(joined["ra"]) == [10, 180.5, 215.25]
-    assert list(joined["RA_IFU"]) == [10.001, 180.5, 215.25]
-    assert list(joined["id_str_right"].fillna("")) == ["", "d1", ""]
-
-
-@pytest.mark.parametrize(
-    ("columns", "message"),
-    [
-        ({"CATID": [1, 2, 1]}, "CATID is 1 in row 4; it names an earlier target already"),
-        ({"CATID": [b"a", b"", b"b"]}, "CATID is '' in row 3; every target needs one"),
-        ({"CATID": [1.0, 2.0, 3.0]}, "CATID is stored as floating-point numbers"),
-        ({"RA_OBJ": [b"10h", b"2", b"3"]}, "RA_OBJ is '10h' in row 2; it must be a number"),
-    ],
-)
-def test_faulty_targets_are_refused(tmp_path, columns, message):
-    with pytest.raises(ValueError, match=f"sami.tar.gz: {message}"):
-        sami_catalog(write_sami(tmp_path / "sami.tar.gz", **columns), tmp_path / "sami.csv")

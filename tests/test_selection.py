@@ -1,4 +1,4 @@
-"""The split: its shares, and that nothing moves a galaxy."""
+"""Cuts on vote fractions, and a split with fixed shares that never moves a galaxy."""
 
 from collections import Counter
 

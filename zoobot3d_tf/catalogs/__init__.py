@@ -1,1 +1,1 @@
-"""Survey files in, one checked training catalogue out."""
+"""One checked training catalogue from the tables of surveys: cross-matches, cuts, splits and labels."""

@@ -1,4 +1,4 @@
-"""Images, votes and masks of the same galaxies, from several surveys, joined into one training catalogue."""
+"""Training catalogue built from tables of images, votes and masks of the same galaxies."""
 
 import logging
 import os
@@ -37,39 +37,46 @@ def build_catalog(
     min_face_on: float | None = None,
     split: bool = False,
 ) -> Path:
-    """Build a training catalogue of all galaxies that have an image and a vote or a mask.
+    """Build a training catalogue of all galaxies that have an image, and a vote or a mask.
 
-    Tables are joined by `id_str`. With a radius, tables that hold positions are joined by position instead, whatever
-    the names: a galaxy with the nearest one within the radius, and none twice.
+    Tables are joined by `id_str`. With `match_radius_arcsec`, tables that hold positions are joined by position
+    instead: each galaxy with the nearest one within the radius, and no galaxy twice.
 
     Args:
-        images_loc: table of images: `id_str`, `file_loc`, and `ra`, `dec` and `pixscale` if known. Masks in it count;
-            votes in it do not, unless the table is named among `votes` too.
-        out: table to write, `.csv`, `.parquet`, `.fits` or `.ecsv`; paths in it are relative to its folder.
-        schema: the decision tree.
-        votes: (form, path) of each source; see `sources.read_votes`. No two may have votes on one question of one
-            galaxy.
-        tasks_loc: file of tasks for Zooniverse exports among them; see `zooniverse`.
-        masks_loc: table of images with masks, in the form of `images_loc`. A galaxy in both tables takes image, pixel
-            scale and masks from here, since masks fit no other image; one that is here only is added.
-        match_radius_arcsec: join by position within this radius.
-        predicted_loc: table of predicted vote fractions, which the cuts are made on; see `selection.passes_cuts`. Its
-            galaxies are named `id_str`, `iauname` or `dr8_id`.
+        images_loc: path of the table of images, with `id_str`, `file_loc` and, if known, `ra`, `dec` and `pixscale`.
+            Masks in this table are used. Votes in it are ignored, unless the table is also named in `votes`.
+        out: path of the table to write, `*.csv`, `*.parquet`, `*.fits` or `*.ecsv`. Paths in it are relative to its
+            folder.
+        schema: decision tree of the votes.
+        votes: form and path of each table of votes; see `sources.read_votes`. Only one of them may have votes on a
+            given question of a given galaxy.
+        tasks_loc: path of the file of tasks for Zooniverse exports; see `zooniverse`.
+        masks_loc: path of a table of images with masks, in the form of `images_loc`. If a galaxy is in both tables,
+            image, pixel scale and masks are taken from this one, since masks fit only their own image. Galaxies that
+            are only in this table are added.
+        match_radius_arcsec: radius within which tables are joined by position. By default they are joined by `id_str`.
+        predicted_loc: path of a table of predicted vote fractions for the cuts, with `id_str`, `iauname` or `dr8_id`;
+            see `selection.passes_cuts`.
         min_featured: smallest predicted fraction of volunteers who see features or a disk.
-        min_face_on: smallest predicted fraction who see no edge-on disk.
-        split: add the column `split`; see `selection.split_of`.
+        min_face_on: smallest predicted fraction of volunteers who see a disk that is not edge-on.
+        split: whether to add the column `split`; see `selection.split_of`.
 
     Returns:
         Path of the table.
 
     Raises:
         FileNotFoundError: a table does not exist.
-        ValueError: a table is faulty, two sources disagree on who asked what, or no galaxy is left.
+        ValueError: a table is faulty; two tables have votes on the same question of a galaxy; there are cuts without
+            `predicted_loc`, or the reverse; or no galaxy is left.
+        OSError: the table cannot be written.
     """
     out = check_writable(out)
     cuts = {"min_featured": min_featured, "min_face_on": min_face_on}
     if (predicted_loc is None) != (cuts["min_featured"] is None and cuts["min_face_on"] is None):
-        raise ValueError("cuts need a table of predicted fractions, and such a table a cut: give both or neither")
+        raise ValueError(
+            "the cuts min_featured and min_face_on need predicted_loc, a table of predicted fractions, which is used "
+            "for nothing else; give a cut and the table, or neither"
+        )
 
     galaxies = _read_images(images_loc, schema)
     if masks_loc is not None:
@@ -81,8 +88,10 @@ def build_catalog(
 
     labelled = (found_votes > 0).any(axis=1) | has_mask(galaxies)
     if not labelled.any():
-        raise ValueError(f"{images_loc}: none of its {len(galaxies)} galaxies has a vote or a mask in the tables given")
-    log.info("%d galaxies without a vote or a mask are left out", (~labelled).sum())
+        raise ValueError(
+            f"{images_loc}: none of its {len(galaxies)} galaxies has a vote or a mask in any of the tables"
+        )
+    log.info("%d galaxies without a vote or a mask were left out", (~labelled).sum())
     catalog = galaxies[labelled]
     if split:
         catalog = catalog.assign(split=catalog["id_str"].map(split_of))
@@ -92,14 +101,15 @@ def build_catalog(
 
 
 def summarise(catalog: pd.DataFrame, schema: Schema) -> pd.Series:
-    """How many galaxies have what.
+    """Count the galaxies of a catalogue by their labels.
 
     Args:
-        catalog: as `read_training_catalog` returns it, with `split` or without.
-        schema: the decision tree.
+        catalog: catalogue as `read_training_catalog` returns it, with or without the column `split`.
+        schema: decision tree of the votes.
 
     Returns:
-        Counts of galaxies: all; with votes, each mask, marks; with votes and a mask or marks; in each split.
+        Numbers of galaxies: all; with votes, with each mask, with marks; with both masks; with votes and a mask or
+        marks; in each part of the split.
     """
     has_votes = (catalog[schema.label_cols] > 0).any(axis=1)
     has = {column: catalog[column] != "" for column in MASK_COLUMNS}
@@ -113,7 +123,7 @@ def summarise(catalog: pd.DataFrame, schema: Schema) -> pd.Series:
 
 
 def _read_images(path: PathLike, schema: Schema) -> pd.DataFrame:
-    # Above a folder that is a symbolic link lies the parent of what it leads to.
+    # The folder above a symbolic link is the folder above its target.
     root = Path(path).parent.resolve()
     images = read_training_catalog(path, schema, root, labels=("masks",))
     return images[["id_str", *_POSITION, "pixscale", *_PATH_COLUMNS, "n_volunteers"]]
@@ -127,7 +137,9 @@ def _add_masked(galaxies: pd.DataFrame, path: PathLike, masked: pd.DataFrame, ra
     galaxies = pd.concat([galaxies, masked[~masked.index.isin(partners)]], ignore_index=True)
     repeated = galaxies["id_str"][galaxies["id_str"].duplicated()]
     if len(repeated):
-        raise ValueError(f"{path}: {repeated.iloc[0]} is another galaxy in the table of images, by its position")
+        raise ValueError(
+            f"{path}: {repeated.iloc[0]} has the id_str, but not the position, of a galaxy in the table of images"
+        )
     return galaxies
 
 
@@ -135,7 +147,7 @@ def _cut(galaxies: pd.DataFrame, path: PathLike, cuts: dict[str, float | None], 
     table = read_table(path)
     predicted = read_galaxies(path, table, "id_str", "iauname", "dr8_id")
     partners = _find_partners(galaxies, path, predicted, radius)
-    # Those without a partner, -1, take the last.
+    # Galaxies without a partner, -1, take the last value.
     passes = np.append(passes_cuts(path, table, **cuts), False)[partners]
     log.info("%s: %d of %d galaxies pass the cuts", path, passes.sum(), len(galaxies))
     return galaxies[passes].reset_index(drop=True)
@@ -148,7 +160,7 @@ def _join_votes(
     tasks_loc: PathLike | None,
     radius: float | None,
 ) -> pd.DataFrame:
-    """The votes of all sources on each galaxy."""
+    """Read all tables of votes, and add their votes for each galaxy."""
     votes = np.zeros((len(galaxies), len(schema.answers)), np.int64)
     for form, path in sources:
         source = read_votes(path, form, schema, tasks_loc)
@@ -160,15 +172,16 @@ def _join_votes(
         if asked_twice.any():
             galaxy, question = np.argwhere(asked_twice)[0]
             raise ValueError(
-                f"{path}: has votes on {schema.questions[question].text} of {galaxies['id_str'].iloc[galaxy]}, and so "
-                "has an earlier source; give each campaign columns of its own, as decals_all_campaigns_ortho does"
+                f"{path}: has votes on {schema.questions[question].text} of {galaxies['id_str'].iloc[galaxy]}, as an "
+                "earlier table of votes has; use a schema with separate columns for each campaign, such as "
+                "decals_all_campaigns_ortho"
             )
         votes += added
     return pd.DataFrame(votes, index=galaxies.index, columns=schema.label_cols)
 
 
 def _find_partners(galaxies: pd.DataFrame, path: PathLike, table: pd.DataFrame, radius: float | None) -> np.ndarray:
-    """For each galaxy its row in the table, -1 where it has none."""
+    """Find the row of each galaxy in a table, -1 if there is none."""
     left, right = galaxies[_POSITION].dropna(), read_positions(path, table, _POSITION)
     if radius is None or left.empty or right.empty:
         partners = pd.Index(table["id_str"]).get_indexer(galaxies["id_str"])
@@ -178,7 +191,7 @@ def _find_partners(galaxies: pd.DataFrame, path: PathLike, table: pd.DataFrame, 
         partners = np.full(len(galaxies), -1)
         partners[pairs["galaxy"]] = pairs["partner"]
         how = f"by position within {radius:g} arcsec"
-    log.info("%s: has %d of %d galaxies, %s", path, (partners >= 0).sum(), len(galaxies), how)
+    log.info("%s: contains %d of %d galaxies, joined %s", path, (partners >= 0).sum(), len(galaxies), how)
     return partners
 
 

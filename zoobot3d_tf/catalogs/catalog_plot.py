@@ -1,4 +1,4 @@
-"""A training catalogue at a glance: where its galaxies are, and how many volunteers voted on each."""
+"""Plot of a training catalogue: positions of the galaxies, and numbers of votes."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from zoobot3d_tf.catalogs.training_catalog import has_mask, read_training_catalog
-from zoobot3d_tf.files import PathLike, whole_file
+from zoobot3d_tf.files import PathLike, check_output, whole_file
 from zoobot3d_tf.schemas import Question, Schema
 
 try:
@@ -20,25 +20,26 @@ _BLUE, _RED = "#4c78a8", "#e45756"
 
 
 def plot_catalog(catalog_loc: PathLike, schema: Schema, out: PathLike) -> Path:
-    """Draw the sky, right ascension growing to the left, above how many volunteers voted on each galaxy.
+    """Plot a map of the galaxies, above a histogram of the number of volunteers per galaxy.
 
-    Votes are counted on the questions that stand first in the tree, one line each: a campaign has one or two.
+    Right ascension increases to the left. The histogram has one line per question that is asked first: a campaign has
+    one or two of them.
 
     Args:
-        catalog_loc: training catalogue, see `read_training_catalog`.
-        schema: the decision tree.
-        out: PNG to write.
+        catalog_loc: path of the training catalogue; see `read_training_catalog`.
+        schema: decision tree of the votes.
+        out: path of the PNG. It is replaced if it exists, and its folder is made if it is missing.
 
     Returns:
         Path of the PNG.
 
     Raises:
-        ImportError: matplotlib is not installed.
-        ValueError: the catalogue cannot be read, or `out` is no PNG.
+        FileNotFoundError: the catalogue does not exist.
+        ValueError: the catalogue cannot be read, or the name of `out` does not end in `.png`.
+        OSError: `out` cannot be written.
     """
     out = Path(out)
-    if out.suffix.lower() != ".png":
-        raise ValueError(f"{out}: a plot is a PNG; give a name that ends in .png")
+    check_output(out, "plot", (".png",), make_folder=True)
     catalog = read_training_catalog(catalog_loc, schema, missing_questions_unasked=True)
     figure = Figure(figsize=(8, 7.5), dpi=150, layout=ConstrainedLayoutEngine(h_pad=0.1))
     _plot_sky(figure.add_subplot(2, 1, 1, projection="mollweide"), catalog)
@@ -68,7 +69,7 @@ def _plot_sky(axes: Axes, catalog: pd.DataFrame) -> None:
 
 
 def _on_map(positions: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
-    """Radians on axes that run from -180 to 180 degrees to the right, whereas the sky runs from 360 to 0."""
+    """Convert positions to coordinates in radians on the map, where 180 degrees is the centre and 0 the right edge."""
     return np.radians(180 - positions["ra"]), np.radians(positions["dec"])
 
 
@@ -79,7 +80,7 @@ def _draw_grid(axes: Axes) -> None:
     axes.tick_params(labelsize=8, colors="0.4")
     axes.grid(color="0.85", linewidth=0.6)
     axes.set_axisbelow(True)
-    # On the equator, where Matplotlib would put them, galaxies hide the labels.
+    # Matplotlib would place the labels on the equator, where galaxies hide them.
     for ra, x, y in zip(meridians["ra"], *_on_map(meridians), strict=True):
         axes.text(x, y, f"{ra}°", ha="center", va="center", size=8, color="0.4")
 

@@ -1,6 +1,6 @@
-"""Two catalogues of one sky: for each galaxy of the first, the nearest of the second.
+"""Cross-match of two tables by position: for each galaxy of the left table, the nearest one of the right table.
 
-Astropy does the matching. It is given the second catalogue in pieces, which keeps memory small beside the catalogue.
+Astropy finds the neighbours. It receives the right table in pieces, so that it needs little memory beside the table.
 """
 
 import logging
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord
 
 MAX_RADIUS_ARCSEC = 3600.0
+"""Largest radius of a cross-match."""
 
 _PIECE_ROWS = 2**20
 
@@ -39,27 +40,32 @@ def match(
 ) -> pd.DataFrame:
     """Join to each row of `left` the nearest row of `right`.
 
-    A row without a position matches nothing. Of rows of `right` at one distance the one with the smallest right
-    ascension is taken, then the smallest declination, and of rows at one position the first.
+    Rows without a position have no match. If several rows of `right` are equally near, the row with the smallest right
+    ascension (0 to 360) is the match, then the row with the smallest declination, then the first row.
 
     Args:
-        left: a row a galaxy.
-        right: likewise.
-        radius_arcsec: match no further than this.
-        left_position: columns of right ascension and declination in `left`, degrees, ICRS; see `read_positions`.
-        right_position: likewise in `right`.
-        one_to_one: of several rows of `left` that have the same nearest row of `right`, match only the closest.
-        keep_unmatched: keep rows of `left` without a match, their columns of `right` empty.
+        left: one row per galaxy.
+        right: one row per galaxy.
+        radius_arcsec: largest separation of a match, above 0 and at most `MAX_RADIUS_ARCSEC`.
+        left_position: names of the columns of right ascension and declination in `left`, degrees, ICRS; see
+            `read_positions`.
+        right_position: names of these columns in `right`.
+        one_to_one: whether a row of `right` may match only one row of `left`. If several rows of `left` have the same
+            nearest row, only the closest of them is matched.
+        keep_unmatched: whether to keep rows of `left` without a match. Their columns of `right` are empty.
 
     Returns:
-        The columns of `left`, in its order, then those of `right`, with `_right` behind names that are taken, and
+        The matched rows in the order of `left`: the columns of `left`, the columns of `right`, and
 
-        - `separation_arcsec`: the distance of the match, NaN without one;
-        - `n_within`: the number of rows of `right` within the radius: above 1 the match may be the wrong one;
+        - `separation_arcsec`: separation of the match; NaN without a match;
+        - `n_within`: number of rows of `right` within the radius. Above 1, the match may be the wrong galaxy;
         - `shared`: whether another row of `left` has the same nearest row of `right`.
 
+        A column whose name is taken by an earlier column gets `_right` at the end of its name.
+
     Raises:
-        ValueError: the radius is impossible, or a position is missing as a column, not a number or impossible.
+        ValueError: the radius is out of range; or a position column is missing, or holds a value that is not a number
+            or out of range.
     """
     _check_radius(radius_arcsec)
     left, right = left.reset_index(drop=True), right.reset_index(drop=True)
@@ -68,7 +74,8 @@ def match(
     nearest, n_within = _find_nearest(left_positions, right_positions, radius_arcsec, len(left))
     nearest["shared"] = nearest["right"].duplicated(keep=False)
     log.info(
-        "%d of %d galaxies have a match within %g arcsec, %d of them several, %d share theirs; %d have no position",
+        "%d of %d galaxies have a match within %g arcsec; %d have more than one match; %d share a match; "
+        "%d have no position",
         *(len(nearest), len(left), radius_arcsec),
         *((n_within > 1).sum(), nearest["shared"].sum(), len(left) - len(left_positions)),
     )
@@ -78,7 +85,7 @@ def match(
     nearest = nearest.set_index("left")
     matched = right.iloc[nearest["right"]].set_axis(nearest.index)
     if keep_unmatched:
-        # Nullable types keep the digits of long ids beside missing values.
+        # Nullable types keep the digits of long ids in columns with missing values.
         whole = matched.select_dtypes(["integer", "bool"]).convert_dtypes()
         matched = matched.astype(whole.dtypes.to_dict())
         matched, nearest = matched.reindex(left.index), nearest.reindex(left.index)
@@ -104,27 +111,28 @@ def match_files(
     keep_unmatched: bool = False,
     right_columns: Sequence[str] | None = None,
 ) -> Path:
-    """Match two tables in files, the second larger than memory if need be.
+    """Cross-match two tables in files. The right table may be larger than memory.
 
     Args:
-        left_loc: see `read_table`.
-        right_loc: likewise. Parquet is read piece by piece, from a file, a folder of files or one that
-            `sky_cells.partition` made; of the last, only files near galaxies of `left_loc` are read.
-        out: table to write; see `write_table`.
-        radius_arcsec: see `match`.
-        left_position: see `match`.
-        right_position: see `match`.
-        one_to_one: see `match`.
-        keep_unmatched: see `match`.
-        right_columns: columns of the second table to keep beside its position; all by default.
+        left_loc: path of the left table; see `read_table`.
+        right_loc: path of the right table; see `read_table`. It may also be a folder of Parquet files. Parquet is read
+            piece by piece. If `sky_cells.partition` made the folder, only files near galaxies of the left table are
+            read.
+        out: path of the table to write; see `write_table`.
+        radius_arcsec: largest separation of a match; see `match`.
+        left_position: names of the columns of right ascension and declination in the left table, degrees.
+        right_position: names of these columns in the right table.
+        one_to_one: whether a row of the right table may match only one row of the left table; see `match`.
+        keep_unmatched: whether to keep galaxies of the left table without a match.
+        right_columns: names of the columns of the right table to keep beside the position. By default all.
 
     Returns:
-        Path of the table written. Paths in columns `*_loc` start from its folder.
+        Path of the table that was written. Relative paths in its columns `*_loc` start from its folder.
 
     Raises:
-        FileNotFoundError: there is no such table.
-        ValueError: a table cannot be read or written, lacks a column, or a position or the radius is impossible. Rows
-            of a folder are counted through its files in the order of their names.
+        FileNotFoundError: a table does not exist.
+        ValueError: a table cannot be read or written, or lacks a column; or a position or the radius is out of range.
+            In errors, rows of a folder are counted through its files in the order of their names.
         OSError: the table cannot be written.
     """
     _check_radius(radius_arcsec)
@@ -156,16 +164,17 @@ def _check_radius(radius_arcsec: float) -> None:
 def _find_nearest(
     left: pd.DataFrame, right: pd.DataFrame, radius_arcsec: float, n_left: int
 ) -> tuple[pd.DataFrame, np.ndarray]:
-    """The nearest row of `right` for each row of `left` that has one, and how many each has.
+    """Find the nearest row of `right` for each row of `left`, and count the rows within the radius.
 
     Args:
-        left: positions by row number.
-        right: likewise.
-        radius_arcsec: of the search.
-        n_left: rows of the table that `left` is from.
+        left: positions, indexed by the number of the row.
+        right: positions, indexed by the number of the row.
+        radius_arcsec: radius of the search.
+        n_left: number of rows of the left table, with or without a position.
 
     Returns:
-        Row numbers `left` and `right` and `separation` in arcsec, in the order of `left`; int (n_left,).
+        One row per match, in the order of `left`: row numbers `left` and `right`, and `separation` in arcsec. Then the
+        number of rows of `right` within the radius, int (n_left,).
     """
     sky = _sky(left)
     found, n_within = [], np.zeros(n_left, int)
@@ -185,7 +194,7 @@ def _closest(pairs: pd.DataFrame) -> pd.DataFrame:
 def _search(
     sky: "SkyCoord", positions: pd.DataFrame, radius_arcsec: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All pairs of positions within the radius: the number of each, and their separation in arcsec."""
+    """Find all pairs of positions within the radius: the numbers of both, and their separation in arcsec."""
     from astropy import units
     from astropy.coordinates import search_around_sky
 
@@ -206,7 +215,7 @@ def _read_near(
     left: pd.DataFrame,
     radius_arcsec: float,
 ) -> pd.DataFrame:
-    """Those rows of a Parquet table that lie within the radius of any row of `left`."""
+    """Read the rows of a Parquet table that are within the radius of any position in `left`."""
     sky = _sky(left)
     files = files_near(table_loc, position, sky, radius_arcsec)
     kept = [no_rows((files or parquet_files(table_loc))[0], columns)]
@@ -218,7 +227,7 @@ def _read_near(
 
 
 def _distinct(names: Iterable[str]) -> list[str]:
-    """The names, with `_right` behind those that others before them have."""
+    """Make names distinct: add `_right` to each name that an earlier one equals."""
     distinct: list[str] = []
     for name in names:
         while name in distinct:

@@ -1,7 +1,4 @@
-"""The training catalogue: a table from the astronomer, checked once, so that later stages need not doubt it.
-
-A row is a galaxy.
-"""
+"""The training catalogue: a table from the user, checked once and brought into one form. One row per galaxy."""
 
 import os
 from collections.abc import Sequence
@@ -14,24 +11,24 @@ from zoobot3d_tf.files import PathLike
 from zoobot3d_tf.images.masks import MASKS, MAX_VOLUNTEERS, N_VOLUNTEERS
 from zoobot3d_tf.schemas import Schema
 from zoobot3d_tf.tables.columns import (
-    DEC_RANGE,
-    RA_RANGE,
     name_rows,
     read_counts,
+    read_dec,
     read_numbers,
+    read_pixscale,
+    read_ra,
     read_text,
     refuse,
     require_columns,
     shorten,
-    wrap_ra,
 )
 from zoobot3d_tf.tables.formats import read_table
 
 LABELS = ("votes", "masks")
-
+"""Kinds of labels that every training catalogue may hold."""
 MASK_COLUMNS = (*(f"{mask}_loc" for mask in MASKS), "marks_loc")
-"""Columns that say where a galaxy's masks, or the marks to draw them from, are."""
-_RANGES = {"ra": RA_RANGE, "dec": DEC_RANGE, "pixscale": (1e-6, 1e6)}
+"""Columns with the paths of a galaxy's masks, or of the marks that its masks are drawn from."""
+_READERS = {"ra": read_ra, "dec": read_dec, "pixscale": read_pixscale}
 
 
 def read_training_catalog(
@@ -42,38 +39,46 @@ def read_training_catalog(
     labels: Sequence[str] = LABELS,
     label_col: str | None = None,
 ) -> pd.DataFrame:
-    """Read a catalogue, check all of it, and bring it into the one form that later stages know.
+    """Read a catalogue of galaxies, check all of it, and bring it into one form.
 
     Args:
-        path: table of galaxies, see `read_table`. Needs `id_str`, `file_loc` and, to read votes, a column of them for
-            each answer of the schema; masks, `n_volunteers`, `ra`, `dec` and `pixscale` are optional. Other columns are
-            ignored, and so are marks where there is a mask.
-        schema: the decision tree; None if there are no votes.
-        image_root: folder that relative file names start from; by default the catalogue's.
-        missing_questions_unasked: take questions without any column as asked of nobody, rather than as an error.
-        labels: any of `LABELS` to read; of others, no galaxy has any.
-        label_col: a further column, of a label that is neither (see `labels`), to keep as it is.
+        path: path of the table, see `read_table`. Columns `id_str` and `file_loc` are required; to read votes, also
+            one column per answer of the schema. Optional columns: `MASK_COLUMNS`, `n_volunteers`, `ra`, `dec` and
+            `pixscale`. Other columns are ignored. A mask file takes precedence over the marks.
+        schema: decision tree of the votes; None if there are no votes.
+        image_root: folder that relative paths start from. By default the folder of the catalogue.
+        missing_questions_unasked: whether a question without any column counts as not asked. By default it is an
+            error.
+        labels: labels to read, out of `LABELS`. Galaxies have no labels of the other kinds.
+        label_col: name of a column with another label (see `labels`), which is kept unchanged.
 
     Returns:
-        A row a galaxy, in the table's order: `id_str`; `file_loc` (absolute); votes, int64 in `schema.label_cols`, 0
-        where unasked; `has_votes` (in any question); `spiral_mask_loc`, `bar_mask_loc`, `marks_loc` (absolute, '' where
-        missing); `n_volunteers`, int64; `ra`, `dec` (degrees), `pixscale` (arcsec/pixel), NaN where missing.
+        One row per galaxy, in the order of the table, with the columns:
+
+        - `id_str`: name of the galaxy, unique;
+        - `file_loc`: absolute path of the image;
+        - one column per answer, in the order of `schema.label_cols`: number of votes, int64, 0 if not asked;
+        - `has_votes`: whether the galaxy has a vote on any question;
+        - `spiral_mask_loc`, `bar_mask_loc`, `marks_loc`: absolute paths, '' if missing;
+        - `n_volunteers`: number of volunteers who were asked to draw, int64;
+        - `ra`, `dec` in degrees and `pixscale` in arcsec per pixel: float64, NaN if missing.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the table cannot be read, lacks a column, repeats or omits an id, or has an impossible value; or no
-            galaxy of a labelled catalogue has a vote or a mask.
+        FileNotFoundError: the table does not exist.
+        ValueError: the table cannot be read, lacks a column, has an empty or repeated id or an impossible value; or
+            labels are to be read, and no galaxy has a vote or a mask.
     """
     table = read_table(path)
     if table.empty:
         raise ValueError(f"{path}: the catalogue has no rows")
     require_columns(path, table.columns, ["id_str", "file_loc", *([] if label_col is None else [label_col])])
-    _check_filled(path, table, "id_str")
-    _check_filled(path, table, "file_loc")
+    _check_filled(path, table, table["id_str"])
     _check_unique(path, table)
+    file_locs = read_text(path, table, "file_loc")
+    _check_filled(path, table, file_locs)
 
     root = Path(image_root if image_root is not None else Path(path).parent).absolute()
-    catalog = pd.DataFrame({"id_str": table["id_str"], "file_loc": _absolute(table["file_loc"], root)})
+    catalog = pd.DataFrame({"id_str": table["id_str"], "file_loc": _absolute(file_locs, root)})
     if schema is None:
         votes = pd.DataFrame(index=table.index)
     elif "votes" in labels:
@@ -86,39 +91,43 @@ def read_training_catalog(
         is_read = "masks" in labels and column in table
         catalog[column] = _absolute(read_text(path, table, column), root) if is_read else ""
     catalog["n_volunteers"] = _read_n_volunteers(path, table)
-    for column in _RANGES:
-        catalog[column] = _read_in_range(path, table, column)
+    for column, read in _READERS.items():
+        catalog[column] = read(path, table, column) if column in table else np.nan
 
     if "votes" in labels and label_col is None and not (catalog["has_votes"] | has_mask(catalog)).any():
-        raise ValueError(f"{path}: no galaxy has a vote or a mask; a labelled catalogue needs some")
+        raise ValueError(f"{path}: no galaxy has a vote or a mask; a labelled catalogue needs at least one")
     if label_col is not None and label_col not in catalog:
         catalog[label_col] = table[label_col]
     return catalog
 
 
 def has_mask(catalog: pd.DataFrame) -> pd.Series:
-    """Whether each galaxy has a mask, or marks to draw one from.
+    """Whether each galaxy has a mask, or marks that a mask can be drawn from.
 
     Args:
-        catalog: as `read_training_catalog` returns it.
+        catalog: catalogue as `read_training_catalog` returns it.
+
+    Returns:
+        One truth value per galaxy.
     """
     return (catalog[list(MASK_COLUMNS)] != "").any(axis=1)
 
 
-def _check_filled(path: PathLike, table: pd.DataFrame, column: str) -> None:
-    empty = table[column] == ""
-    if empty.any():
-        raise ValueError(f"{path}: {column} is empty in {name_rows(table, empty)}")
+def _check_filled(path: PathLike, table: pd.DataFrame, texts: pd.Series) -> None:
+    is_empty = texts == ""
+    if is_empty.any():
+        raise ValueError(f"{path}: {texts.name} is empty in {name_rows(table, is_empty)}")
 
 
 def _check_unique(path: PathLike, table: pd.DataFrame) -> None:
-    repeated = table["id_str"].duplicated()
-    if repeated.any():
-        first = table["id_str"] == table["id_str"][repeated].iloc[0]
-        rows = " and ".join(str(row + 2) for row in np.flatnonzero(first)[:2])
+    ids = table["id_str"]
+    is_repeated = ids.duplicated()
+    if is_repeated.any():
+        repeated = ids[is_repeated].iloc[0]
+        first, second = np.flatnonzero(ids == repeated)[:2] + 2
         raise ValueError(
-            f"{path}: id_str must be unique; {table['id_str'][repeated].iloc[0]!r} stands in rows {rows} "
-            f"({int(repeated.sum())} repeated in all)"
+            f"{path}: id_str must be unique; {repeated!r} is in rows {first} and {second} "
+            f"(repeated rows: {is_repeated.sum()})"
         )
 
 
@@ -137,9 +146,8 @@ def _read_votes(path: PathLike, table: pd.DataFrame, schema: Schema, missing_que
         columns = [answer.text for answer in question.answers]
         asked = (votes[columns] > 0).any(axis=1)
         for column in columns:
-            refuse(
-                path, table, column, votes[column].isna() & asked, f"{question.text} has votes there; write 0 if none"
-            )
+            rule = f"{question.text} has votes there; write 0 for an answer without votes"
+            refuse(path, table, column, votes[column].isna() & asked, rule)
     return votes.fillna(0).astype(np.int64)
 
 
@@ -150,12 +158,3 @@ def _read_n_volunteers(path: PathLike, table: pd.DataFrame) -> pd.Series:
     wrong = ~(numbers.between(1, MAX_VOLUNTEERS) & (numbers % 1 == 0))
     refuse(path, table, "n_volunteers", wrong, f"it must be a whole number from 1 to {MAX_VOLUNTEERS}")
     return numbers.astype(np.int64)
-
-
-def _read_in_range(path: PathLike, table: pd.DataFrame, column: str) -> pd.Series:
-    if column not in table:
-        return pd.Series(np.nan, index=table.index)
-    numbers = read_numbers(path, table, column)
-    low, high = _RANGES[column]
-    refuse(path, table, column, ~(numbers.isna() | numbers.between(low, high)), f"it must be from {low:g} to {high:g}")
-    return wrap_ra(numbers) if column == "ra" else numbers

@@ -1,1 +1,1 @@
-"""Astronomers' tables: formats, columns, and tables larger than memory."""
+"""Tables of galaxies: their file formats, their columns, and Parquet tables larger than memory."""

@@ -1,6 +1,8 @@
-"""Columns of tables of galaxies, checked: numbers, positions, text, names of files.
+"""Columns of tables of galaxies: read, checked, and named in errors.
 
-Errors name rows as a spreadsheet does: the header is row 1, the first galaxy row 2.
+Every function that reads or checks a column takes the path of the table, the table as `formats.read_table` returns it,
+and the name of the column. The path is only used in errors. Errors number rows as a spreadsheet does: the header is
+row 1, the first galaxy row 2.
 """
 
 import os
@@ -13,27 +15,32 @@ import pandas as pd
 
 from zoobot3d_tf.files import PathLike
 
-# File systems allow 255 bytes, of which words around a galaxy's name need some.
-_MAX_NAME_BYTES = 150
 RA_RANGE = (-360.0, 720.0)
 """Accepted right ascensions, degrees: one turn around 0 to 360, since some catalogues count from -180 to 180."""
 DEC_RANGE = (-90.0, 90.0)
 """Accepted declinations, degrees."""
+PIXSCALE_RANGE = (1e-6, 1e6)
+"""Accepted pixel scales, arcsec per pixel."""
+MAX_VOTES = 2**24
+"""Largest number of votes for an answer. Shards store votes as float32, which is exact for whole numbers up to here."""
+
+# File systems allow 255 bytes. The names of files add words to the name of the galaxy.
+_MAX_NAME_BYTES = 150
 
 
 def read_numbers(path: PathLike, table: pd.DataFrame, column: str) -> pd.Series:
-    """A column as float64, NaN where it is empty.
+    """Read a column of numbers.
 
     Args:
-        path: where the table is from, for the error.
-        table: as `read_table` returns it.
-        column: one of its columns.
+        path: path of the table.
+        table: table as `read_table` returns it.
+        column: name of the column.
 
     Returns:
-        A number a row.
+        One float64 per row, NaN where the cell is empty.
 
     Raises:
-        ValueError: the column holds something else.
+        ValueError: a cell holds neither a number nor nothing.
     """
     if pd.api.types.is_numeric_dtype(table[column]):
         return table[column].astype(np.float64)
@@ -43,102 +50,199 @@ def read_numbers(path: PathLike, table: pd.DataFrame, column: str) -> pd.Series:
     return values
 
 
-def read_positions(path: PathLike, table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """Positions on the sky.
+def read_counts(path: PathLike, table: pd.DataFrame, column: str) -> pd.Series:
+    """Read a column of numbers of votes.
 
     Args:
-        path: where the table is from, for the error.
-        table: as `read_table` returns it.
-        columns: names of its columns of right ascension and declination, degrees.
+        path: path of the table.
+        table: table as `read_table` returns it.
+        column: name of the column.
 
     Returns:
-        `ra` and `dec`, float64, of the rows that have both, under the table's index; `ra` from 0 to 360.
+        One float64 per row, NaN where the cell is empty.
 
     Raises:
-        ValueError: a column is missing, or a value is not a number or impossible.
+        ValueError: a value is not a whole number from 0 to `MAX_VOTES`.
+    """
+    counts = read_numbers(path, table, column)
+    is_wrong = ~(counts.isna() | counts.between(0, MAX_VOTES) & (counts % 1 == 0))
+    refuse(path, table, column, is_wrong, "votes must be whole numbers >= 0")
+    return counts
+
+
+def read_ra(path: PathLike, table: pd.DataFrame, column: str) -> pd.Series:
+    """Read a column of right ascensions.
+
+    Args:
+        path: path of the table.
+        table: table as `read_table` returns it.
+        column: name of the column.
+
+    Returns:
+        Right ascensions in degrees, float64, from 0 to below 360; see `wrap_ra`. NaN where the cell is empty.
+
+    Raises:
+        ValueError: a value is not a number in `RA_RANGE`.
+    """
+    return wrap_ra(_read_in_range(path, table, column, RA_RANGE, "degrees"))
+
+
+def read_dec(path: PathLike, table: pd.DataFrame, column: str) -> pd.Series:
+    """Read a column of declinations.
+
+    Args:
+        path: path of the table.
+        table: table as `read_table` returns it.
+        column: name of the column.
+
+    Returns:
+        Declinations in degrees, float64. NaN where the cell is empty.
+
+    Raises:
+        ValueError: a value is not a number in `DEC_RANGE`.
+    """
+    return _read_in_range(path, table, column, DEC_RANGE, "degrees")
+
+
+def read_pixscale(path: PathLike, table: pd.DataFrame, column: str) -> pd.Series:
+    """Read a column of pixel scales.
+
+    Args:
+        path: path of the table.
+        table: table as `read_table` returns it.
+        column: name of the column.
+
+    Returns:
+        Pixel scales in arcsec per pixel, float64. NaN where the cell is empty.
+
+    Raises:
+        ValueError: a value is not a number in `PIXSCALE_RANGE`.
+    """
+    return _read_in_range(path, table, column, PIXSCALE_RANGE, "arcsec per pixel")
+
+
+def read_positions(path: PathLike, table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Read positions on the sky.
+
+    Args:
+        path: path of the table.
+        table: table as `read_table` returns it.
+        columns: names of the columns of right ascension and declination, in degrees.
+
+    Returns:
+        `ra` and `dec` as `read_ra` and `read_dec` return them, for the rows that have both, with the index of the
+        table.
+
+    Raises:
+        ValueError: there are not two columns, the table lacks one, or a value is not a number or out of range.
     """
     if len(columns) != 2:
         raise ValueError(f"a position is two columns, right ascension and declination; received {', '.join(columns)}")
     require_columns(path, table.columns, columns)
-    ra, dec = (read_numbers(path, table, column) for column in columns)
-    for name, numbers, (low, high) in ((columns[0], ra, RA_RANGE), (columns[1], dec, DEC_RANGE)):
-        is_wrong = ~(numbers.isna() | numbers.between(low, high))
-        refuse(path, table, name, is_wrong, f"it must be from {low:g} to {high:g} degrees")
-    return pd.DataFrame({"ra": wrap_ra(ra), "dec": dec}).dropna()
+    ra, dec = columns
+    return pd.DataFrame({"ra": read_ra(path, table, ra), "dec": read_dec(path, table, dec)}).dropna()
 
 
 def wrap_ra(ra: pd.Series) -> pd.Series:
-    """Right ascensions in degrees, brought to 0..360; values already there stay as they are."""
-    return ra.where(ra.isna() | ra.between(0, 360), ra % 360)
+    """Bring right ascensions to the range from 0 to below 360 degrees.
+
+    Args:
+        ra: right ascensions in degrees, any finite number or NaN.
+
+    Returns:
+        The same directions. Values that are in the range already do not change.
+    """
+    wrapped = ra % 360
+    # The remainder of a tiny negative number is rounded to 360.
+    return wrapped.mask(wrapped == 360, 0.0)
 
 
 def read_text(path: PathLike, table: pd.DataFrame, column: str) -> pd.Series:
-    """A column as text without spaces around it, '' where it is empty.
+    """Read a column of text, such as names or paths.
 
     Args:
-        path: where the table is from, for the error.
-        table: as `read_table` returns it.
-        column: one of its columns.
+        path: path of the table.
+        table: table as `read_table` returns it.
+        column: name of the column.
 
     Returns:
-        A `str` a row.
+        One `str` per row, without spaces around it, '' where the cell is empty.
 
     Raises:
-        ValueError: the column holds floating-point numbers, whose digits would be a guess.
+        ValueError: the column holds floating-point numbers, which cannot be converted to text without a guess of their
+            digits.
     """
     values = table[column]
-    if pd.api.types.is_float_dtype(values) and values.notna().any():
+    if holds_floats(values):
         raise ValueError(f"{path}: {column} is stored as floating-point numbers; store it as text")
     return values.astype(object).where(values.notna(), "").astype(str).str.strip()
 
 
-def check_file_names(path: PathLike, table: pd.DataFrame) -> None:
-    """Refuse a catalogue unless each galaxy has a name of its own that can be part of the names of its files.
+def holds_floats(values: pd.Series) -> bool:
+    """Whether a column holds at least one floating-point number."""
+    return pd.api.types.is_float_dtype(values) and bool(values.notna().any())
 
-    Args:
-        path: where the table is from, for the error.
-        table: as `read_table` returns it.
 
-    Raises:
-        ValueError: there are no rows or no `id_str`, or one of these is not unique, or is empty, too long, begins with
-            a dot or holds `/`, `\\`, `:` or control characters.
-    """
-    if table.empty:
-        raise ValueError(f"{path}: the catalogue has no rows")
-    require_columns(path, table.columns, ["id_str"])
-    is_fit = table["id_str"].map(_is_fit_for_files).astype(bool)
-    rule = "it names the galaxy's files: without / \\ : and control characters, no dot in front, "
-    rule += f"1 to {_MAX_NAME_BYTES} bytes"
-    refuse(path, table, "id_str", ~is_fit, rule)
-    refuse(path, table, "id_str", table["id_str"].duplicated(), "it must be unique")
+def is_path_column(name: Hashable) -> bool:
+    """Whether a column holds paths of files by its name, `*_loc`."""
+    return str(name).endswith("_loc")
 
 
 def move_paths(table: pd.DataFrame, old: Path, new: Path) -> pd.DataFrame:
-    """The table with the relative paths in its columns `*_loc`, which start from one folder, starting from another.
+    """Make the relative paths of a table relative to another folder.
 
     Args:
-        table: as `read_table` returns it.
-        old: folder that paths start from.
-        new: folder that they shall start from. Absolute paths stay as they are.
+        table: table as `read_table` returns it. Its columns `*_loc` hold paths.
+        old: folder that the relative paths start from.
+        new: folder that they start from afterwards.
+
+    Returns:
+        A copy of the table. Absolute paths, empty cells and numbers do not change.
     """
-    # Above a folder that is a symbolic link lies the parent of what it leads to.
+    # The folder above a symbolic link is the folder above its target.
     old, new = old.resolve(), new.resolve()
 
     def move(loc: object) -> object:
         is_relative = isinstance(loc, str) and loc and not os.path.isabs(loc)
         return os.path.relpath(old / cast(str, loc), new) if is_relative else loc
 
-    return table.assign(**{name: table[name].map(move) for name in table.columns if str(name).endswith("_loc")})
+    return table.assign(**{name: table[name].map(move) for name in table.columns if is_path_column(name)})
+
+
+def check_file_names(path: PathLike, table: pd.DataFrame) -> None:
+    """Check that every `id_str` is unique and can be part of the name of a file.
+
+    Args:
+        path: path of the table.
+        table: table as `read_table` returns it.
+
+    Raises:
+        ValueError: the table has no rows or no column `id_str`; or an id is repeated, empty or too long, begins with a
+            dot, or holds `/`, `\\`, `:` or control characters.
+    """
+    if table.empty:
+        raise ValueError(f"{path}: the catalogue has no rows")
+    require_columns(path, table.columns, ["id_str"])
+    is_fit = table["id_str"].map(_is_fit_for_files).astype(bool)
+    rule = (
+        f"it names the galaxy's files, and must have 1 to {_MAX_NAME_BYTES} bytes, no dot at the start, and no / \\ : "
+        "or control characters"
+    )
+    refuse(path, table, "id_str", ~is_fit, rule)
+    refuse(path, table, "id_str", table["id_str"].duplicated(), "it must be unique")
 
 
 def require_columns(path: PathLike, present: Iterable[Hashable], columns: Sequence[str], hint: str = "") -> None:
-    """Raise a ValueError that names the columns which a table lacks, if it lacks any.
+    """Check that a table has some columns.
 
     Args:
-        path: where the table is from.
-        present: the columns that it has.
-        columns: those that it needs.
-        hint: what else to say.
+        path: path of the table.
+        present: names of the columns of the table.
+        columns: names of the required columns.
+        hint: text to add to the error.
+
+    Raises:
+        ValueError: a column is missing; the error names all missing columns.
     """
     present = set(present)
     missing = [column for column in columns if column not in present]
@@ -146,20 +250,18 @@ def require_columns(path: PathLike, present: Iterable[Hashable], columns: Sequen
         raise ValueError(f"{path}: lacks the column{'s'[: len(missing) - 1]} {shorten(missing)}{hint}")
 
 
-def shorten(names: Sequence[str]) -> str:
-    """The first names of a list that may be long: 'a, b, c, d, e and 7 more'."""
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-
-
 def refuse(path: PathLike, table: pd.DataFrame, column: str, wrong: pd.Series, rule: str) -> None:
-    """Raise a ValueError about the first row that is wrong, if any is.
+    """Raise an error about the wrong values of a column, if there are any.
 
     Args:
-        path: where the table is from.
-        table: as `read_table` returns it.
-        column: the column at fault.
-        wrong: which rows are.
-        rule: what would be right, as in "it must be a number".
+        path: path of the table.
+        table: table as `read_table` returns it.
+        column: name of the column.
+        wrong: one truth value per row: whether the value of the row is wrong.
+        rule: description of a correct value, such as "it must be a number".
+
+    Raises:
+        ValueError: a value is wrong. The error gives the first wrong value and its row.
     """
     if wrong.any():
         value = table[column][wrong].iloc[0]
@@ -168,11 +270,26 @@ def refuse(path: PathLike, table: pd.DataFrame, column: str, wrong: pd.Series, r
 
 
 def name_rows(table: pd.DataFrame, wrong: pd.Series) -> str:
-    """Name the first wrong row by number and id, and say how many others there are: 'row 4 (J2) and 1 more'."""
+    """Name the first of some rows by number and id, and count the others, as in 'row 4 (J2) and 1 more'."""
     first = table.index[wrong][0]
     others = int(wrong.sum()) - 1
     name = table["id_str"][first] if "id_str" in table else ""
     return f"row {first + 2}" + (f" ({name})" if name else "") + (f" and {others} more" if others else "")
+
+
+def shorten(names: Sequence[str]) -> str:
+    """Join the first names of a list that may be long, as in 'a, b, c, d, e and 7 more'."""
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _read_in_range(
+    path: PathLike, table: pd.DataFrame, column: str, limits: tuple[float, float], unit: str
+) -> pd.Series:
+    numbers = read_numbers(path, table, column)
+    low, high = limits
+    is_wrong = ~(numbers.isna() | numbers.between(low, high))
+    refuse(path, table, column, is_wrong, f"it must be from {low:g} to {high:g} {unit}")
+    return numbers
 
 
 def _is_fit_for_files(name: str) -> bool:
@@ -182,24 +299,3 @@ def _is_fit_for_files(name: str) -> bool:
         and name[0] != "."
         and not set(name) & set("/\\:")
     )
-
-
-# Counts are stored as float32, which holds whole numbers exactly up to here.
-MAX_VOTES = 2**24
-
-
-def read_counts(path: PathLike, table: pd.DataFrame, column: str) -> pd.Series:
-    """A column of votes as float64, NaN where it is empty.
-
-    Args:
-        path: where the table is from, for the error.
-        table: as `read_table` returns it.
-        column: one of its columns.
-
-    Raises:
-        ValueError: the column holds something else than whole numbers >= 0.
-    """
-    counts = read_numbers(path, table, column)
-    wrong = ~(counts.isna() | counts.between(0, MAX_VOTES) & (counts % 1 == 0))
-    refuse(path, table, column, wrong, "votes must be whole numbers >= 0")
-    return counts

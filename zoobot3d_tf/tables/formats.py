@@ -1,11 +1,7 @@
-"""Tables of galaxies in the formats that astronomers keep them in, and the checks that every reader of one needs.
-
-Errors name rows as a spreadsheet does: the header is row 1, the first galaxy row 2.
-"""
+"""Tables of galaxies read and written: CSV, Parquet, FITS, ECSV and VOTable files, one row per galaxy."""
 
 import gzip
 import io
-import re
 import tarfile
 from collections.abc import Callable
 from pathlib import Path, PurePath
@@ -14,81 +10,81 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import numpy as np
 import pandas as pd
 
-from zoobot3d_tf.files import PathLike, whole_file
-from zoobot3d_tf.tables.columns import read_text
+from zoobot3d_tf.files import PathLike, check_output, whole_file
+from zoobot3d_tf.tables.columns import holds_floats, is_path_column, read_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# Compressed files unpack in memory. No catalogue in use is larger; a file that claims to be is broken or a trap.
 MAX_INFLATED_BYTES = 4 * 1024**3
+"""Largest size of the content of a compressed file, which is held in memory. No published catalogue comes near it."""
 
-# Names of galaxies, also those that a cross-match brought along, and of files.
-_TEXT_COLUMN = re.compile(r"id_str(_\w+)?|\w+_loc")
 _TEXT_TYPE = pd.Series([""]).dtype  # `str`, or `object` before pandas 3
 _LARGEST_EXACT_FLOAT = 2**53
 
 
 def read_table(path: PathLike) -> pd.DataFrame:
-    """Read a table of galaxies: CSV, Parquet, FITS, ECSV or VOTable, by its suffix.
+    """Read a table of galaxies. The suffix of the file gives the format.
 
     Args:
-        path: file named `*.csv`, `*.parquet`, `*.fits`, `*.ecsv`, `*.vot`, `*.votable` or `*.xml`, or one of these with
-            `.gz` behind; or `*.tar.gz` or `*.tgz`, holding one FITS table.
+        path: file named `*.csv`, `*.parquet`, `*.fits`, `*.ecsv`, `*.vot`, `*.votable` or `*.xml`, with or without
+            `.gz` at the end; or an archive `*.tar`, `*.tar.gz` or `*.tgz` that holds one FITS table.
 
     Returns:
-        All columns with one value a row, in this machine's byte order; bytes become text and masked values missing.
-        `id_str`, `id_str_<other>` and the columns of file names are text ('0123' keeps its zero), empty where the table
-        has no value. Whole numbers too long for a float keep their digits, as `Int64`, beside missing ones.
+        All columns that have one value per row, in the byte order of this machine. Bytes become text, masked values
+        missing values. Three kinds of columns become text without spaces around it ('0123' keeps its zero), '' where
+        the cell is empty: `id_str`, `id_str_<other>` and, unless they hold floating-point numbers, `*_loc`. Integers
+        that a float cannot hold exactly keep their digits if the column has missing values, as `Int64`.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the suffix is another one, the file cannot be read, inflates to more than 4 GB, or `id_str` is
-            stored as a fraction.
+        FileNotFoundError: the file does not exist.
+        ValueError: the suffix is unknown; the file cannot be read; its content is larger than `MAX_INFLATED_BYTES`; or
+            a column of ids holds floating-point numbers.
     """
     path = Path(path)
     name = path.name.lower()
     suffix = ".tar" if name.endswith(".tgz") else PurePath(name.removesuffix(".gz")).suffix
     if suffix not in _READERS:
-        raise ValueError(f"{path}: a catalogue's name must end in {', '.join(_READERS)}, with or without .gz")
+        raise ValueError(f"{path}: the name of a catalogue must end in {', '.join(_READERS)}, with or without .gz")
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such catalogue")
     try:
         with _inflate(path) if name.endswith((".gz", ".tgz")) else path.open("rb") as file:
             table = _READERS[suffix](file)
-    except Exception as error:  # parsers of many formats raise errors of every kind on damaged files
+    except Exception as error:  # the parsers raise errors of every type on damaged files
         raise ValueError(f"{path}: cannot be read as a {suffix[1:].upper()} table: {error}") from error
     return _with_text(path, table)
 
 
 def from_arrow(path: PathLike, table: "pa.Table") -> pd.DataFrame:
-    """Rows of a Parquet file that were read with Arrow, as `read_table` would return them.
+    """Convert rows of a Parquet file, read with Arrow, to the table that `read_table` returns.
 
     Args:
-        path: where the rows are from, for the error.
-        table: the rows.
+        path: path of the file, for errors.
+        table: rows of the file.
 
     Returns:
-        See `read_table`.
+        The same rows; see `read_table`.
 
     Raises:
-        ValueError: `id_str` is stored as a fraction.
+        ValueError: a column of ids holds floating-point numbers.
     """
     return _with_text(path, _from_arrow(table))
 
 
 def write_table(table: pd.DataFrame, path: PathLike) -> Path:
-    """Write a table as CSV, Parquet, FITS or ECSV, by the suffix; the file is whole or absent. The index is left out.
+    """Write a table. The suffix of the file gives the format. The file is complete or absent.
 
     Args:
-        table: a row a galaxy.
-        path: file named `*.csv`, `*.parquet`, `*.fits` or `*.ecsv`; replaced if it is there. Its folder is made.
+        table: one row per galaxy. The index is not written.
+        path: file named `*.csv`, `*.parquet`, `*.fits` or `*.ecsv`. It is replaced if it exists, and its folder is
+            made if it is missing.
 
     Returns:
-        The path.
+        Path of the file.
 
     Raises:
-        ValueError: the suffix is another one, or the format cannot hold a column.
+        ValueError: the suffix is unknown, or the format cannot hold a column.
         OSError: the file cannot be written.
     """
     path = check_writable(path)
@@ -98,26 +94,26 @@ def write_table(table: pd.DataFrame, path: PathLike) -> Path:
             _WRITERS[path.suffix.lower()](table, partial)
     except OSError:
         raise
-    except Exception as error:  # Arrow and Astropy raise errors of their own on columns that they cannot hold
+    except Exception as error:  # Arrow and Astropy raise errors of many types on columns that they cannot hold
         raise ValueError(f"{path}: cannot be written as a {path.suffix[1:].upper()} table: {error}") from error
     return path
 
 
 def check_writable(path: PathLike) -> Path:
-    """Refuse a name that `write_table` would refuse, before long work rather than after it.
+    """Check that `write_table` can write a file, before the work rather than after it.
+
+    Args:
+        path: path of the table.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: the suffix is none of those that `write_table` knows.
-        IsADirectoryError: a folder has that name.
+        ValueError: the suffix is none that `write_table` knows.
+        OSError: the path is a folder, or its folder cannot be made or written.
     """
     path = Path(path)
-    if path.suffix.lower() not in _WRITERS:
-        raise ValueError(f"{path}: the name of a table to write must end in {', '.join(_WRITERS)}")
-    if path.is_dir():
-        raise IsADirectoryError(f"{path}: is a folder; give the table another name")
+    check_output(path, "table", tuple(_WRITERS), make_folder=True)
     return path
 
 
@@ -126,13 +122,10 @@ def _with_text(path: PathLike, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _text_columns(table: pd.DataFrame) -> list[str]:
-    """Columns of names and paths. Numbers in a column that only ends as paths do stay numbers."""
-    names = [str(name) for name in table if _TEXT_COLUMN.fullmatch(str(name))]
-    return [name for name in names if not name.endswith("_loc") or not _holds_floats(table[name])]
-
-
-def _holds_floats(column: pd.Series) -> bool:
-    return pd.api.types.is_float_dtype(column) and bool(column.notna().any())
+    """Columns of ids and of paths. `*_loc` may be somebody else's column of numbers, ids must never be floats."""
+    names = [str(name) for name in table]
+    ids = [name for name in names if name == "id_str" or name.startswith("id_str_")]
+    return ids + [name for name in names if is_path_column(name) and not holds_floats(table[name])]
 
 
 def _inflate(path: Path) -> BinaryIO:
@@ -150,17 +143,17 @@ def _read_csv(file: BinaryIO) -> pd.DataFrame:
     table = pd.read_csv(file, encoding="utf-8-sig", low_memory=False, dtype_backend="numpy_nullable")
     if not isinstance(table.index, pd.RangeIndex):
         raise ValueError("rows have more fields than the header has names")
-    table = table.astype({name: _plain_type(column) for name, column in table.items()})
-    # Read by itself, text is not taken for a number or for a missing value: "0123" and "NA" are names as good as any.
-    file.seek(0)
     texts = _text_columns(table)
+    table = table.astype({name: _plain_type(column) for name, column in table.items()})
+    # Ids are read again as text, so that "0123" does not become a number, nor "NA" a missing value.
+    file.seek(0)
     names = pd.read_csv(file, encoding="utf-8-sig", usecols=texts, dtype=str, na_filter=False)
     table[names.columns] = names
     return table
 
 
 def _plain_type(column: pd.Series) -> Any:
-    """The type that pandas gives a column by itself, except that long whole numbers keep their digits beside gaps."""
+    """Return the type that pandas gives a column by default, but a nullable one for long integers with gaps."""
     if pd.api.types.is_string_dtype(column):
         return _TEXT_TYPE
     if not column.hasnans:
@@ -187,7 +180,7 @@ def _from_arrow(arrow: "pa.Table") -> pd.DataFrame:
 
 
 def _read_fits(file: BinaryIO) -> pd.DataFrame:
-    # Left to itself astropy masks empty strings, which pandas would then show as missing values.
+    # By default astropy masks empty strings, which pandas would show as missing values.
     return _read_with_astropy(file, format="fits", mask_invalid=False)
 
 
@@ -200,9 +193,9 @@ def _read_votable(file: BinaryIO) -> pd.DataFrame:
 
 
 def _read_tar(file: BinaryIO) -> pd.DataFrame:
-    """The one FITS table of an archive. Members are read where they are: their names decide nothing on disk."""
+    """Read the FITS table of an archive. Nothing is unpacked to disk, so that names of members cannot do harm."""
     with tarfile.open(fileobj=file, mode="r:") as archive:
-        # What macOS adds for its own use has the same names with "._" in front.
+        # macOS adds files of its own, whose names begin with "._".
         tables = [
             member
             for member in archive
@@ -212,9 +205,9 @@ def _read_tar(file: BinaryIO) -> pd.DataFrame:
         ]
         if len(tables) != 1:
             raise ValueError(f"holds {len(tables)} files *.fits; it must hold one FITS table")
-        # A sparse member is longer than the archive itself.
+        # A sparse member can be larger than its archive.
         if tables[0].size > MAX_INFLATED_BYTES:
-            raise ValueError(f"{tables[0].name} in it inflates to more than {MAX_INFLATED_BYTES} bytes")
+            raise ValueError(f"{tables[0].name} inflates to more than {MAX_INFLATED_BYTES} bytes")
         return _read_fits(io.BytesIO(cast(BinaryIO, archive.extractfile(tables[0])).read()))
 
 
@@ -222,7 +215,7 @@ def _read_with_astropy(file: BinaryIO, **how: object) -> pd.DataFrame:
     from astropy.table import Column, Table
 
     table = Table.read(file, **how)
-    # ECSV may hold columns of times and of positions as well.
+    # ECSV files may also hold columns of times and sky coordinates.
     table = table[[name for name in table.colnames if isinstance(table[name], Column) and table[name].ndim == 1]]
     table.convert_bytestring_to_unicode()
     return table.to_pandas()
@@ -241,7 +234,7 @@ def _write_fits(table: pd.DataFrame, path: Path) -> None:
 
     for name, column in table.items():
         if pd.api.types.is_bool_dtype(column) and column.hasnans:
-            raise ValueError(f"{name} has missing truth values, which FITS cannot hold")
+            raise ValueError(f"{name} has missing truth values, which a FITS table cannot hold")
     Table.from_pandas(table).write(path, format="fits", overwrite=True)
 
 

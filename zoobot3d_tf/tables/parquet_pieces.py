@@ -1,4 +1,4 @@
-"""Parquet tables larger than memory, read piece by piece."""
+"""Parquet tables larger than memory, read and written piece by piece."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,15 +17,21 @@ _BATCH_ROWS = 2**16
 
 
 def is_parquet(table_loc: PathLike) -> bool:
-    """Whether this is a Parquet file or a folder of them."""
+    """Whether a path is a folder, which must hold Parquet files, or has the suffix of a Parquet file."""
     return Path(table_loc).is_dir() or Path(table_loc).suffix.lower() == ".parquet"
 
 
 def parquet_files(table_loc: PathLike) -> list[Path]:
-    """The file itself, or the Parquet files in a folder and those below, in the order of their names.
+    """List the files of a Parquet table.
+
+    Args:
+        table_loc: path of a Parquet file, or of a folder of Parquet files. Folders in it are searched too.
+
+    Returns:
+        Paths of the files, in the order of their names.
 
     Raises:
-        FileNotFoundError: there is no such file, or none in the folder.
+        FileNotFoundError: the file does not exist, or the folder holds no Parquet file.
     """
     path = Path(table_loc)
     files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
@@ -39,18 +45,18 @@ def parquet_files(table_loc: PathLike) -> list[Path]:
 def read_pieces(
     files: Sequence[Path], columns: Sequence[str] | None = None, n_bytes: int = 2**25
 ) -> Iterator[tuple[int, pa.Table]]:
-    """Read Parquet files one after the other, so many rows at once as memory can hold.
+    """Read Parquet files one after the other, in pieces of limited size.
 
     Args:
-        files: in the order to read them.
-        columns: names of those to read; all of the first file by default.
-        n_bytes: memory for a piece, about.
+        files: paths of the files, in the order to read them.
+        columns: names of the columns to read. By default all columns of the first file.
+        n_bytes: approximate size of a piece in bytes.
 
     Yields:
-        The number of a row, counted from 0 through all files, and a table of the rows from there on.
+        The number of the first row of a piece, counted from 0 through all files, and the piece.
 
     Raises:
-        ValueError: a file cannot be read, lacks a column, or has columns of other kinds than the first.
+        ValueError: a file cannot be read, lacks a column, or has columns of other types than the first file.
     """
     if columns is None and files:
         columns = no_rows(files[0]).column_names
@@ -70,11 +76,11 @@ def read_pieces(
 
 
 def write_pieces(path: Path, pieces: Iterable[pa.Table]) -> None:
-    """Write a Parquet file piece by piece; memory holds one piece at a time.
+    """Write a Parquet file piece by piece, so that memory holds one piece at a time.
 
     Args:
-        path: the file; see `files.whole_file` to have it whole or not at all.
-        pieces: at least one, all with the columns of the first.
+        path: path of the file. Write inside `files.whole_file` if the file must be complete or absent.
+        pieces: pieces of the table, at least one, all with the same columns.
 
     Raises:
         OSError: the file cannot be written.
@@ -87,7 +93,18 @@ def write_pieces(path: Path, pieces: Iterable[pa.Table]) -> None:
 
 
 def no_rows(file: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """A piece without rows; arguments and errors as of `read_pieces`."""
+    """Read an empty piece, with the columns of a file.
+
+    Args:
+        file: path of the Parquet file.
+        columns: names of the columns. By default all columns of the file.
+
+    Returns:
+        A table without rows.
+
+    Raises:
+        ValueError: the file cannot be read or lacks a column.
+    """
     with naming_file(file):
         table = pq.read_schema(file).empty_table()
     require_columns(file, table.column_names, columns or [])
@@ -95,19 +112,19 @@ def no_rows(file: Path, columns: Sequence[str] | None = None) -> pa.Table:
 
 
 def piece_positions(path: PathLike, first_row: int, piece: pa.Table, columns: Sequence[str]) -> pd.DataFrame:
-    """The positions in a piece; see `read_positions`.
+    """Read the positions in a piece.
 
     Args:
-        path: where the piece is from, for the error.
-        first_row: number of its first row.
-        piece: as `read_pieces` yields it.
-        columns: names of its columns of right ascension and declination, degrees.
+        path: path of the table, for errors.
+        first_row: number of the first row of the piece in the table.
+        piece: piece of the table, as `read_pieces` yields it.
+        columns: names of the columns of right ascension and declination, in degrees.
 
     Returns:
-        `ra` and `dec` of the rows that have both, by number of the row within the piece.
+        `ra` and `dec` as `read_positions` returns them. The index is the number of the row in the piece.
 
     Raises:
-        ValueError: a column is missing, or a value is not a number or impossible.
+        ValueError: a column is missing, or a value is not a number or out of range.
     """
     require_columns(path, piece.column_names, columns)
     table = piece.select(list(columns)).to_pandas(ignore_metadata=True)
@@ -117,7 +134,7 @@ def piece_positions(path: PathLike, first_row: int, piece: pa.Table, columns: Se
 
 @contextmanager
 def naming_file(file: Path) -> Iterator[None]:
-    """Turn Arrow's errors about a file into ones that name it."""
+    """Convert Arrow's errors about a Parquet file to a ValueError that names the file."""
     try:
         yield
     except (pa.ArrowException, OSError) as error:
@@ -140,4 +157,4 @@ def _join(file: Path, batches: list[pa.Table]) -> pa.Table:
     try:
         return pa.concat_tables(batches, promote_options="permissive")
     except pa.ArrowException as error:
-        raise ValueError(f"{file}: has columns of other kinds than the files before it: {error}") from error
+        raise ValueError(f"{file}: has columns of other types than the files before it: {error}") from error

@@ -1,4 +1,4 @@
-"""Tables: the formats agree, values keep their meaning, and files that lie about themselves are refused."""
+"""Formats of tables: they agree, values keep their meaning, and damaged or dangerous files are refused."""
 
 import gzip
 import io
@@ -14,7 +14,6 @@ from astropy.table import MaskedColumn, Table
 from astropy.time import Time
 
 from zoobot3d_tf.tables import formats
-from zoobot3d_tf.tables.columns import check_file_names, move_paths, read_numbers
 from zoobot3d_tf.tables.formats import read_table, write_table
 
 LONG_ID = 587722984435351615  # of SDSS: as a float it would end in 616
@@ -33,7 +32,7 @@ def galaxies():
 
 
 def write_fits_tar(path, members, compress="gz"):
-    """An archive of these FITS tables by name."""
+    """Write an archive of FITS tables, given by the names of their members."""
     with tarfile.open(path, f"w:{compress}") as archive:
         for name, table in members.items():
             file = io.BytesIO()
@@ -78,15 +77,25 @@ def test_what_is_written_is_read_again(tmp_path, galaxies, suffix):
 
 def test_failed_writing_leaves_the_table_of_before(tmp_path, galaxies):
     path = write_table(galaxies, tmp_path / "catalog.fits")
-    with pytest.raises(
-        ValueError, match=r"catalog\.fits: cannot be written as a FITS table: .*asked has missing truth"
-    ):
+    with pytest.raises(ValueError, match=r"catalog\.fits: .* as a FITS table: .*asked has missing truth"):
         write_table(galaxies.assign(asked=pd.array([True, None, False], dtype="boolean")), path)
     assert len(read_table(path)) == 3
-    with pytest.raises(
-        ValueError, match=r"catalog\.vot: the name of a table to write must end in .csv, .parquet, .fits"
-    ):
-        write_table(galaxies, tmp_path / "catalog.vot")
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("catalog.vot", ValueError, r"catalog\.vot: .* must end in .csv or .parquet or .fits or .ecsv"),
+        ("folder.csv", IsADirectoryError, r"folder\.csv: is a folder"),
+        ("file/new/catalog.csv", NotADirectoryError, "file: is a file"),
+    ],
+)
+def test_names_that_cannot_be_written_are_refused(tmp_path, galaxies, name, error, message):
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "file").touch()
+    for refuse in (formats.check_writable, lambda path: write_table(galaxies, path)):
+        with pytest.raises(error, match=message):
+            refuse(tmp_path / name)
 
 
 @pytest.mark.parametrize("suffix", ["fits", "ecsv", "vot"])
@@ -154,7 +163,7 @@ def test_whole_numbers_as_ids_become_text(tmp_path, galaxies):
 
 def test_fractions_as_ids_are_refused(tmp_path, galaxies):
     galaxies.assign(id_str=[7.0, 8.0, 9.0]).to_parquet(tmp_path / "catalog.parquet")
-    with pytest.raises(ValueError, match="id_str is stored as floating-point numbers; store it as text"):
+    with pytest.raises(ValueError, match=r"catalog.parquet: id_str is stored as floating-point numbers"):
         read_table(tmp_path / "catalog.parquet")
 
 
@@ -174,7 +183,7 @@ def test_fractions_as_ids_are_refused(tmp_path, galaxies):
             gzip.compress(b"id_str\n" * 99, mtime=0)[:-9],
             "cannot be read as a CSV table: Compressed file ended",
         ),
-        ("catalog.xlsx", b"", r"a catalogue's name must end in .csv, .parquet, .fits, .ecsv, .vot, .* without .gz"),
+        ("catalog.xlsx", b"", r".* must end in .csv, .parquet, .fits, .ecsv, .vot, .*.gz"),
     ],
 )
 def test_unreadable_tables_are_refused(tmp_path, name, content, message):
@@ -184,16 +193,14 @@ def test_unreadable_tables_are_refused(tmp_path, name, content, message):
 
 
 def test_a_missing_table_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"none.csv: no such catalogue"):
+    with pytest.raises(FileNotFoundError, match=r"none\.csv: no such"):
         read_table(tmp_path / "none.csv")
 
 
 @pytest.mark.parametrize("names", [[], ["a.fits", "b.fits"]])
 def test_an_archive_must_hold_one_table(tmp_path, names, galaxies):
     write_fits_tar(tmp_path / "a.tar.gz", {name: Table.from_pandas(galaxies) for name in [*names, "readme.txt"]})
-    with pytest.raises(
-        ValueError, match=rf"a.tar.gz: .* holds {len(names)} files \*.fits; it must hold one FITS table"
-    ):
+    with pytest.raises(ValueError, match=rf"a.tar.gz: .* holds {len(names)} files \*.fits; it must hold one"):
         read_table(tmp_path / "a.tar.gz")
 
 
@@ -210,43 +217,19 @@ def test_a_sparse_member_longer_than_its_archive_is_refused(tmp_path):
     entry.pax_headers = {"GNU.sparse.size": str(10**12), "GNU.sparse.map": "0,0"}
     with tarfile.open(tmp_path / "bomb.tar", "w", format=tarfile.PAX_FORMAT) as archive:
         archive.addfile(entry)
-    with pytest.raises(ValueError, match=r"bomb.tar: .* bomb.fits in it inflates to more than 4294967296 bytes"):
+    with pytest.raises(ValueError, match=r"bomb.tar: .* bomb.fits inflates to more than 4294967296 bytes"):
         read_table(tmp_path / "bomb.tar")
-
-
-def test_numbers_are_refused_by_row_where_they_are_text(galaxies):
-    np.testing.assert_array_equal(read_numbers("a.csv", galaxies.assign(ra=["1", "", None]), "ra"), [1, np.nan, np.nan])
-    with pytest.raises(ValueError, match=r"a.csv: ra is '10h' in row 3 \(J1\) and 1 more; it must be a number"):
-        read_numbers("a.csv", galaxies.assign(ra=["1", "10h", "11h"]), "ra")
-    with pytest.raises(ValueError, match=r"a.csv: ra is '10h' in row 3; it must be a number"):
-        read_numbers("a.csv", pd.DataFrame({"ra": ["1", "10h"]}), "ra")
-
-
-@pytest.mark.parametrize("name", ["../b", "a/b", "a\\b", "C:b", ".b", "", "a\tb", "é" * 76, "a"])
-def test_names_that_cannot_be_those_of_files_are_refused(name):
-    check_file_names("a.csv", pd.DataFrame({"id_str": ["a", "J1-2 é+(3)", "é" * 75]}))
-    with pytest.raises(ValueError, match=r"a.csv: id_str is .* in row 3"):
-        check_file_names("a.csv", pd.DataFrame({"id_str": ["a", name]}))
-
-
-def test_paths_lead_to_their_files_from_another_folder_too(tmp_path):
-    (tmp_path / "disk" / "deep").mkdir(parents=True)
-    (tmp_path / "link").symlink_to(tmp_path / "disk" / "deep")
-    (tmp_path / "cut").mkdir()
-    (tmp_path / "cut" / "a.png").touch()
-    table = pd.DataFrame({"file_loc": ["a.png", "", "/b.png"], "gz3d_loc": ["../c", None, None], "n_loc": np.nan})
-    moved = move_paths(table, tmp_path / "cut", tmp_path / "link")
-    assert (tmp_path / "link" / moved["file_loc"][0]).exists()
-    assert list(moved["file_loc"][1:]) == ["", "/b.png"]
-    assert moved["gz3d_loc"][0] == "../../c"
-    assert moved["gz3d_loc"][1:].isna().all()
-    assert moved["n_loc"].isna().all()
-    pd.testing.assert_frame_equal(move_paths(moved, tmp_path / "link", tmp_path / "cut"), table)
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet", "fits"])
 def test_columns_of_paths_are_text_and_others_of_such_names_stay_numbers(tmp_path, galaxies, suffix):
-    path = write_table(galaxies.assign(fits_loc=["0", "1", "2"], line_loc=[0.5, 1.5, np.nan]), tmp_path / f"t.{suffix}")
-    table = read_table(path)
+    galaxies = galaxies.assign(fits_loc=["0", "1", "2"], line_loc=[0.5, 1.5, np.nan], mask_loc=np.nan)
+    table = read_table(write_table(galaxies, tmp_path / f"catalog.{suffix}"))
     assert list(table["fits_loc"]) == ["0", "1", "2"]
     np.testing.assert_array_equal(table["line_loc"], [0.5, 1.5, np.nan])
+    assert list(table["mask_loc"]) == ["", "", ""]
+
+
+def test_paths_of_digits_stay_text_beside_empty_cells(tmp_path):
+    (tmp_path / "catalog.csv").write_text("id_str,fits_loc\na,007\nb,\n")
+    assert list(read_table(tmp_path / "catalog.csv")["fits_loc"]) == ["007", ""]
