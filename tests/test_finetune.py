@@ -318,8 +318,9 @@ def test_layer_decay_moves_each_variable_by_its_own_rate():
 def test_scores_of_classes_are_those_counted_by_hand():
     predicted = np.array([[0.9], [0.8], [0.3], [0.6], [0.1], [0.2]])
     validation = Validation(predicted, np.array([[1.0], [1], [1], [0], [0], [0]]))
-    np.testing.assert_array_equal(confusion(validation, 2), [[2, 1], [1, 2]])
-    model = ModelConfig(None, tasks=("label",), label=Label("ring", "binary"))
+    label = Label("ring", "binary")
+    np.testing.assert_array_equal(confusion(label, predicted, validation.known[:, 0]), [[2, 1], [1, 2]])
+    model = ModelConfig(None, tasks=("label",), label=label)
     scores = validation_scores(model, validation)
     assert scores["auc"] == pytest.approx(8 / 9)  # of nine pairs, only (0.3, 0.6) is in the wrong order
     assert scores["accuracy"] == pytest.approx(2 / 3)

@@ -209,7 +209,7 @@ def test_hub_of_the_environment_serves_without_tensorflow(run, tmp_path):
         {"owner/galaxies": {name: (run / name).read_bytes() for name in (CONFIG_NAME, WEIGHTS_NAME)}}
     ) as hub:
         code = (
-            "import sys\nfrom zoobot3d_tf.training.run_folder import read_run\n"
+            "import sys\nfrom zoobot3d_tf.runs.run_folder import read_run\n"
             "print(read_run('hf://owner/galaxies').weights_loc)\nassert 'tensorflow' not in sys.modules"
         )
         environment = os.environ | {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home")}

@@ -156,7 +156,7 @@ def test_shards_of_another_size_are_refused_before_tensorflow_is_imported(shards
     command += ["--train-dir", shards / "train_shards", "--eval-dir", shards / "eval_shards", "--shard-img-size", "300"]
     result = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=ROOT)
     assert result.returncode == 2
-    assert "hold images of 100 x 100 pixels; received --shard-img-size 300" in result.stderr.splitlines()[-1]
+    assert "hold images of 100 x 100 pixels; received the size 300" in result.stderr.splitlines()[-1]
     assert not any(line.split("|")[-1].strip() == "tensorflow" for line in result.stderr.splitlines())
     assert not (tmp_path / "run").exists()
 
