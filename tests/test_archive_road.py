@@ -15,7 +15,7 @@ from PIL import Image
 from scipy.ndimage import affine_transform, gaussian_filter
 
 from zoobot3d_tf.cli import main, run_script
-from zoobot3d_tf.images.rgb import GALAXY_ZOO_LIMITS, GALAXY_ZOO_SCALES
+from zoobot3d_tf.images.rgb import BAND_SCALES, GALAXY_ZOO_LIMITS
 from zoobot3d_tf.schemas import get_schema
 
 # Of a cutout's three axes only two lie on the sky. A warning about the third for each of 29,800 would bury all else.
@@ -136,7 +136,7 @@ def photograph(pictures, query):
     shown = np.where(shown < 0, np.random.default_rng(0).uniform(0, 0.03, shown.shape), shown)
 
     low, high = np.arcsinh(GALAXY_ZOO_LIMITS)
-    zrg = np.sinh(low + (high - low) * shown) * GALAXY_ZOO_SCALES[::-1]
+    zrg = np.sinh(low + (high - low) * shown) * [BAND_SCALES[band] for band in "zrg"]
     content = io.BytesIO()
     fits.PrimaryHDU(np.moveaxis(zrg[..., ::-1], -1, 0).astype(np.float32), header).writeto(content)
     return content.getvalue()

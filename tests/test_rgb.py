@@ -1,11 +1,14 @@
-"""Colour images: against the published Galaxy Zoo DECaLS images, and against pixels worked out by hand."""
+"""Colour images: against the published Galaxy Zoo DECaLS images, and against pixels calculated by hand."""
+
+import re
 
 import numpy as np
 import pytest
 from astropy.io import fits
 from PIL import Image
 
-from zoobot3d_tf.images.rgb import BAND_SCALES, check_bands, grz_to_rgb, lupton_like_rgb, to_rgb
+from zoobot3d_tf.images import rgb as rgb_module
+from zoobot3d_tf.images.rgb import BAND_SCALES, check_bands, grz_to_rgb, to_rgb
 
 
 @pytest.fixture(scope="module")
@@ -23,32 +26,39 @@ def test_bytes_agree_with_published_images(decals_rgb, name):
     assert (difference > 0).mean() <= 2e-5
 
 
-@pytest.mark.parametrize(
-    ("key", "options"),
-    [
-        ("std", {}),
-        ("arcsinh_only", {"desaturate": False}),
-        ("linear_desaturated", {"limits": (-1, 100), "arcsinh": None}),
-    ],
-)
-def test_floats_agree_with_published_function(decals_rgb, key, options):
-    rgb = lupton_like_rgb(fits.getdata(decals_rgb / "example_b.fits"), **options)
-    np.testing.assert_allclose(rgb, np.load(decals_rgb / "example_b_float.npz")[key], atol=3e-7)
+def scaled(bands):
+    """Planes in the order z, r, g, in units of the scale of each band."""
+    return rgb_module._scaled(np.asarray(bands, np.float32)[::-1], [BAND_SCALES[name] for name in "zrg"])
+
+
+def stretched_image(bands):
+    return rgb_module._to_image(rgb_module._stretched(scaled(bands)))
+
+
+def test_floats_agree_with_published_function(decals_rgb):
+    bands = fits.getdata(decals_rgb / "example_b.fits")
+    published = np.load(decals_rgb / "example_b_float.npz")
+    np.testing.assert_allclose(stretched_image(bands), published["arcsinh_only"], atol=3e-7)
+    desaturated = rgb_module._desaturated(rgb_module._stretched(scaled(bands)))
+    np.testing.assert_allclose(rgb_module._to_image(desaturated), published["std"], atol=3e-7)
+    linear = (scaled(bands) + np.float32(1)) / np.float32(101)  # limits -1 and 100
+    linear_image = rgb_module._to_image(rgb_module._desaturated(linear))
+    np.testing.assert_allclose(linear_image, published["linear_desaturated"], atol=3e-7)
 
 
 def test_bands_keep_their_colour():
     for band, plane in ((0, 2), (1, 1), (2, 0)):
         bands = np.zeros((3, 4, 5))
         bands[band] = 0.1
-        rgb = lupton_like_rgb(bands, desaturate=False)
+        rgb = stretched_image(bands)
         assert rgb.shape == (4, 5, 3)
         assert (rgb.argmax(axis=2) == plane).all()
 
 
-def test_pixels_worked_out_by_hand():
-    # Dark sky: arcsinh(0.5) / (arcsinh(0.5) + arcsinh(300)) of 255. Equal bands are grey, and stay so.
+def test_pixels_calculated_by_hand():
+    # Dark sky: arcsinh(0.5) / (arcsinh(0.5) + arcsinh(300)) of 255. Equal bands are grey, and stay grey.
     sky = 255 * np.arcsinh(0.5) / (np.arcsinh(0.5) + np.arcsinh(300))
-    assert lupton_like_rgb(np.zeros((3, 2, 2)), desaturate=False) * 255 == pytest.approx(sky, abs=1e-4)
+    assert stretched_image(np.zeros((3, 2, 2))) * 255 == pytest.approx(sky, abs=1e-4)
     bright = np.array([0.008, 0.014, 0.019])[:, None, None] * np.array([[1e4, -1e4]])
     np.testing.assert_array_equal(grz_to_rgb(bright), [[[255] * 3, [0] * 3]])
 
@@ -59,7 +69,7 @@ def test_missing_pixels_look_like_empty_sky():
     np.testing.assert_array_equal(grz_to_rgb(bands), grz_to_rgb(np.zeros((3, 2, 2))))
 
 
-def test_input_is_left_as_it_was():
+def test_input_is_not_changed():
     bands = np.full((3, 2, 2), 0.5, dtype=np.float32)
     grz_to_rgb(bands)
     assert (bands == 0.5).all()
@@ -67,12 +77,12 @@ def test_input_is_left_as_it_was():
 
 @pytest.mark.parametrize("shape", [(4, 5), (4, 5, 3), (2, 4, 5)])
 def test_wrong_shape_is_refused(shape):
-    with pytest.raises(ValueError, match=r"bands must be of shape \(3, H, W\) in the order g, r, z; received shape"):
+    with pytest.raises(ValueError, match=rf"bands .*\(3, H, W\).*g, r, z.*{re.escape(str(shape))}"):
         grz_to_rgb(np.zeros(shape))
 
 
 def fluxes(**scaled) -> np.ndarray:
-    """One pixel in the bands named, in units of their scales: shape (bands, 1, 1)."""
+    """Fluxes of one pixel per band, from values in units of the band's scale: shape (bands, 1, 1)."""
     return np.array([[[BAND_SCALES[name] * flux]] for name, flux in scaled.items()])
 
 
@@ -110,18 +120,18 @@ def test_lupton_stretch_keeps_colour_where_galaxy_zoo_saturates_to_white():
 
 @pytest.mark.parametrize("names", ["grw", "grr", "u", ""])
 def test_unknown_bands_are_refused(names):
-    with pytest.raises(ValueError, match=f"one or more of g, r, i, z, each once; received '{names}'"):
+    with pytest.raises(ValueError, match=f"bands .*one or more of g, r, i, z.*'{names}'"):
         to_rgb(np.zeros((len(names), 4, 5)), names)
 
 
-def test_colours_take_three_bands():
+def test_colours_need_three_bands():
     check_bands("gri")
-    with pytest.raises(ValueError, match="three or more of g, r, i, z, each once; received 'gr'"):
+    with pytest.raises(ValueError, match=r"bands .*three or more of g, r, i, z.*'gr'"):
         check_bands("gr")
 
 
 @pytest.mark.parametrize("stretch", ["galaxy-zoo", "lupton"])
-def test_fluxes_that_stand_for_missing_ones_do_not_overflow(stretch):
+def test_codes_of_missing_fluxes_do_not_overflow(stretch):
     bands = np.zeros((3, 1, 4))
     bands[:, 0] = [-1e30, 1e30, -np.inf, np.inf]
     with np.errstate(all="raise"):
@@ -130,5 +140,5 @@ def test_fluxes_that_stand_for_missing_ones_do_not_overflow(stretch):
 
 
 def test_unknown_stretch_is_refused():
-    with pytest.raises(ValueError, match="one of galaxy-zoo, lupton; received 'log'"):
+    with pytest.raises(ValueError, match=r"stretch .*galaxy-zoo, lupton.*'log'"):
         to_rgb(np.zeros((3, 4, 5)), stretch="log")

@@ -344,7 +344,7 @@ def test_an_empty_split_says_what_to_change(catalog, tmp_path):
     ("changes", "message"),
     [
         ({"img_size": 8}, "img_size must be from 16 to 8192; received 8"),
-        ({"stretch": "log"}, "the stretch must be one of galaxy-zoo, lupton; received 'log'"),
+        ({"stretch": "log"}, "stretch must be one of galaxy-zoo, lupton; received 'log'"),
         ({"eval_size": 0}, "eval_size must be a share below 1 or a whole number; received 0"),
         ({"eval_size": 1.5}, "eval_size must be a share below 1 or a whole number; received 1.5"),
         ({"max_failed": 2}, "max_failed must be .* from 0 to 1; received 2"),

@@ -108,7 +108,7 @@ def test_the_stretch_of_the_shards_stands_in_the_run_folder(shards, tmp_path, mo
         run_config(shards, tmp_path / "run").run_estimator()
     config = tmp_path / "run" / "config.json"
     config.write_text(config.read_text().replace("lupton", "log"))
-    with pytest.raises(ValueError, match=r"config.json cannot be used: the stretch must be one of .*; received 'log'"):
+    with pytest.raises(ValueError, match=r"config.json cannot be used: stretch must be one of .*; received 'log'"):
         read_run(tmp_path / "run")
 
 

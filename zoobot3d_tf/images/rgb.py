@@ -1,61 +1,68 @@
-"""Images from cutouts in g, r, i and z, in the manner of the Galaxy Zoo DECaLS images (Walmsley et al. 2022)."""
+"""Colour images from fluxes in g, r, i and z, as in the images of Galaxy Zoo DECaLS (Walmsley et al. 2022)."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-# Flux in nanomaggies that each band is divided by, from blue to red: it sets the band's weight in the colour image.
-# Galaxy Zoo had no i. The Legacy Surveys' own images (`sdss_rgb` of legacypipe) give r, i, z the weights 3.4, 3.0, 2.2:
-# beside our r that makes i 0.016, beside our z 0.014.
+# The divisor of a band sets its weight in the colour image. Galaxy Zoo has no i band. The images of the Legacy Surveys
+# (`sdss_rgb` of legacypipe) give r, i, z the weights 3.4, 3.0, 2.2. From our r, i would be 0.016; from our z, 0.014.
 BAND_SCALES = {"g": 0.008, "r": 0.014, "i": 0.015, "z": 0.019}
-GALAXY_ZOO_SCALES = (BAND_SCALES["g"], BAND_SCALES["r"], BAND_SCALES["z"])
+"""Flux in nanomaggies by which each band is divided, from blue to red."""
 GALAXY_ZOO_LIMITS = (-0.5, 300.0)
+"""Scaled fluxes, that is, fluxes divided by `BAND_SCALES`, that become 0 and 1."""
 DEFAULT_STRETCH = "galaxy-zoo"
 STRETCHES = (DEFAULT_STRETCH, "lupton")
 
-# Nanomaggies a pixel, as bright as Vega: what lies beyond stands for a missing value, and its square overflows.
+# Nanomaggies per pixel, as bright as Vega. Larger values are codes for missing pixels, and their squares overflow.
 _MAX_FLUX = 1e9
 
 
 def grz_to_rgb(bands: np.ndarray) -> np.ndarray:
-    """Make the colour image that Galaxy Zoo DECaLS volunteers were shown: `to_rgb` as it is by default.
+    """Make the colour image that volunteers of Galaxy Zoo DECaLS saw: `to_rgb` with its defaults.
 
     Args:
-        bands: g, r, z surface brightness in nanomaggies per 0.262 arcsec pixel, shape (3, H, W). NaN counts as no flux.
+        bands: surface brightness in g, r, z, in nanomaggies per pixel of 0.262 arcsec, shape (3, H, W). NaN counts as
+            zero flux.
 
     Returns:
-        uint8 (H, W, 3), red from z, green from r, blue from g. Rows stay in the order given.
+        uint8 (H, W, 3): red from z, green from r, blue from g. The order of the rows does not change.
 
     Raises:
-        ValueError: `bands` is not of shape (3, H, W).
+        ValueError: the shape of `bands` is not (3, H, W).
     """
     return to_rgb(bands)
 
 
 def to_rgb(bands: np.ndarray, names: str = "grz", stretch: str = DEFAULT_STRETCH) -> np.ndarray:
-    """Make a colour image of one to four bands: the reddest is red, the bluest blue, the mean of the others green.
+    """Make a colour image from one to four bands.
 
-    Of two bands green is their mean; one band makes a grey image.
+    The reddest band becomes red, the bluest band blue, and the mean of the other bands green. With two bands, green is
+    their mean. One band makes a grey image.
 
     Args:
-        bands: surface brightness in nanomaggies per 0.262 arcsec pixel, shape (len(names), H, W). NaN counts as no
+        bands: surface brightness in nanomaggies per pixel of 0.262 arcsec, shape (len(names), H, W). NaN counts as zero
             flux.
-        names: the bands in the order given, such as "grz", "gri" or "r".
-        stretch: "galaxy-zoo", the arcsinh stretch of each band by itself that Galaxy Zoo DECaLS volunteers saw, or
-            "lupton", one stretch shared by all bands, so that bright pixels keep their colour (Lupton et al. 2004, as
-            `astropy.visualization.make_lupton_rgb` has it).
+        names: names of the bands in the order of `bands`, such as "grz", "gri" or "r".
+        stretch: "galaxy-zoo" for a separate arcsinh stretch of each band, as volunteers of Galaxy Zoo DECaLS saw it;
+            or "lupton" for one stretch of all bands together, so that bright pixels keep their colour (Lupton et al.
+            2004, computed by `astropy.visualization.make_lupton_rgb`).
 
     Returns:
-        uint8 (H, W, 3). Rows stay in the order given.
+        uint8 (H, W, 3). The order of the rows does not change.
 
     Raises:
-        ValueError: the bands or the stretch are unknown, or `bands` is not of this shape.
+        ValueError: a band or the stretch is unknown, or the shape of `bands` is wrong.
     """
     check_bands(names, at_least=1)
     check_stretch(stretch)
-    bands = _checked_shape(bands, names)
+    bands = np.asarray(bands, dtype=np.float32)
+    if bands.ndim != 3 or len(bands) != len(names):
+        raise ValueError(
+            f"bands must have the shape ({len(names)}, H, W) in the order {', '.join(names)}; "
+            f"received shape {bands.shape}"
+        )
     order = [names.index(name) for name in reversed(BAND_SCALES) if name in names]
-    planes = _in_units(bands[order], [BAND_SCALES[names[k]] for k in order])
+    planes = _scaled(bands[order], [BAND_SCALES[names[k]] for k in order])
     if len(planes) != 3:
         between = planes[1:-1] if len(planes) > 2 else planes
         planes = np.stack([planes[0], between.mean(axis=0), planes[-1]])
@@ -63,95 +70,72 @@ def to_rgb(bands: np.ndarray, names: str = "grz", stretch: str = DEFAULT_STRETCH
         from astropy.visualization import make_lupton_rgb
 
         return make_lupton_rgb(*planes, stretch=5, Q=8)
-    rgb = _stretch_each(planes)
+    rgb = _to_image(_desaturated(_stretched(planes)))
     rgb *= 255
     return rgb.astype(np.uint8)
 
 
 def check_bands(names: str, at_least: int = 3) -> None:
-    """Raise a ValueError unless these are bands that an image can be made of: three, if it is to have colours."""
+    """Check that an image can be made from these bands.
+
+    Args:
+        names: names of the bands, such as "grz".
+        at_least: smallest number of bands. A colour image needs three.
+
+    Raises:
+        ValueError: a band is unknown or given twice, or there are too few bands.
+    """
     if len(names) < at_least or len(set(names)) != len(names) or not set(names) <= set(BAND_SCALES):
         wanted = {1: "one", 3: "three"}.get(at_least, at_least)
         raise ValueError(f"bands must be {wanted} or more of {', '.join(BAND_SCALES)}, each once; received {names!r}")
 
 
 def check_stretch(stretch: str) -> None:
-    """Raise a ValueError unless there is a stretch of this name."""
-    if stretch not in STRETCHES:
-        raise ValueError(f"the stretch must be one of {', '.join(STRETCHES)}; received {stretch!r}")
-
-
-def lupton_like_rgb(
-    bands: np.ndarray,
-    scales: tuple[float, float, float] = GALAXY_ZOO_SCALES,
-    limits: tuple[float, float] = GALAXY_ZOO_LIMITS,
-    arcsinh: float | None = 1.0,
-    desaturate: bool = True,
-) -> np.ndarray:
-    """Compose g, r and z into colour with an arcsinh stretch applied to each band by itself.
-
-    Unlike Lupton et al. (2004) the stretch is not shared between bands, so that colour fades towards bright pixels.
-
-    Args:
-        bands: g, r, z surface brightness, shape (3, H, W). NaN counts as no flux.
-        scales: flux that counts as 1 in g, r and z.
-        limits: scaled fluxes shown as 0 and 1.
-        arcsinh: stretch of fluxes and limits, the larger the stronger; None for a linear image.
-        desaturate: pull pixels dominated by one band, such as sky noise, towards grey.
-
-    Returns:
-        float32 (H, W, 3) in 0..1, in the order z, r, g.
+    """Check that a stretch of this name exists.
 
     Raises:
-        ValueError: `bands` is not of shape (3, H, W).
+        ValueError: the stretch is unknown.
     """
-    bands = _checked_shape(bands, "grz")
-    return _stretch_each(_in_units(bands[::-1], scales[::-1]), limits, arcsinh, desaturate)
+    if stretch not in STRETCHES:
+        raise ValueError(f"stretch must be one of {', '.join(STRETCHES)}; received {stretch!r}")
 
 
-def _checked_shape(bands: np.ndarray, names: str) -> np.ndarray:
-    bands = np.asarray(bands, dtype=np.float32)
-    if bands.ndim != 3 or len(bands) != len(names):
-        raise ValueError(
-            f"bands must be of shape ({len(names)}, H, W) in the order {', '.join(names)}; received shape {bands.shape}"
-        )
-    return bands
-
-
-def _in_units(bands: np.ndarray, scales: Sequence[float]) -> np.ndarray:
+def _scaled(bands: np.ndarray, scales: Sequence[float]) -> np.ndarray:
     """Flux of each band divided by its scale."""
     fluxes = np.nan_to_num(np.clip(bands, -_MAX_FLUX, _MAX_FLUX))
     return fluxes / np.array(scales, dtype=np.float32)[:, None, None]
 
 
-def _stretch_each(
-    planes: np.ndarray,
-    limits: tuple[float, float] = GALAXY_ZOO_LIMITS,
-    arcsinh: float | None = 1.0,
-    desaturate: bool = True,
-) -> np.ndarray:
-    """Red, green and blue planes of scaled flux, which it may overwrite, as an image; see `lupton_like_rgb`."""
-    low, high = limits
-    if arcsinh is not None:
-        planes = _arcsinh(planes * np.float32(arcsinh))
-        low, high = np.arcsinh(low * arcsinh), np.arcsinh(high * arcsinh)
+def _stretched(planes: np.ndarray) -> np.ndarray:
+    """Planes of scaled flux after an arcsinh stretch: 0 at the faint limit, 1 at the bright limit.
+
+    Unlike in Lupton et al. (2004), each band is stretched separately, so that colours fade towards bright pixels.
+    """
+    low, high = np.arcsinh(GALAXY_ZOO_LIMITS)
+    planes = _arcsinh(planes)
     planes -= np.float32(low)
     planes /= np.float32(high - low)
-    if desaturate:
-        planes = _desaturate(planes)
-    return np.moveaxis(np.clip(planes, 0, 1), 0, -1)
+    return planes
 
 
 def _arcsinh(x: np.ndarray) -> np.ndarray:
-    """The same as `numpy.arcsinh` to 2e-7, seven times faster in float32."""
+    """`numpy.arcsinh` to within 2e-7; seven times faster in float32."""
     return np.copysign(np.log(np.abs(x) + np.sqrt(x * x + 1)), x)
 
 
-def _desaturate(planes: np.ndarray) -> np.ndarray:
-    """Blend each pixel with its mean over the bands, the more the further one band exceeds that mean."""
+def _desaturated(planes: np.ndarray) -> np.ndarray:
+    """Blend each pixel with the mean of its bands.
+
+    The more one band exceeds the mean, the greyer the pixel becomes, which removes the colours of sky noise.
+    """
     mean = planes.mean(axis=0)
     mean[mean == 0] = 1
     excess = np.minimum((planes / mean).max(axis=0) / np.float32(2.5), 1)
     weight = np.sin((1 - excess) * np.float32(np.pi / 2))
     grey = 1 - weight
     return planes * (weight + mean * grey**2) + mean * grey
+
+
+def _to_image(planes: np.ndarray) -> np.ndarray:
+    """Red, green and blue planes as an image (H, W, 3) in 0..1."""
+    return np.moveaxis(np.clip(planes, 0, 1), 0, -1)
