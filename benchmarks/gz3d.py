@@ -1,4 +1,4 @@
-"""Galaxy Zoo: 3D files -> catalogue, files per second on two cores, beside astropy alone, and memory as files grow.
+"""Catalogue from files of Galaxy Zoo: 3D: files per second on two cores, compared with astropy; memory for more files.
 
 taskset --cpu-list 0,1 python benchmarks/gz3d.py
 """
@@ -19,7 +19,7 @@ WORKERS = 2
 
 
 def make_folder(folder: Path, n: int) -> Path:
-    """Links to the four reference files in turn, under n names."""
+    """Make links to the four reference files in turn, with n names."""
     folder.mkdir()
     files = sorted(GOLDEN.glob("*.fits.gz"))
     for number, path in enumerate(islice(cycle(files), n)):
@@ -42,7 +42,7 @@ def read_with_astropy(path: Path) -> tuple:
 
 
 def astropy_rate(folder: Path) -> float:
-    """Files per second, with as many processes."""
+    """Files per second with astropy, in `WORKERS` processes."""
     paths = sorted(folder.iterdir())
     start = time.perf_counter()
     with ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")) as pool:
@@ -51,7 +51,7 @@ def astropy_rate(folder: Path) -> float:
 
 
 def our_rate(folder: Path) -> float:
-    """Files per second."""
+    """Files per second with `gz3d_catalog`, in `WORKERS` processes."""
     from zoobot3d_tf.surveys.gz3d import gz3d_catalog
 
     start = time.perf_counter()
@@ -60,24 +60,24 @@ def our_rate(folder: Path) -> float:
 
 
 def peak_megabytes(folder: Path) -> tuple[float, float]:
-    """Peak memory of a process that makes the catalogue, and of its largest worker."""
+    """Peak memory of a process that makes the catalogue, and of its largest worker process, in MB."""
     our_rate(folder)
     return tuple(resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--n", type=int, default=3000, help="files")
+    parser.add_argument("--n", type=int, default=3000, help="Number of files")
     n = parser.parse_args().n
     with tempfile.TemporaryDirectory() as name:
         folder = make_folder(Path(name) / "files", n)
         compare("gz3d catalog", lambda: our_rate(folder), lambda: astropy_rate(folder), aim=2, unit="files")
         for factor in (1, 4):
             larger = make_folder(Path(name) / f"times{factor}", factor * n)
-            # A fresh process: peaks never go down again.
+            # A new process, since the peak of a process never decreases.
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
                 parent, worker = pool.submit(peak_megabytes, larger).result()
-            print(f"{factor * n} files: peak {parent:.0f} MB, its largest worker {worker:.0f} MB", flush=True)
+            print(f"{factor * n} files: peak {parent:.0f} MB, largest worker process {worker:.0f} MB", flush=True)
 
 
 if __name__ == "__main__":

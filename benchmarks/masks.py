@@ -1,4 +1,4 @@
-"""Volunteers' paths -> counts on 525 x 525 pixels, masks per second on one core, beside matplotlib as published.
+"""Masks from volunteers' marks: masks of 525 x 525 pixels per second on one core, compared with matplotlib.
 
 taskset --cpu-list 0 python benchmarks/masks.py
 """

@@ -1,4 +1,4 @@
-"""A local HTTP server that plays a survey's archive or cutout service, and misbehaves on request."""
+"""Local HTTP server in place of the archive or the cutout service of a survey, with faults on request."""
 
 import hashlib
 import html
@@ -22,7 +22,7 @@ Respond = Callable[[str, dict[str, str]], bytes | None]
 
 @dataclass(frozen=True)
 class Request:
-    """What came in: `name` is the path below the archive's folder, '' for the index."""
+    """A request. `name` is the path relative to the folder of the archive, '' for the index."""
 
     name: str
     query: dict[str, str]
@@ -32,13 +32,20 @@ class Request:
 
 @dataclass
 class ArchiveServer:
-    """The running server, as a test sees it.
+    """The running server.
 
     Attributes:
-        url: of the archive's folder, with a slash at the end.
-        files: content by name; a test may change it.
-        requests: all so far, in order.
-        most_at_once: greatest number of requests answered at the same time.
+        url: address of the folder of the archive, with a slash at the end.
+        files: content of the files by name. A test may change it.
+        respond: function that makes the content of other names, see `archive_server`.
+        faults: faults by name, see `archive_server`.
+        index: page of the folder, see `archive_server`.
+        sha1_list: whether there is a list of SHA-1 sums, see `archive_server`.
+        requests: requests until now, in order.
+        most_at_once: largest number of simultaneous requests until now.
+        at_once: number of requests that are being answered.
+        lock: lock of the requests and their numbers.
+        closing: event that ends slow responses.
     """
 
     url: str
@@ -54,15 +61,15 @@ class ArchiveServer:
     closing: threading.Event = field(default_factory=threading.Event)
 
     def asked(self, name: str) -> list[Request]:
-        """Requests for one file."""
+        """Requests for a file."""
         return [request for request in self.requests if request.name == name]
 
     def ranges(self, name: str) -> list[str | None]:
-        """The header `Range` of each request for one file."""
+        """Header `Range` of each request for a file."""
         return [request.headers.get("range") for request in self.asked(name)]
 
     def content(self, name: str, query: dict[str, str]) -> bytes | None:
-        """What a well-behaved server would send."""
+        """Content that a correct server would send; None if there is no such file."""
         if name in self.files:
             return self.files[name]
         if name == SHA1_LIST and self.sha1_list:
@@ -81,15 +88,20 @@ def archive_server(
     index: bytes | None = None,
     sha1_list: bool = False,
 ) -> Iterator[ArchiveServer]:
-    """Serve until the block ends.
+    """Run the server until the block ends.
 
     Args:
-        files: content by name.
-        faults: by name, what goes wrong, one fault a request; when they are used up all is well, and `itertools.repeat`
-            makes one last. See `_Handler.FAULTS`; and "500", "503 retry-after 2", "redirect loop", "redirect to <URL>".
-        respond: makes the content of names that are not among the files, from name and query; None is 404.
-        index: the page of the folder, in place of an Apache-like index of the files.
-        sha1_list: whether the index names a list of SHA-1 sums, `archive.sha1sum`.
+        files: content of the files by name.
+        faults: faults by name, one per request. Requests after the last fault are answered correctly; for a permanent
+            fault use `itertools.repeat`. Faults are the keys of `_Handler.FAULTS`, "500", "503 retry-after 2",
+            "redirect loop" and "redirect to <URL>".
+        respond: function that makes the content of names that are not among the files, from name and query. The
+            status is 404 if it returns None.
+        index: page of the folder, in place of an index of the files like that of Apache.
+        sha1_list: whether the index links to a list of SHA-1 sums, `archive.sha1sum`.
+
+    Yields:
+        The running server.
     """
     http_server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     http_server.daemon_threads = True
@@ -109,7 +121,7 @@ def archive_server(
 
 
 def index_page(names: Iterable[str]) -> bytes:
-    """An index as Apache writes it: links to sort by, to the parent folder, and to the files, with rounded sizes."""
+    """Make an index as Apache does: links that sort, to the parent folder, and to the files, with rounded sizes."""
     rows = "".join(
         f'<tr><td><a href="{quote(name)}">{html.escape(name)}</a></td><td>2021-11-01 12:00</td><td>350K</td></tr>\n'
         for name in names
@@ -123,10 +135,10 @@ def index_page(names: Iterable[str]) -> bytes:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    wbufsize = -1  # unbuffered, headers and body go in two packets, and the second waits for the first to be confirmed
+    wbufsize = -1  # without a buffer, the body is a second packet, which waits for the confirmation of the first
 
     def handle(self) -> None:
-        with suppress(ConnectionError):  # clients may hang up
+        with suppress(ConnectionError):  # clients may close the connection
             super().handle()
 
     def do_GET(self) -> None:
@@ -169,7 +181,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.start(302, b"", {"Location": location})
 
     def send(self, content: bytes) -> None:
-        """The file, or the part of it that was asked for."""
+        """Send the file, or the requested range."""
         start = self.range_start()
         if start is None:
             self.start(200, content)
@@ -203,7 +215,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.archive.closing.wait()
 
     def truncate(self, content: bytes) -> None:
-        """Half of the file, said to be all of it."""
+        """Send half of the file, with the length of the half."""
         self.start(200, content[: len(content) // 2])
         self.wfile.write(content[: len(content) // 2])
 
@@ -222,7 +234,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(bytes(PIECE))
 
     def declare_encoding(self, content: bytes) -> None:
-        """A gzip file as it is, under a header that tells clients to inflate it."""
+        """Send the file with a header that tells clients to inflate it."""
         self.start(200, content, {"Content-Encoding": "x-gzip"})
         self.wfile.write(content)
 

@@ -1,4 +1,4 @@
-"""From two archives to shards, as an astronomer types it; real masks lie on the arms of a real galaxy at the end."""
+"""The commands from two archives to shards. In the end, real masks lie on the arms of a real galaxy."""
 
 import contextlib
 import io
@@ -18,10 +18,11 @@ from zoobot3d_tf.cli import main, run_script
 from zoobot3d_tf.images.rgb import BAND_SCALES, GALAXY_ZOO_LIMITS
 from zoobot3d_tf.schemas import get_schema
 
-# Of a cutout's three axes only two lie on the sky. A warning about the third for each of 29,800 would bury all else.
+# Only two of the three axes of a cutout are on the sky. A warning about the third, 29,800 times, would hide all others.
 pytestmark = pytest.mark.filterwarnings("error::astropy.wcs.FITSFixedWarning")
 
-# Two real galaxies, and two made up, at one position: nobody was asked to mark the one, nobody marked the other.
+# Two real galaxies, and two invented ones at the same position: of one nobody was asked for marks, of the other nobody
+# drew any.
 SPIRAL, FAINT, UNASKED, BLANK = GALAXIES = (
     "1-304336_127_14724446",
     "1-379196_127_14728482",
@@ -31,7 +32,7 @@ SPIRAL, FAINT, UNASKED, BLANK = GALAXIES = (
 SCHEMA = "decals_all_campaigns_ortho"
 MASKS_PIXSCALE, SPIRAL_PIXSCALE = 0.099, 0.312892  # arcsec
 
-# What GZ DESI knows of them: the first row as published, the others and the votes made up.
+# Rows of GZ DESI: the first one as published, the others and the votes invented.
 DESI_COLUMNS = ["dr8_id", "ra", "dec", "est_dr5_pixscale"]
 DESI = [
     ("402520_1718", 165.297135, 12.47475, SPIRAL_PIXSCALE),
@@ -79,7 +80,7 @@ def service(golden):
 
 @pytest.fixture(scope="module")
 def walk(archive, service, tmp_path_factory):
-    """Walks the road, from wherever it was left; returns the folder."""
+    """Function that runs all commands, and returns the folder."""
     folder = tmp_path_factory.mktemp("road")
     write_gz_desi(folder / "gz_desi.parquet")
     words = {"archive": archive.url, "service": service.url, "schema": SCHEMA}
@@ -101,14 +102,14 @@ def road(walk):
 
 @pytest.fixture(scope="module")
 def records(road):
-    """What the shards hold, by galaxy."""
+    """Records of the shards by galaxy."""
     from zoobot3d_tf.shards.read import iterate_records
 
     return {record["id_str"]: record for record in iterate_records(sorted(road.glob("shards/*/*.tfrecord")))}
 
 
 def write_gz_desi(path):
-    """Three thousand galaxies anywhere and those of `DESI`, with votes in columns of the schema."""
+    """Write 3000 galaxies at random positions and the galaxies of `DESI`, with votes in the columns of the schema."""
     rng = np.random.default_rng(0)
     anywhere = [(f"900000_{k}", rng.uniform(0, 360), rng.uniform(-20, 80), 0.262) for k in range(3000)]
     table = pd.DataFrame([*anywhere, *DESI], columns=DESI_COLUMNS)
@@ -117,10 +118,10 @@ def write_gz_desi(path):
 
 
 def photograph(pictures, query):
-    """What the cutout service would send, made from the picture of the galaxy that volunteers saw.
+    """Make the cutout that the service would send from the image that volunteers saw.
 
-    The picture is resampled to the cutout's grid through both WCS, and its colours turned back into fluxes. The sky
-    beyond it is noise.
+    The image is resampled to the grid of the cutout with both WCS, and its colours are converted back to fluxes. The
+    sky outside the image is noise.
     """
     ra, dec, pixscale, size = (float(query[name]) for name in ("ra", "dec", "pixscale", "size"))
     middle, step = (size + 1) / 2, pixscale / 3600
@@ -146,12 +147,12 @@ def read_pixels(path):
     return np.asarray(Image.open(path)).astype(float)
 
 
-def test_each_galaxy_meets_its_own_row_of_gz_desi(road):
+def test_each_galaxy_is_matched_to_its_own_row_of_gz_desi(road):
     matched = pd.read_parquet(road / "matched.parquet").set_index("id_str")
     assert list(matched.index) == list(GALAXIES)
     assert list(matched["dr8_id"]) == ["402520_1718", "559613_77", "329413_5", "329413_5"]
     assert list(matched["shared"]) == [False, False, True, True]
-    # 0.0515 arcsec east and 0.0087 arcsec north.
+    # The offset is 0.0515 arcsec east and 0.0087 arcsec north.
     assert matched["separation_arcsec"][SPIRAL] == pytest.approx(0.0523, abs=2e-4)
 
 
@@ -174,17 +175,17 @@ def test_a_mask_lies_on_the_sky_where_volunteers_drew(road, golden, id_str, name
     found, weights = np.stack(np.nonzero(mask)), mask[mask > 0]
     centre, found_centre = np.average(drawn, 1, counts[y, x]), np.average(found, 1, weights)
     np.testing.assert_allclose(found_centre, centre, atol=0.1)
-    # Second moments tell scale, turns and flips; the sum, that nobody was lost.
+    # Second moments show errors of scale and orientation, and the sum shows lost volunteers.
     np.testing.assert_allclose(np.cov(found, aweights=weights), np.cov(drawn, aweights=counts[y, x]), rtol=0.03)
     pixel_area = proj_plane_pixel_area(cutout) * 3600**2
     assert mask.sum() * pixel_area == pytest.approx(counts.sum() * MASKS_PIXSCALE**2, rel=0.02)
 
 
 def on_arms(image, mask):
-    """How well a mask goes with the light: the correlation of both, each less its mean at the same radius."""
+    """Correlation of a mask with the light, after the mean at the same radius is subtracted from both."""
     y, x = np.indices(mask.shape) - (len(mask) - 1) / 2
     radius = np.hypot(x, y).astype(int)
-    rings = radius[radius < 0.16 * len(mask)]  # the picture ends at 0.18
+    rings = radius[radius < 0.16 * len(mask)]  # the image ends at 0.18
 
     def residual(plane):
         values = plane[radius < 0.16 * len(mask)]
@@ -194,7 +195,7 @@ def on_arms(image, mask):
 
 
 def placed(mask, matrix=((1, 0), (0, 1)), native_pixels=(0, 0)):
-    """The mask turned or scaled about its centre, and moved by so many pixels of the marks, (row, column)."""
+    """Rotate or scale a mask about its centre, and move it by (row, column) in pixels of the marks."""
     centre = (len(mask) - 1) / 2
     step = np.array(native_pixels) * MASKS_PIXSCALE / SPIRAL_PIXSCALE
     return affine_transform(mask, matrix, centre - np.array(matrix) @ (centre + step), order=1)
@@ -222,7 +223,7 @@ def test_the_mask_of_a_real_spiral_lies_on_its_arms(road):
         (BLANK, True, True, VOTES["329413_5"]),
     ],
 )
-def test_shards_know_who_was_asked_what(records, id_str, has_votes, has_masks, votes):
+def test_shards_hold_the_labels_that_were_asked_for(records, id_str, has_votes, has_masks, votes):
     record, answers = records[id_str], get_schema(SCHEMA).label_cols
     assert (record["has_votes"], record["has_spiral_mask"], record["has_bar_mask"]) == (has_votes, has_masks, has_masks)
     assert dict(zip(answers, record["votes"], strict=True)) == dict.fromkeys(answers, 0) | votes
@@ -234,7 +235,7 @@ def test_shards_hold_masks_that_fit_their_images(records):
     assert records[UNASKED]["spiral_mask"] is records[UNASKED]["bar_mask"] is None
 
 
-def test_a_second_walk_fetches_nothing_and_changes_nothing(road, walk, archive, service):
+def test_a_second_run_downloads_nothing_and_changes_nothing(road, walk, archive, service):
     def contents():
         return {path: path.read_bytes() for path in road.rglob("*") if path.is_file()}
 

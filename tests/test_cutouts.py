@@ -1,4 +1,4 @@
-"""Cutouts, against a local server that plays the cutout service: as asked for, as they lie on the sky, or left out."""
+"""Cutouts from a local server in place of the cutout service: they match the request and the sky, or fail."""
 
 import io
 import itertools
@@ -18,17 +18,17 @@ from zoobot3d_tf.surveys import download
 from zoobot3d_tf.surveys.cutout_options import CutoutOptions
 from zoobot3d_tf.surveys.cutouts import download_cutouts
 
-# astropy says so of files that are refused anyway.
+# astropy warns about files that fail anyway.
 pytestmark = pytest.mark.filterwarnings("ignore:File may have been truncated")
 
 SIZE = 64
-# Galaxy k stands at declination k; a star a little north and a little more east of each of them.
+# Galaxy k is at declination k. Each galaxy has a star to the north-east.
 RA = 150.0
 STAR = {"east": 5.0, "north": 3.0}  # arcsec
 
 
 def cutout(query, size=None, pixscale=None, bands=None, shift=(0, 0), turned=False, blank="", value=0.0):
-    """What the service answers, FITS with a WCS; the further arguments are what it may do wrong."""
+    """Response of the service, FITS with a WCS. The other arguments are faults of the service."""
     ra, dec = float(query["ra"]) + shift[0], float(query["dec"]) + shift[1]
     size, bands = size or int(query["size"]), bands or query["bands"]
     step = (pixscale or float(query["pixscale"])) / 3600 * (-1 if turned else 1)
@@ -56,7 +56,7 @@ def _impatient(monkeypatch):
 
 @pytest.fixture
 def service():
-    """The running service; `answers[k]` makes the answer for galaxy k from its query, in place of `cutout`."""
+    """The running service. `answers[k]` replaces `cutout` for galaxy k."""
     answers = {}
     with archive_server(respond=lambda _, query: answers.get(round(float(query["dec"])), cutout)(query)) as server:
         server.answers = answers
@@ -65,7 +65,7 @@ def service():
 
 @pytest.fixture
 def make(service, tmp_path):
-    """Runs `download_cutouts` on galaxies A, B, C (or on another table) into `cutouts`; returns the catalogue."""
+    """Function that downloads cutouts of the galaxies A, B, C, or of another table, and returns the catalogue."""
 
     def run(table=None, **options):
         if table is None:
@@ -124,7 +124,7 @@ def test_each_galaxy_may_have_its_own_scale_but_none_below_a_tenth_of_an_arcsec(
     assert catalog["id_str"].tolist() == ["A", "B"]
     np.testing.assert_allclose(catalog["pixscale"], [0.1, 0.3])
     reasons = failed(tmp_path)["reason"]
-    assert reasons["C"] == "est_dr5_pixscale is empty; it must be from 1e-06 to 1e+06"
+    assert reasons["C"].startswith("est_dr5_pixscale is empty;")
     assert reasons["D"].startswith("est_dr5_pixscale is -1;")
 
 
@@ -151,17 +151,17 @@ def test_centre_is_the_position_chosen(make, service, center_on, columns, used):
     [(None, "ra, dec"), ("manga", "wcs_ra, wcs_dec or ra_manga, dec_manga"), ("desi", "ra_desi")],
 )
 def test_missing_position_is_an_error_that_names_the_columns(make, center_on, needed):
-    with pytest.raises(ValueError, match=f"galaxies.csv: lacks the columns of the cutouts' centres, {needed}"):
+    with pytest.raises(ValueError, match=f"galaxies.csv: lacks the columns {needed}"):
         make({"id_str": ["A"], "RA": [1.0], "DEC": [2.0]}, center_on=center_on)
 
 
-def test_impossible_positions_cost_their_galaxies_alone(make, service, tmp_path):
+def test_galaxies_with_impossible_positions_fail_and_others_do_not(make, service, tmp_path):
     catalog = make({"id_str": ["A", "B", "C"], "ra": [None, RA, RA], "dec": [0.0, 91.0, 1.0]})
     assert catalog["id_str"].tolist() == ["C"]
-    assert failed(tmp_path)["reason"].to_dict() == {
-        "A": "ra is empty; it must be from -360 to 720",
-        "B": "dec is 91; it must be from -90 to 90",
-    }
+    reasons = failed(tmp_path)["reason"]
+    assert list(reasons.index) == ["A", "B"]
+    assert re.search("^ra is empty; .* -360 to 720", reasons["A"])
+    assert re.search("^dec is 91; .* -90 to 90", reasons["B"])
     assert len(service.requests) == 1
 
 
@@ -173,17 +173,17 @@ def test_right_ascension_of_another_turn_is_asked_for_between_0_and_360(make):
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        (lambda query: cutout(query, size=50), r"shape \(bands, height, width\) is \(3, 50, 50\), not \(3, 64, 64\)"),
-        (lambda query: cutout(query, bands="gri"), "bands are 'gri', not 'grz'"),
-        (lambda query: as_bytes(None), r"shape \(bands, height, width\) is None"),
-        (lambda query: cutout(query, pixscale=0.27), "scale is 0.27 arcsec per pixel, not 0.262"),
-        (lambda query: cutout(query, turned=True), "does not have north up and east left"),
-        (lambda query: cutout(query, shift=(0, 0.4 / 3600)), r"centre is 1\.5 pixels from the galaxy"),
-        (lambda query: cutout(query, shift=(180, 0)), "centre is .* pixels from the galaxy"),
-        (lambda query: as_bytes(np.ones((3, SIZE, SIZE)), fits.Header({"BANDS": "grz"})), "has no WCS"),
-        (lambda query: cutout(query, blank="grz"), "blank: outside the survey's footprint"),
-        (lambda query: cutout(query, blank="grz", value=np.nan), "blank: outside the survey's footprint"),
-        (lambda query: cutout(query, blank="gz"), "blank in g, z: the survey has no such images there"),
+        (lambda query: cutout(query, size=50), r"\(3, 50, 50\).* \(3, 64, 64\)"),
+        (lambda query: cutout(query, bands="gri"), "bands .* 'gri'.* 'grz'"),
+        (lambda query: as_bytes(None), r"shape .* None.* \(3, 64, 64\)"),
+        (lambda query: cutout(query, pixscale=0.27), "scale .* 0.27 .* 0.262"),
+        (lambda query: cutout(query, turned=True), "north up and east left"),
+        (lambda query: cutout(query, shift=(0, 0.4 / 3600)), r"centre .* 1\.5 pixels"),
+        (lambda query: cutout(query, shift=(180, 0)), "centre .* nan pixels"),
+        (lambda query: as_bytes(np.ones((3, SIZE, SIZE)), fits.Header({"BANDS": "grz"})), "no WCS"),
+        (lambda query: cutout(query, blank="grz"), "blank: .*footprint"),
+        (lambda query: cutout(query, blank="grz", value=np.nan), "blank: .*footprint"),
+        (lambda query: cutout(query, blank="gz"), "blank in g, z:"),
         (
             lambda query: cutout(query).replace(b"BANDS   = '", b"BANDS   =  "),
             "cannot be read as FITS: Unparsable card",
@@ -195,7 +195,7 @@ def test_right_ascension_of_another_turn_is_asked_for_between_0_and_360(make):
         (lambda query: None, "HTTP status 404"),
     ],
 )
-def test_answer_that_is_not_what_was_asked_for_costs_its_galaxy_alone(make, service, tmp_path, answer, reason):
+def test_galaxy_fails_if_the_response_is_not_the_requested_cutout(make, service, tmp_path, answer, reason):
     service.answers[1] = answer
     assert make()["id_str"].tolist() == ["A", "C"]
     failure = failed(tmp_path).loc["B"]
@@ -204,13 +204,13 @@ def test_answer_that_is_not_what_was_asked_for_costs_its_galaxy_alone(make, serv
     assert sorted(path.name for path in (tmp_path / "cutouts").rglob("*B.*")) == []
 
 
-def test_sky_outside_the_footprint_is_asked_for_once(make, service):
+def test_blank_cutout_is_requested_once(make, service):
     service.answers[1] = lambda query: cutout(query, blank="grz")
     make()
     assert len(service.requests) == 3
 
 
-def test_real_cutout_is_taken(make, service, reference):
+def test_real_cutout_is_accepted(make, service, reference):
     real = (reference / "reference" / "golden" / "decals_rgb" / "example_b.fits").read_bytes()
     service.answers[1] = lambda query: real
     catalog = make({"id_str": ["b"], "ra": [0.004367], "dec": [0.541321]}, size=162)
@@ -218,14 +218,14 @@ def test_real_cutout_is_taken(make, service, reference):
     assert catalog[["cutout_ra", "cutout_dec"]].to_numpy() == pytest.approx(np.array([[0.0043669, 0.54132083]]))
 
 
-def test_answer_that_comes_right_in_the_end_is_taken(make, service):
+def test_correct_response_after_faulty_ones_is_accepted(make, service):
     service.faults["fits-cutout"] = iter(["500", "503 retry-after 0", "html", "truncate", "drop midway"])
     assert len(make(workers=2)) == 3
 
 
 def test_catalogue_without_any_cutout_is_an_error(make, service, tmp_path):
     service.faults["fits-cutout"] = itertools.repeat("404")
-    with pytest.raises(ValueError, match=r"cutouts/failed.csv: all 3 galaxies failed; the first: HTTP status 404"):
+    with pytest.raises(ValueError, match=r"cutouts/failed.csv: .* 3 galaxies .*HTTP status 404"):
         make()
     assert failed(tmp_path).index.tolist() == ["A", "B", "C"]
     assert not (tmp_path / "cutouts" / "catalog.csv").exists()
@@ -254,7 +254,7 @@ def test_galaxy_that_moved_in_the_catalogue_gets_another_cutout_and_image(make, 
     assert image.stat().st_mtime_ns > before
 
 
-def test_list_of_failures_goes_when_all_is_well(make, service, tmp_path):
+def test_list_of_failures_is_removed_when_no_galaxy_fails(make, service, tmp_path):
     service.answers[1] = lambda query: None
     make()
     service.answers.clear()
@@ -267,7 +267,7 @@ def test_limit_takes_the_first_galaxies(make, service):
     assert len(service.requests) == 2
 
 
-def test_other_paths_of_the_catalogue_still_lead_to_their_files(make, tmp_path):
+def test_other_paths_of_the_catalogue_become_relative_to_the_new_folder(make, tmp_path):
     table = {"id_str": ["A", "B"], "ra": RA, "dec": [0.0, 1.0], "gz3d_loc": ["gz3d/A.fits.gz", None]}
     paths = make(table)["gz3d_loc"]
     assert paths[0] == "../gz3d/A.fits.gz"
@@ -277,26 +277,24 @@ def test_other_paths_of_the_catalogue_still_lead_to_their_files(make, tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"survey": "ls-dr9"}, "survey is 'ls-dr9', was 'ls-dr10'"),
-        ({"size": 65}, "size is 65, was 64"),
-        ({"stretch": "lupton"}, "stretch is 'lupton', was 'galaxy-zoo'"),
+        ({"survey": "ls-dr9"}, "survey .*'ls-dr9'.*'ls-dr10'"),
+        ({"size": 65}, "size .*65.*64"),
+        ({"stretch": "lupton"}, "stretch .*'lupton'.*'galaxy-zoo'"),
     ],
 )
 def test_folder_made_with_other_settings_is_refused(make, service, tmp_path, change, words):
     make()
     assert json.loads((tmp_path / "cutouts" / "cutouts.json").read_text())["bands"] == "grz"
     service.requests.clear()
-    with pytest.raises(
-        ValueError, match=f"cutouts: holds cutouts made with other options .{words}.; use another folder"
-    ):
+    with pytest.raises(ValueError, match=f"cutouts: .*{words}.*another folder"):
         make(**change)
     assert service.requests == []
 
 
-def test_folder_with_something_else_in_it_is_refused(make, service, tmp_path):
+def test_folder_with_other_files_is_refused(make, service, tmp_path):
     (tmp_path / "cutouts").mkdir()
     (tmp_path / "cutouts" / "catalog.csv").write_text("mine")
-    with pytest.raises(FileExistsError, match=r"cutouts: not empty, yet holds no cutouts\.json"):
+    with pytest.raises(FileExistsError, match=r"cutouts: .* no cutouts\.json"):
         make()
     assert (tmp_path / "cutouts" / "catalog.csv").read_text() == "mine"
     assert service.requests == []
@@ -325,13 +323,13 @@ def test_faulty_catalogue_is_refused(make, table, words):
 @pytest.mark.parametrize(
     ("option", "words"),
     [
-        ({"size": 600}, "size must be from 16 to 512 .*; received 600"),
-        ({"pixscale": 0}, "pixscale must be above 0 arcsec per pixel; received 0"),
-        ({"pixscale_col": "scale"}, "lacks the column scale, named by pixscale_col"),
-        ({"center_on": "sami"}, "center_on must be manga or desi.*; received 'sami'"),
-        ({"bands": "gr"}, "bands must be three or more of g, r, i, z"),
+        ({"size": 600}, "size must be .*16.*512.*600"),
+        ({"pixscale": 0}, "pixscale must be above 0 .* 0"),
+        ({"pixscale_col": "scale"}, "column scale, .*pixscale_col"),
+        ({"center_on": "sami"}, "center_on must be manga or desi.*'sami'"),
+        ({"bands": "gr"}, "bands must be .*g, r, i, z.*'gr'"),
         ({"stretch": "log"}, "stretch must be .*galaxy-zoo"),
-        ({"image_format": "gif"}, "image_format must be png or jpg; received 'gif'"),
+        ({"image_format": "gif"}, "image_format must be png or jpg.*'gif'"),
     ],
 )
 def test_impossible_settings_are_refused_before_any_download(make, service, option, words):

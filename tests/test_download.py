@@ -1,4 +1,4 @@
-"""The download engine against a server that misbehaves: what arrives is whole, and what does not costs itself."""
+"""Downloads from a faulty server: files are complete or listed as failed."""
 
 import errno
 import gzip
@@ -76,7 +76,7 @@ def test_whole_files_are_not_asked_for_again_and_others_are(tmp_path, known):
     ],
 )
 @pytest.mark.parametrize("sha1", [None, SHA1])
-def test_a_fault_that_passes_is_waited_out(tmp_path, fault, sha1):
+def test_a_temporary_fault_is_overcome(tmp_path, fault, sha1):
     with archive_server({"a": CONTENT}, {"a": [fault, fault]}) as server:
         summary = fetch(server, tmp_path, "a", sha1=sha1, check=check_content)
         assert len(server.asked("a")) >= 3
@@ -85,7 +85,7 @@ def test_a_fault_that_passes_is_waited_out(tmp_path, fault, sha1):
     assert (tmp_path / "a").read_bytes() == CONTENT
 
 
-def test_a_slow_server_is_borne_with(tmp_path):
+def test_a_slow_server_is_accepted(tmp_path):
     with archive_server({"a": CONTENT}, {"a": ["slow"]}) as server:
         fetch(server, tmp_path, "a")
         assert len(server.asked("a")) == 1
@@ -96,19 +96,19 @@ LASTING = {
     "403": ("HTTP status 403 Forbidden", 1),
     "404": ("HTTP status 404 Not Found", 1),
     "410": ("HTTP status 410 Gone", 1),
-    "500": (r"HTTP status 500 .* \(the last of 5 tries\)", 5),
-    "drop midway": (r"the connection failed: .*200000 more expected", 5),
+    "500": (r"HTTP status 500 .*\b5 tries", 5),
+    "drop midway": ("connection .*200000 more expected", 5),
     "html": ("not the content", 5),
     "truncate": ("not the content", 5),
-    "endless": ("longer than 1000000 bytes", 1),
-    "redirect loop": ("redirected more than 5 times", 1),
+    "endless": ("more than 1000000 bytes", 1),
+    "redirect loop": ("redirect.* 5 times", 1),
     "redirect to file:///etc/passwd": ("file:///etc/passwd", 1),
     "redirect to http://[bad": ("Invalid IPv6 URL", 1),
 }
 
 
 @pytest.mark.parametrize("fault", LASTING)
-def test_a_fault_that_lasts_costs_its_file_alone(tmp_path, fault):
+def test_a_permanent_fault_fails_one_file_and_no_other(tmp_path, fault):
     reason, n_tries = LASTING[fault]
     with archive_server({"bad": CONTENT, "good": CONTENT}, {"bad": repeat(fault)}) as server:
         summary = fetch(server, tmp_path, "bad", "good", check=check_content, max_bytes=1_000_000)
@@ -126,7 +126,7 @@ def test_a_fault_that_lasts_costs_its_file_alone(tmp_path, fault):
     assert files_in(tmp_path) == ["bad", "good"]
 
 
-def test_a_server_that_is_not_there_is_named_as_the_reason(tmp_path):
+def test_a_missing_server_is_the_reason(tmp_path):
     summary = download([Download("http://127.0.0.1:1/a", "a")], tmp_path)
     assert "Connection refused" in summary.failures[0][2]
 
@@ -134,12 +134,12 @@ def test_a_server_that_is_not_there_is_named_as_the_reason(tmp_path):
 @pytest.mark.parametrize(
     ("known", "reason"),
     [
-        ({"sha1": "0" * 40}, f"its SHA-1 is {SHA1}"),
+        ({"sha1": "0" * 40}, SHA1),
         ({"size": 500_000}, "400000 bytes"),
-        ({"size": 10}, "where it should have 10"),
+        ({"size": 10}, "have 10"),
     ],
 )
-def test_a_file_other_than_the_list_says_is_refused(tmp_path, known, reason):
+def test_a_file_with_another_size_or_sha1_fails(tmp_path, known, reason):
     with archive_server({"a": CONTENT}) as server:
         summary = download([Download(server.url + "a", "a", **known)], tmp_path)
     assert reason in summary.failures[0][2]
@@ -156,21 +156,21 @@ def test_waits_double(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("form", ["seconds", "date"])
 def test_the_server_says_how_long_to_wait(tmp_path, form):
-    # Dates count whole seconds: two ahead are more than one.
+    # Dates have whole seconds, so this is more than one second ahead.
     wait = "1" if form == "seconds" else formatdate(time.time() + 2, usegmt=True)
     with archive_server({"a": b"a"}, {"a": [f"503 retry-after {wait}"]}) as server:
         assert fetch(server, tmp_path, "a").n_fetched == 1
         assert server.requests[1].time - server.requests[0].time >= 0.9
 
 
-def test_no_server_makes_us_wait_for_ever(tmp_path, monkeypatch):
+def test_the_requested_wait_is_limited(tmp_path, monkeypatch):
     monkeypatch.setattr(engine, "MAX_WAIT", 0.01)
     with archive_server({"a": b"a"}, {"a": ["429 retry-after 1000000"]}) as server:
         assert fetch(server, tmp_path, "a").n_fetched == 1
 
 
 @pytest.mark.parametrize("settings", [{"sha1": SHA1}, {"resume": True, "check": check_content}])
-def test_a_broken_download_goes_on_where_it_ended(tmp_path, settings):
+def test_a_broken_download_is_continued(tmp_path, settings):
     with archive_server({"a": CONTENT}, {"a": ["drop midway"]}) as server:
         fetch(server, tmp_path, "a", **settings)
         first, second = server.ranges("a")
@@ -179,7 +179,7 @@ def test_a_broken_download_goes_on_where_it_ended(tmp_path, settings):
     assert (tmp_path / "a").read_bytes() == CONTENT
 
 
-def test_without_proof_of_its_content_a_broken_download_starts_anew(tmp_path):
+def test_a_broken_download_that_cannot_be_verified_starts_again(tmp_path):
     with archive_server({"a": CONTENT}, {"a": ["drop midway"]}) as server:
         fetch(server, tmp_path, "a")
         assert server.ranges("a") == [None, None]
@@ -198,7 +198,7 @@ def test_without_proof_of_its_content_a_broken_download_starts_anew(tmp_path):
     ],
     ids=["fits", "ranges not served", "another range served", "another version", "already whole", "empty"],
 )
-def test_the_partial_file_of_an_earlier_run_is_of_use_or_does_no_harm(tmp_path, partial, fault, ranges):
+def test_the_partial_file_of_an_earlier_run_is_continued_or_replaced(tmp_path, partial, fault, ranges):
     partial_path(tmp_path / "a").write_bytes(partial)
     with archive_server({"a": CONTENT}, {"a": [fault] if fault else []}) as server:
         fetch(server, tmp_path, "a", sha1=SHA1)
@@ -239,7 +239,7 @@ def test_two_files_of_one_name_are_refused(tmp_path):
         download([Download("http://x/a", "a"), Download("http://x/b", "a")], tmp_path)
 
 
-def test_a_server_is_not_crowded_and_knows_who_asks(tmp_path):
+def test_simultaneous_requests_are_limited_and_name_the_client(tmp_path):
     names = [f"{i}" for i in range(12)]
     with archive_server(dict.fromkeys(names, CONTENT[:100_000]), {name: ["slow"] for name in names}) as server:
         fetch(server, tmp_path, *names)
@@ -247,20 +247,20 @@ def test_a_server_is_not_crowded_and_knows_who_asks(tmp_path):
         assert {request.headers["user-agent"] for request in server.requests} == {f"zoobot3d_tf/{__version__}"}
 
 
-def test_a_full_disk_stops_the_run_in_words(tmp_path, monkeypatch):
+def test_a_full_disk_stops_the_run(tmp_path, monkeypatch):
     def fail(descriptor):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(engine.os, "fsync", fail)
     names = [f"{i}" for i in range(50)]
     with archive_server(dict.fromkeys(names, CONTENT)) as server:
-        with pytest.raises(OSError, match=r"cannot be stored: No space left on device; what is finished is kept"):
+        with pytest.raises(OSError, match="No space left on device"):
             fetch(server, tmp_path, *names)
         assert len(server.requests) < 50
     assert not set(files_in(tmp_path)) & set(names)
 
 
-# A run of tests in the background passes on to its children that interrupts are ignored.
+# Children of a test run in the background would ignore interrupts.
 CHILD = """
 import signal, sys
 from zoobot3d_tf.surveys.download import Download, download
@@ -282,7 +282,7 @@ def wait_until(condition):
         time.sleep(0.01)
 
 
-def test_a_kill_loses_no_more_than_the_files_in_flight(tmp_path):
+def test_a_kill_loses_at_most_the_unfinished_files(tmp_path):
     with archive_server(dict.fromkeys("abc", CONTENT), {"c": ["stall midway"]}) as server:
         child = start_child(server, tmp_path, *"abc")
         partial = partial_path(tmp_path / "c")
@@ -311,10 +311,10 @@ def test_an_interrupt_does_not_wait_for_the_queue(tmp_path):
     assert all((tmp_path / name).read_bytes() == CONTENT for name in whole)
 
 
-def test_a_page_is_fetched_with_the_same_patience():
+def test_a_page_is_downloaded_with_several_tries():
     with archive_server({"page": PAGE}, {"page": ["500", "drop midway"], "gone": ["410"]}) as server:
         assert fetch_page(server.url + "page", max_bytes=1000) == PAGE
-        with pytest.raises(OSError, match="gone: cannot be fetched: HTTP status 410 Gone"):
+        with pytest.raises(OSError, match=r"gone: .*HTTP status 410 Gone"):
             fetch_page(server.url + "gone", max_bytes=1000)
-        with pytest.raises(OSError, match="longer than 10 bytes"):
+        with pytest.raises(OSError, match="more than 10 bytes"):
             fetch_page(server.url + "page", max_bytes=10)

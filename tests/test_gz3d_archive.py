@@ -1,8 +1,9 @@
-"""The archive of Galaxy Zoo: 3D: its index, its sums, and what may pass for one of its files."""
+"""The archive of Galaxy Zoo: 3D: its index, its SHA-1 sums, and the check of its files."""
 
 import gzip
 import hashlib
 import logging
+import re
 from itertools import repeat
 
 import numpy as np
@@ -36,7 +37,7 @@ def contents(folder):
 
 
 @pytest.mark.parametrize("sha1_list", [False, True])
-def test_the_archive_is_copied_and_copied_once(tmp_path, sha1_list):
+def test_the_archive_is_downloaded_once(tmp_path, sha1_list):
     files = FILES | {"gz3d_metadata.fits": fits_bytes(), "readme.txt": b"not ours"}
     wanted = {name: content for name, content in files.items() if name != "readme.txt"}
     with archive_server(files, sha1_list=sha1_list) as server:
@@ -61,18 +62,18 @@ def test_sums_come_from_the_list_in_either_form(tmp_path):
     assert files == [Download(server.url + n, n, sha1=sha1) for n, sha1 in zip(NAMES, expected, strict=True)]
 
 
-def test_a_list_of_sums_that_cannot_be_had_is_done_without(tmp_path, caplog):
+def test_a_missing_list_of_sums_is_not_an_error(tmp_path, caplog):
     with archive_server(FILES, {SHA1_LIST: ["404"]}, sha1_list=True) as server:
         assert download_archive(tmp_path, base_url=server.url).n_fetched == 3
-    assert "archive.sha1sum: cannot be fetched: HTTP status 404 Not Found; going on without" in caplog.text
+    assert re.search("archive.sha1sum: .*HTTP status 404 Not Found", caplog.text)
 
 
-def test_a_file_that_its_sum_belies_is_not_kept(tmp_path):
+def test_a_file_with_another_sum_is_not_kept(tmp_path):
     listing = f"{'0' * 40}  {NAMES[0]}\n".encode()
     with archive_server(FILES | {SHA1_LIST: listing}) as server:
         summary = download_archive(tmp_path, base_url=server.url)
         assert len(server.asked(NAMES[0])) == 5
-    assert [(name, "its SHA-1 is" in reason) for name, _, reason in summary.failures] == [(NAMES[0], True)]
+    assert [(name, "SHA-1" in reason) for name, _, reason in summary.failures] == [(NAMES[0], True)]
     assert set(contents(tmp_path)) == {*NAMES[1:], "failed.csv"}
 
 
@@ -101,7 +102,7 @@ def test_links_that_leave_the_folder_are_ignored(tmp_path, caplog, href):
     index = index_page(NAMES) + f'<a href="{href}">evil</a>'.encode()
     with archive_server(FILES, index=index) as server:
         assert [file.name for file in list_archive(server.url)] == NAMES
-        assert f"1 links to other files or folders ignored, such as {href}" in caplog.text
+        assert f"such as {href}" in caplog.text
         download_archive(tmp_path / "out", base_url=server.url)
         assert {request.name for request in server.requests} == {"", *NAMES}
     assert sorted(path.name for path in tmp_path.rglob("*.gz")) == NAMES
@@ -119,9 +120,9 @@ def test_links_may_be_absolute_encoded_and_repeated(caplog):
 @pytest.mark.parametrize(
     ("index", "message"),
     [
-        (PAGE, "not the index of an archive: it has no links"),
-        (b'{"error": "maintenance"}', "not the index of an archive: it has no links"),
-        (bytes(range(256)), "not the index of an archive: it has no links"),
+        (PAGE, "not the index of an archive: .*no links"),
+        (b'{"error": "maintenance"}', "not the index of an archive: .*no links"),
+        (bytes(range(256)), "not the index of an archive: .*no links"),
         (index_page(["readme.txt"]), r"no links to files gz3d_\*\.fits\.gz"),
     ],
 )
@@ -130,15 +131,15 @@ def test_a_page_that_is_no_index_is_refused(tmp_path, index, message):
         download_archive(tmp_path, base_url=server.url)
 
 
-def test_an_archive_that_is_not_there_is_an_error_in_words(tmp_path):
+def test_a_missing_archive_is_an_error(tmp_path):
     with archive_server(faults={"": ["404"]}) as server:
-        with pytest.raises(OSError, match="/archive/: cannot be fetched: HTTP status 404 Not Found"):
+        with pytest.raises(OSError, match=r"/archive/: .*HTTP status 404 Not Found"):
             download_archive(tmp_path, base_url=server.url)
 
 
-def test_an_archive_of_which_nothing_can_be_had_is_an_error_in_words(tmp_path):
+def test_an_archive_of_which_all_files_fail_is_an_error(tmp_path):
     with archive_server(FILES, {name: ["404"] for name in FILES}) as server:
-        with pytest.raises(OSError, match="none of 3 files can be had; the first: HTTP status 404"):
+        with pytest.raises(OSError, match=r"/archive/: .* 3 files .*HTTP status 404"):
             download_archive(tmp_path, base_url=server.url)
     assert (tmp_path / "failed.csv").exists()
 
@@ -149,7 +150,7 @@ def test_an_index_of_thirty_thousand_files_is_read():
         assert [file.name for file in list_archive(server.url)] == names
 
 
-def test_a_partial_file_without_a_sum_is_resumed_and_proved_by_its_checksum(tmp_path):
+def test_a_partial_file_without_a_sum_is_continued_and_verified_by_its_checksum(tmp_path):
     partial_path(tmp_path / NAMES[0]).write_bytes(FILES[NAMES[0]][:1000])
     partial_path(tmp_path / NAMES[1]).write_bytes(FILES[NAMES[0]][:1000])
     with archive_server(FILES) as server:
@@ -160,7 +161,7 @@ def test_a_partial_file_without_a_sum_is_resumed_and_proved_by_its_checksum(tmp_
 
 
 @pytest.mark.parametrize("fault", ["html", "truncate"])
-def test_what_is_no_whole_fits_file_is_asked_for_again(tmp_path, fault):
+def test_an_incomplete_fits_file_is_downloaded_again(tmp_path, fault):
     with archive_server(FILES, {NAMES[0]: [fault], NAMES[1]: repeat(fault)}) as server:
         summary = download_archive(tmp_path, base_url=server.url)
     assert [failure[0] for failure in summary.failures] == [NAMES[1]]
@@ -169,27 +170,26 @@ def test_what_is_no_whole_fits_file_is_asked_for_again(tmp_path, fault):
 
 ZIPPED = gzip.compress(fits_bytes(n_blocks=5))
 WRONG = {
-    "page": ("a.fits.gz", PAGE, "not gzip: it begins as a web page"),
-    "zipped page": ("a.fits.gz", gzip.compress(PAGE), "not FITS: it begins as a web page"),
-    "plain": ("a.fits.gz", fits_bytes(), "not gzip: it begins as b'SIMPLE  ="),
-    "empty": ("a.fits.gz", b"", "not gzip: it begins as b''"),
-    "zipped nothing": ("a.fits.gz", gzip.compress(b""), "not whole: 0 bytes"),
+    "page": ("a.fits.gz", PAGE, "not gzip: .* web page"),
+    "zipped page": ("a.fits.gz", gzip.compress(PAGE), "not FITS: .* web page"),
+    "plain": ("a.fits.gz", fits_bytes(), "not gzip: .* b'SIMPLE  ="),
+    "empty": ("a.fits.gz", b"", "not gzip: .* b''"),
+    "zipped nothing": ("a.fits.gz", gzip.compress(b""), "has 0 bytes"),
     "cut short": ("a.fits.gz", ZIPPED[:-9], "damaged gzip file: Compressed file ended before"),
     "changed": ("a.fits.gz", ZIPPED[:9000] + b"!" + ZIPPED[9001:], "damaged gzip file: CRC check failed"),
     "longer": ("a.fits.gz", ZIPPED + b"x" * 20, "damaged gzip file: Not a gzipped file"),
     "broken inside": ("a.fits.gz", ZIPPED[:10] + b"\xff" * 100, "damaged gzip file: Error -1"),
-    "not in blocks": ("a.fits.gz", gzip.compress(fits_bytes()[:-1]), "not whole: 406079 bytes"),
-    "bomb": ("a.fits.gz", gzip.compress(b"SIMPLE  =" + bytes(2**21), 9), "inflates to more than 1048576 bytes"),
-    "plain page": ("a.fits", PAGE, "not FITS: it begins as a web page"),
-    "plain cut short": ("a.fits", fits_bytes()[:5000], "not whole: 5000 bytes"),
+    "not in blocks": ("a.fits.gz", gzip.compress(fits_bytes()[:-1]), "has 406079 bytes.* 2880"),
+    "bomb": ("a.fits.gz", gzip.compress(b"SIMPLE  =" + bytes(2**21), 9), "more than 1048576 bytes"),
+    "plain page": ("a.fits", PAGE, "not FITS: .* web page"),
+    "plain cut short": ("a.fits", fits_bytes()[:5000], "has 5000 bytes.* 2880"),
 }
 
 
 @pytest.mark.parametrize("kind", WRONG)
-def test_what_is_wrong_with_a_file_is_said(tmp_path, monkeypatch, kind):
+def test_the_fault_of_a_file_is_the_reason(tmp_path, monkeypatch, kind):
     monkeypatch.setattr(gz3d_archive, "MAX_INFLATED_BYTES", 2**20)
     name, content, reason = WRONG[kind]
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(ValueError) as raised:  # noqa: PT011
+    with pytest.raises(ValueError, match=reason):
         check_file(tmp_path / name)
-    assert str(raised.value).startswith(reason)

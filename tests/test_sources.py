@@ -1,4 +1,4 @@
-"""Votes in the forms that surveys publish, as whole numbers in the schema's columns."""
+"""Votes in the forms that surveys publish, as whole numbers in the columns of the schema."""
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ from zoobot3d_tf.surveys.sources import FORMS, read_votes
 DECALS = get_schema("decals")
 ALL_CAMPAIGNS = get_schema("decals_all_campaigns_ortho")
 
-# Columns and the header's order as in gz2_hart16.csv, without weights, fractions and flags.
+# Columns in the order of gz2_hart16.csv, without weights, fractions and flags.
 GZ2_COLUMNS = [
     *("t01_smooth_or_features_a01_smooth", "t01_smooth_or_features_a02_features_or_disk"),
     *("t01_smooth_or_features_a03_star_or_artifact", "t02_edgeon_a04_yes", "t02_edgeon_a05_no", "t03_bar_a06_bar"),
@@ -55,14 +55,14 @@ def test_columns_of_the_schema_are_read_and_other_questions_are_unasked(write):
     assert list(votes[ALL_CAMPAIGNS.label_cols].sum(axis=1)) == [40, 34]
 
 
-def test_every_gz2_answer_lands_in_its_column(write):
+def test_every_gz2_answer_is_read_into_its_column(write):
     row = {f"{column}_count": [place] for place, column in enumerate(GZ2_COLUMNS, start=1)}
     path = write(dr7objid=[587722981736579107], ra=160.1, dec=-1.2, **row)
     votes = read_votes(path, "gz2", get_schema("gz2_ortho")).iloc[0]
     assert votes["id_str"] == "587722981736579107"
     assert (votes["ra"], votes["dec"]) == (160.1, -1.2)
-    # The schema's order, by hand: smooth or featured, edge-on, spiral, bar, bulge size, odd, rounded, bulge shape,
-    # winding, arms. The nineteenth column, a ring, is no answer of the schema.
+    # Order of the schema, written by hand: smooth or featured, edge-on, spiral, bar, bulge size, odd, rounded, bulge
+    # shape, winding, arms. The nineteenth column, a ring, is not an answer of the schema.
     expected = [
         1,
         2,
@@ -114,9 +114,7 @@ def test_a_decals_campaign_goes_to_its_own_columns(write, campaign):
 
 def test_answers_of_another_campaign_are_refused(write):
     path = write(iauname=["J1"], bar_yes=3, bar_no=4)
-    with pytest.raises(
-        ValueError, match="lacks bar_strong, bar_weak, but has other answers to bar; the schema 'decals'"
-    ):
+    with pytest.raises(ValueError, match=r"votes.csv: lacks bar_strong, bar_weak, .*'decals'"):
         read_votes(path, "decals-dr12", DECALS)
     assert read_votes(path, "decals-dr12", ALL_CAMPAIGNS)["bar-dr12_yes"].item() == 3
 
@@ -124,16 +122,13 @@ def test_answers_of_another_campaign_are_refused(write):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        (smooth_or_featured(smooth=[1, 6.5]), r"smooth-or-featured_smooth is 6.5 in row 3 \(b\); votes must be whole"),
-        (
-            smooth_or_featured(artifact=[-1, 2]),
-            r"smooth-or-featured_artifact is -1 in row 2 \(a\); votes must be whole",
-        ),
+        (smooth_or_featured(smooth=[1, 6.5]), r"smooth-or-featured_smooth is 6.5 in row 3 \(b\)"),
+        (smooth_or_featured(artifact=[-1, 2]), r"smooth-or-featured_artifact is -1 in row 2 \(a\)"),
         (smooth_or_featured(artifact=[np.inf, 2]), "smooth-or-featured_artifact is inf in row 2"),
-        (smooth_or_featured(artifact=["x", 2]), "smooth-or-featured_artifact is 'x' in row 2 .*; it must be a number"),
-        ({"smooth": 1}, "has no votes on any question of the schema 'decals'; is it of another form"),
-        ({"id_str": ["a", "a"]} | smooth_or_featured(), "id_str is 'a' in row 3 .*; it stands in an earlier row too"),
-        ({"id_str": ["a", " "]} | smooth_or_featured(), "id_str is '' in row 3; every galaxy needs a name"),
+        (smooth_or_featured(artifact=["x", 2]), "smooth-or-featured_artifact is 'x' in row 2 .*number"),
+        ({"smooth": 1}, ".*'decals'.*gz2"),
+        ({"id_str": ["a", "a"]} | smooth_or_featured(), "id_str is 'a' in row 3"),
+        ({"id_str": ["a", " "]} | smooth_or_featured(), "id_str is '' in row 3"),
     ],
 )
 def test_impossible_votes_are_refused_by_column_and_row(write, columns, message):
@@ -142,12 +137,12 @@ def test_impossible_votes_are_refused_by_column_and_row(write, columns, message)
 
 
 def test_ids_that_lost_digits_are_refused(write):
-    with pytest.raises(ValueError, match="dr7objid is stored as floating-point numbers; store it as text"):
+    with pytest.raises(ValueError, match="dr7objid is stored as floating-point numbers"):
         read_votes(write(dr7objid=[5.877e17], t02_edgeon_a04_yes_count=1), "gz2", get_schema("gz2"))
 
 
-def test_unknown_forms_are_named_beside_the_known(write):
-    with pytest.raises(ValueError, match=f"no form of votes 'gz1'; the forms are {', '.join(FORMS)}"):
+def test_unknown_forms_are_refused_with_the_list_of_forms(write):
+    with pytest.raises(ValueError, match=f"{', '.join(FORMS)}.*'gz1'"):
         read_votes(write(id_str=["a"]), "gz1", DECALS)
 
 

@@ -1,6 +1,7 @@
-"""Votes from Zooniverse exports, by a file of tasks."""
+"""Votes from Zooniverse exports, read with a file of tasks."""
 
 import json
+import re
 
 import pandas as pd
 import pytest
@@ -22,7 +23,7 @@ SUBJECT = 'subject: {id_str: "#name", ra: "#ra", dec: "#dec"}\n'
 
 @pytest.fixture
 def write(tmp_path):
-    """Write an export and a file of tasks, and return the arguments that `read_votes` takes for them."""
+    """Function that writes an export and a file of tasks, and returns the arguments of `read_votes`."""
 
     def write(form, content, tasks=TASKS, name="export.csv"):
         (tmp_path / "tasks.yaml").write_text(tasks)
@@ -36,7 +37,7 @@ def write(tmp_path):
 
 
 def classification(number, user, subject, answers, workflow="7", metadata=None):
-    """A row of the project builder's export; `answers` by task."""
+    """Make a row of the export of the project builder. `answers` maps tasks to answers."""
     return {
         "classification_id": number,
         "user_name": user,
@@ -52,15 +53,15 @@ def classification(number, user, subject, answers, workflow="7", metadata=None):
 
 
 def posted(data, number=1, **more):
-    """A line as Caesar posts it."""
+    """Make a line as Caesar posts it."""
     subject = {"id": 1000 + number, "metadata": {"#name": f"J{number}", "#ra": "10.5", "#dec": ""}}
     reduction = {"id": 5, "reducible": {"id": 7, "type": "Workflow"}, "data": data, "subject": subject, **more}
     return json.dumps({"reduction": reduction}) + "\n"
 
 
-def test_classifications_are_counted_once_a_volunteer(write):
+def test_classifications_are_counted_once_per_volunteer(write):
     rows = [
-        classification(3, "ann", 11, {"T0": "Smooth"}),  # her second of this galaxy, though listed first
+        classification(3, "ann", 11, {"T0": "Smooth"}),  # second classification of this galaxy, listed first
         classification(1, "ann", 11, {"T0": "Features or Disk!", "T1": "No"}),
         classification(2, "not-logged-in-d4f8", 11, {"T0": "features or disk", "T1": None, "T9": [1, 2]}),
         classification(4, "ann", 12, {"T0": "Star or Artifact"}),
@@ -73,7 +74,7 @@ def test_classifications_are_counted_once_a_volunteer(write):
     assert votes.loc["12", SCHEMA.label_cols].sum() == votes.loc["12", "smooth-or-featured_artifact"] == 1
 
 
-def test_metadata_of_subjects_name_and_place_galaxies(write, caplog):
+def test_metadata_of_subjects_give_names_and_positions(write, caplog):
     named = {"#name": "J1", "#ra": 10.25, "#dec": "-5"}
     rows = [
         classification(1, "ann", 11, {"T0": "Smooth"}, metadata=named),
@@ -83,7 +84,7 @@ def test_metadata_of_subjects_name_and_place_galaxies(write, caplog):
     ]
     votes = read_votes(*write("classifications", rows, SUBJECT + TASKS))
     assert votes[["id_str", "ra", "dec", SMOOTH]].to_numpy().tolist() == [["J1", 10.25, -5.0, 2]]
-    assert "left out 1 subjects whose metadata have no #name, such as subject 99" in caplog.text
+    assert re.search("1 subjects .*#name.* subject 99", caplog.text)
 
 
 def test_one_workflow_is_taken(write):
@@ -91,7 +92,7 @@ def test_one_workflow_is_taken(write):
         classification(1, "ann", 11, {"T0": "Smooth"}),
         classification(2, "bob", 11, {"T0": "A spider"}, workflow="8"),
     ]
-    with pytest.raises(ValueError, match=r"export.csv: row 3: is of workflow 8, .* as in 'workflow: 7'"):
+    with pytest.raises(ValueError, match=r"export.csv: row 3: .* workflow 8.*tasks.yaml.* 'workflow: 7'"):
         read_votes(*write("classifications", rows))
     votes = read_votes(*write("classifications", rows, "workflow: 7\n" + TASKS))
     assert votes[SCHEMA.label_cols].to_numpy().sum() == 1
@@ -142,13 +143,13 @@ def test_answers_yes_and_no_need_no_quotes(write):
     ("tasks", "message"),
     [
         ("tasks: {T0: smoth-or-featured}", "tasks.yaml: T0: .* has no question 'smoth-or-featured'; did you mean"),
-        ("tasks: {T0: {question: bar, answers: {A: big}}}", "T0: bar has no answer 'big', only strong, weak, no"),
-        ("tasks: {T0: {asks: bar}}", "T0 has an unknown key 'asks'; the keys are question, answers"),
-        ("task: {T0: bar}", "the file has an unknown key 'task'; the keys are workflow, subject, tasks"),
-        ("tasks: {}", "'tasks' is empty"),
-        ("- T0", "the file must be 'key: value' entries; received"),
-        ("tasks: {T0: [}", "not valid YAML or JSON"),
-        ("tasks: {T5: bar}", "export.csv: has no answers to T5, the tasks in .*tasks.yaml"),
+        ("tasks: {T0: {question: bar, answers: {A: big}}}", "T0: bar .*'big'.* strong, weak, no"),
+        ("tasks: {T0: {asks: bar}}", "T0 .*'asks'.* question, answers"),
+        ("task: {T0: bar}", "'task'.* workflow, subject, tasks"),
+        ("tasks: {}", "tasks.yaml: 'tasks' is empty"),
+        ("- T0", "tasks.yaml: .*'key: value'.*'T0'"),
+        ("tasks: {T0: [}", "tasks.yaml: .*YAML"),
+        ("tasks: {T5: bar}", "export.csv: .*tasks.yaml: T5"),
     ],
 )
 def test_faulty_files_of_tasks_are_refused(write, tasks, message):
@@ -157,21 +158,18 @@ def test_faulty_files_of_tasks_are_refused(write, tasks, message):
 
 
 def test_exports_need_a_file_of_tasks(write):
-    with pytest.raises(ValueError, match="needs a file of tasks"):
+    with pytest.raises(ValueError, match="tasks_loc"):
         read_votes(*write("classifications", [])[:3])
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"annotations": json.dumps([{"task": "T0", "value": "Blue"}])}, "row 2: task T0 has the answer 'Blue', which"),
-        (
-            {"annotations": json.dumps([{"task": "T0", "value": ["Smooth"]}])},
-            r"row 2: task T0 has the answer \['Smooth",
-        ),
-        ({"annotations": "[{"}, "row 2: is no classification as Zooniverse exports it"),
-        ({"classification_id": "x"}, "row 2: is no classification"),
-        ({"subject_data": '{"11": {"#name": "J1", "#ra": "12h"}}'}, "row 2: #ra is '12h'; ra must be a number"),
+        ({"annotations": json.dumps([{"task": "T0", "value": "Blue"}])}, "row 2: .*T0 .*'Blue'"),
+        ({"annotations": json.dumps([{"task": "T0", "value": ["Smooth"]}])}, r"row 2: .*T0 .*\['Smooth"),
+        ({"annotations": "[{"}, "row 2: .*classification"),
+        ({"classification_id": "x"}, "row 2: .*classification.*'x'"),
+        ({"subject_data": '{"11": {"#name": "J1", "#ra": "12h"}}'}, "row 2: #ra is '12h'"),
     ],
 )
 def test_faulty_classifications_are_refused_by_row(write, change, message):
@@ -183,30 +181,15 @@ def test_faulty_classifications_are_refused_by_row(write, change, message):
 @pytest.mark.parametrize(
     ("form", "name", "content", "message"),
     [
-        ("classifications", "e.csv", "classification_id,user_name\n1,ann\n", "cannot be read as a CSV of classificati"),
-        ("classifications", "e.csv", "", "cannot be read as a CSV of classifications"),
+        ("classifications", "e.csv", "classification_id,user_name\n1,ann\n", ".*CSV.*annotations"),
+        ("classifications", "e.csv", "", ".*CSV"),
         ("reductions", "e.csv", "subject_id,data.0\n1,2\n", "lacks workflow_id, reducer_key"),
-        (
-            "reductions",
-            "e.csv",
-            "subject_id,workflow_id,task,data.smooth\n1,2,T0,-3\n",
-            "row 2: smooth has the count -3",
-        ),
-        (
-            "reductions",
-            "e.csv",
-            "subject_id,workflow_id,task,data.smooth\n1,2,T0,2.5\n",
-            "row 2: smooth has the count 2.5",
-        ),
-        ("reductions", "e.json", posted({"0": [1]}, reducer_key="T0"), r"line 1: 0 has the count \[1\]; votes must be"),
-        (
-            "reductions",
-            "e.json",
-            posted({"0": 1}),
-            "line 1: does not say its task; .*tasks.yaml must list that one only",
-        ),
-        ("reductions", "e.json", '{"reduction": {}}\n', "line 1: is no reduction as Caesar posts it: KeyError"),
-        ("reductions", "e.json", "<html>\n", "line 1: is no reduction"),
+        ("reductions", "e.csv", "subject_id,workflow_id,task,data.smooth\n1,2,T0,-3\n", "row 2: smooth .*-3"),
+        ("reductions", "e.csv", "subject_id,workflow_id,task,data.smooth\n1,2,T0,2.5\n", "row 2: smooth .*2.5"),
+        ("reductions", "e.json", posted({"0": [1]}, reducer_key="T0"), r"line 1: 0 .*\[1\]"),
+        ("reductions", "e.json", posted({"0": 1}), "line 1: .*task.*tasks.yaml"),
+        ("reductions", "e.json", '{"reduction": {}}\n', "line 1: .*KeyError"),
+        ("reductions", "e.json", "<html>\n", "line 1: .*reduction"),
     ],
 )
 def test_faulty_exports_are_refused(write, form, name, content, message):
@@ -215,5 +198,5 @@ def test_faulty_exports_are_refused(write, form, name, content, message):
 
 
 def test_a_table_of_reductions_has_no_metadata(write):
-    with pytest.raises(ValueError, match=r"has no metadata; .*tasks.yaml must do without 'subject'"):
+    with pytest.raises(ValueError, match=r"export.csv: .*metadata.*'subject'.*tasks.yaml"):
         read_votes(*write("reductions", [{"subject_id": 1}], SUBJECT + TASKS))

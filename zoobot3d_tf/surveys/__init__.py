@@ -1,1 +1,1 @@
-"""The survey archives and their formats: Galaxy Zoo: 3D, Legacy Survey cutouts, SAMI, Zooniverse."""
+"""Survey archives and their formats: Galaxy Zoo: 3D, Legacy Survey cutouts, SAMI, Zooniverse."""

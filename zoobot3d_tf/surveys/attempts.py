@@ -1,4 +1,4 @@
-"""Many galaxies, of which a bad one costs itself alone: it is listed, and the others go on."""
+"""Functions applied to many items. An item that fails is listed, and the others continue."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -24,19 +24,19 @@ log = logging.getLogger(__name__)
 def attempt_all(
     function: Callable[[_Item], _Result], items: Sequence[_Item], workers: int, unit: str
 ) -> tuple[list[tuple[_Item, _Result]], list[tuple[_Item, str]]]:
-    """Apply a function to many items, in several processes; a ValueError costs its item alone.
+    """Apply a function to each item in several processes. If it raises a ValueError, only that item fails.
 
     Args:
-        function: can be pickled, and so can its items and results.
-        items: what to apply it to.
-        workers: processes; one is this process itself.
-        unit: what an item is, for the progress bar.
+        function: function of one item. Function, items and results must be picklable.
+        items: items to apply the function to.
+        workers: number of processes. If 1, the function runs in this process.
+        unit: name of an item in the progress bar.
 
     Returns:
-        Items with results, and items with the words of their errors, both in the order given.
+        Items with their results, and failed items with their error messages, both in the order of the items.
 
     Raises:
-        ChildProcessError: a worker died.
+        ChildProcessError: a worker process died.
     """
     results, failed = [], []
     attempts = map_in_processes(partial(_attempt, function), items, workers, _CHUNK_SIZE)
@@ -48,32 +48,34 @@ def attempt_all(
             else:
                 failed.append((item, reason))
     except BrokenExecutor:
-        raise ChildProcessError("a worker process died, perhaps for want of memory") from None
+        raise ChildProcessError(
+            "a worker process died, perhaps because the memory is full; use fewer workers"
+        ) from None
     return results, failed
 
 
 def list_failed(path: Path, failed: list[tuple[str, str, str]], n_tried: int, where: str = "file_loc") -> None:
-    """Write which galaxies were left out to a table; remove it if none was.
+    """Write a table of the galaxies that failed. If none failed, remove the table.
 
     Args:
-        path: the table.
-        failed: id_str, place and reason of each.
-        n_tried: galaxies in all.
-        where: what the place is, for the table's header.
+        path: path of the table.
+        failed: `id_str`, location and reason for each galaxy that failed.
+        n_tried: number of galaxies, including those that did not fail.
+        where: name of the column of locations.
 
     Raises:
-        ValueError: none is left.
+        ValueError: all galaxies failed.
     """
     path.unlink(missing_ok=True)
     if failed:
         write_table(pd.DataFrame(failed, columns=["id_str", where, "reason"]), path)
-        log.warning("%d of %d galaxies left out, see %s", len(failed), n_tried, path)
+        log.warning("%d of %d galaxies failed, see %s", len(failed), n_tried, path)
         if len(failed) == n_tried:
             raise ValueError(f"{path}: all {n_tried} galaxies failed; the first: {failed[0][2]}")
 
 
 def _attempt(function: Callable[[_Item], _Result], item: _Item) -> tuple[_Result | None, str | None]:
-    """The result, or the words of the ValueError."""
+    """Result or error message, the other one being None."""
     try:
         return function(item), None
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""The options of cutouts from the Legacy Surveys, checked. The command line reads its defaults from here."""
+"""Options of cutouts from the Legacy Surveys. The command line reads choices and defaults from this module."""
 
 from dataclasses import dataclass
 
@@ -6,32 +6,35 @@ from zoobot3d_tf.images.read import MIN_SIDE
 from zoobot3d_tf.images.rgb import DEFAULT_STRETCH, check_bands, check_stretch
 
 BASE_URL = "https://www.legacysurvey.org/viewer/fits-cutout"
+"""Address of the cutout service of the Legacy Surveys."""
 MAX_SIZE = 512
-"""Largest height and width in pixels; the service makes larger images smaller without notice."""
+"""Largest height and width of a cutout, in pixels. The service shrinks larger cutouts without notice."""
 MIN_PIXSCALE = 0.1
-"""Smallest pixel scale in arcsec per pixel that zoobot-3d asks for, however small the galaxy."""
+"""Smallest pixel scale that a column of pixel scales can request, in arcsec per pixel, as in zoobot-3d."""
 CENTERS = ("manga", "desi")
+"""Choices for the centre of the cutouts beside `ra`, `dec`; see `CutoutOptions`."""
 IMAGE_FORMATS = ("png", "jpg")
+"""Formats of the colour images."""
 
 
 @dataclass(frozen=True)
 class CutoutOptions:
-    """What all cutouts of a folder share.
+    """Options that all cutouts in a folder share.
 
     Attributes:
-        survey: the service's name of the layer.
+        survey: name of the layer of the cutout service.
         size: height and width of the cutouts, in pixels.
-        pixscale: pixel scale, in arcsec per pixel.
-        pixscale_col: column with a pixel scale for each galaxy instead, such as zoobot-3d's `est_dr5_pixscale`. Values
-            below `MIN_PIXSCALE` are raised to it.
-        bands: bands to download, three or more, such as "grz" or "griz"; see `images.rgb.to_rgb`.
-        center_on: position of the centre: None for `ra`, `dec`; "manga" for `wcs_ra`, `wcs_dec` (or `ra_manga`,
-            `dec_manga`), the centre of the masks of Galaxy Zoo: 3D; "desi" for `ra_desi`, `dec_desi`.
+        pixscale: pixel scale of the cutouts, in arcsec per pixel.
+        pixscale_col: name of a column that gives the pixel scale of each galaxy, in arcsec per pixel, instead of
+            `pixscale`; such as `est_dr5_pixscale` of zoobot-3d. Values below `MIN_PIXSCALE` are raised to it.
+        bands: names of the bands, three or more, such as "grz" or "griz"; see `images.rgb.to_rgb`.
+        center_on: columns with the centre of the cutouts. None: `ra`, `dec`. "manga": `wcs_ra`, `wcs_dec`, the centre
+            of the masks of Galaxy Zoo: 3D, or `ra_manga`, `dec_manga`. "desi": `ra_desi`, `dec_desi`.
         stretch: stretch of the colour images, see `images.rgb.to_rgb`.
         image_format: format of the colour images, one of `IMAGE_FORMATS`.
 
     Raises:
-        ValueError: a value is impossible.
+        ValueError: an option is out of range or not among its choices.
     """
 
     survey: str = "ls-dr10"

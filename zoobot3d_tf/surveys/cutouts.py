@@ -1,14 +1,13 @@
-"""Images of galaxies from the cutout service of the Legacy Surveys (Dey et al. 2019): FITS files, and colour from them.
+"""Cutouts of galaxies from the Legacy Surveys (Dey et al. 2019): FITS files and colour images.
 
-What comes back is compared with what was asked for, since the service gives another size, other bands or empty sky
-without a word.
+Each cutout is compared with the request, since the service may send another size, other bands or empty sky without
+notice.
 """
 
 import json
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -20,7 +19,7 @@ from astropy.wcs import WCS
 from PIL import Image
 from tqdm import tqdm
 
-from zoobot3d_tf.files import FAILED_NAME, PathLike, partial_path, write_atomically
+from zoobot3d_tf.files import FAILED_NAME, PathLike, partial_path, whole_file, write_atomically
 from zoobot3d_tf.images.read import FITS_SIGNATURE, read_image
 from zoobot3d_tf.images.wcs import pixscale_of
 from zoobot3d_tf.surveys.attempts import list_failed
@@ -28,6 +27,7 @@ from zoobot3d_tf.surveys.cutout_options import BASE_URL, DEFAULT_OPTIONS, MIN_PI
 from zoobot3d_tf.surveys.download import Download, download
 from zoobot3d_tf.tables.columns import (
     DEC_RANGE,
+    PIXSCALE_RANGE,
     RA_RANGE,
     check_file_names,
     move_paths,
@@ -48,7 +48,7 @@ _IMAGE_FORMATS: dict[str, dict[str, Any]] = {
     "png": {"format": "PNG"},
     "jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
 }
-# The largest cutout, 512 pixels in four bands, has 4 MB.
+# The largest cutout, of 512 x 512 pixels in four bands, has 4 MB.
 _MAX_BYTES = 64 * 1024**2
 
 log = logging.getLogger(__name__)
@@ -64,29 +64,29 @@ def download_cutouts(
 ) -> Path:
     """Download a cutout of each galaxy, and make a colour image of it.
 
-    Writes `fits/<id_str>.fits`, `images/<id_str>.png` or `.jpg`, `cutouts.json` with the options, `catalog.csv` and,
-    where galaxies fail, `failed.csv` with the reasons. In the images row 0 is north and column 0 east; the FITS files
-    count rows from the south. The same call makes what is missing.
+    Writes `fits/<id_str>.fits`, `images/<id_str>.png` or `.jpg`, `cutouts.json` with the options, `catalog.csv` and, if
+    galaxies fail, `failed.csv` with the reasons. In the images, row 0 is north and column 0 is east; in the FITS files,
+    row 0 is south. Another call with the same arguments downloads only the missing cutouts.
 
     Args:
-        catalog_loc: table of galaxies, see `read_table`, with `id_str` and positions in degrees.
-        out: folder to fill: a new one, or one made with the same options.
-        options: what all cutouts share.
+        catalog_loc: path of the table of galaxies, see `read_table`, with `id_str` and positions in degrees.
+        out: path of the folder to fill: a new folder, or one made with the same options.
+        options: options that all cutouts share.
         workers: number of simultaneous downloads.
-        limit: number of galaxies to take, from the first; by default all.
-        base_url: address of the service.
+        limit: number of galaxies to download, counted from the first row; by default all.
+        base_url: address of the cutout service.
 
     Returns:
-        Path of `catalog.csv`: the rows of the galaxies that have a cutout, with `file_loc` (of the image, from `out`),
-        `pixscale`, `cutout_ra` and `cutout_dec` (of its centre, degrees), these three from the WCS of the cutout. Paths
-        in other columns named `*_loc` start from `out` too.
+        Path of `catalog.csv`. It holds the rows of the galaxies that have a cutout, with `file_loc` (path of the image,
+        relative to `out`), `pixscale` (arcsec per pixel), and `cutout_ra` and `cutout_dec` (centre, degrees). Scale and
+        centre are those of the WCS of the cutout. Paths in other columns `*_loc` become relative to `out`.
 
     Raises:
-        FileNotFoundError: there is no such catalogue.
-        FileExistsError: `out` holds something else.
-        ValueError: the options are not those of `out`; the catalogue cannot be read, lacks a column, holds text among
-            numbers or an `id_str` that is no file name or not unique; or no galaxy has a cutout.
-        OSError: a file cannot be written; what is finished is kept.
+        FileNotFoundError: the catalogue does not exist.
+        FileExistsError: `out` holds files that are not cutouts.
+        ValueError: the cutouts in `out` have other options; the catalogue cannot be read, lacks a column, holds text in
+            a column of numbers or an `id_str` that is not unique or cannot name a file; or all galaxies failed.
+        OSError: a file cannot be written. Finished files are kept.
     """
     out = Path(out).absolute()
     table = read_table(catalog_loc)
@@ -117,7 +117,7 @@ def download_cutouts(
 
 @dataclass(frozen=True)
 class _Cutout:
-    """A cutout to fetch: its centre in degrees and its scale in arcsec per pixel."""
+    """A cutout to download: name of the galaxy, centre in degrees, pixel scale in arcsec per pixel, and address."""
 
     id_str: str
     ra: float
@@ -133,21 +133,21 @@ class _Cutout:
 def _plan(
     path: PathLike, table: pd.DataFrame, options: CutoutOptions, base_url: str
 ) -> tuple[list[_Cutout], dict[str, str]]:
-    """The cutouts to ask for, and by id the reasons why others cannot be asked for."""
+    """List the cutouts to download and, by id, the reasons why other galaxies cannot have one."""
     ra, dec = _position_columns(path, table, options.center_on)
-    ranges = {ra: RA_RANGE, dec: DEC_RANGE}
+    ranges = {ra: (*RA_RANGE, "degrees"), dec: (*DEC_RANGE, "degrees")}
     if options.pixscale_col is not None:
         require_columns(path, table.columns, [options.pixscale_col], hint=", named by pixscale_col")
-        ranges[options.pixscale_col] = (1e-6, 1e6)
+        ranges[options.pixscale_col] = (*PIXSCALE_RANGE, "arcsec per pixel")
     numbers = pd.DataFrame({column: read_numbers(path, table, column) for column in ranges})
     wrapped = wrap_ra(numbers[ra])
     cutouts, reasons = [], {}
     for id_str, row, ra_degrees in zip(table["id_str"], numbers.to_dict("records"), wrapped, strict=True):
-        wrong = [column for column, (low, high) in ranges.items() if not low <= row[column] <= high]
+        wrong = [column for column, (low, high, _) in ranges.items() if not low <= row[column] <= high]
         if wrong:
-            value, (low, high) = row[wrong[0]], ranges[wrong[0]]
+            value, (low, high, unit) = row[wrong[0]], ranges[wrong[0]]
             received = "empty" if np.isnan(value) else f"{value:g}"
-            reasons[id_str] = f"{wrong[0]} is {received}; it must be from {low:g} to {high:g}"
+            reasons[id_str] = f"{wrong[0]} is {received}; it must be from {low:g} to {high:g} {unit}"
             continue
         pixscale = max(row[options.pixscale_col], MIN_PIXSCALE) if options.pixscale_col else options.pixscale
         query = {
@@ -167,25 +167,27 @@ def _position_columns(path: PathLike, table: pd.DataFrame, center_on: str | None
         if ra in table and dec in table:
             return ra, dec
     needed = " or ".join(", ".join(pair) for pair in _POSITIONS[center_on])
-    raise ValueError(f"{path}: lacks the columns of the cutouts' centres, {needed}; center_on chooses others")
+    raise ValueError(
+        f"{path}: lacks the columns {needed} for the centres of the cutouts; center_on selects other columns"
+    )
 
 
 def _claim_folder(out: Path, options: CutoutOptions) -> None:
-    """Make the folder, or see that it was made with the same options."""
+    """Make the folder, or check that it was made with the same options."""
     path = out / SETTINGS_NAME
     if path.exists():
         earlier = json.loads(path.read_text(encoding="utf-8"))
         differing = [
-            f"{name} is {value!r}, was {earlier.get(name)!r}"
+            f"{name} is {value!r}, but was {earlier.get(name)!r}"
             for name, value in asdict(options).items()
             if value != earlier.get(name)
         ]
         if differing:
             raise ValueError(
-                f"{out}: holds cutouts made with other options ({'; '.join(differing)}); use another folder"
+                f"{out}: holds cutouts that were made with other options ({'; '.join(differing)}); use another folder"
             )
     elif out.exists() and any(not path.name.startswith(".") for path in out.iterdir()):
-        raise FileExistsError(f"{out}: not empty, yet holds no {SETTINGS_NAME} of earlier cutouts; use another folder")
+        raise FileExistsError(f"{out}: holds files but no {SETTINGS_NAME} of earlier cutouts; use another folder")
     else:
         out.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(asdict(options), indent=1))
@@ -194,90 +196,92 @@ def _claim_folder(out: Path, options: CutoutOptions) -> None:
 def _fetch(
     cutouts: Sequence[_Cutout], out: Path, options: CutoutOptions, workers: int
 ) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
-    """Fetch the FITS files that are not there yet; by id the grids of all, and the reasons why some cannot be had."""
-    asked = {cutout.fits_name: cutout for cutout in cutouts}
-    by_path = {path: cutout for name, cutout in asked.items() for path in (out / name, partial_path(out / name))}
+    """Download the missing FITS files. Returns the grids of all cutouts, and the reasons of failures, by id."""
+    wanted = {cutout.fits_name: cutout for cutout in cutouts}
+    by_path = {path: cutout for name, cutout in wanted.items() for path in (out / name, partial_path(out / name))}
     grids = {}
 
     def check(path: Path) -> None:
         header = _read_header(path, options)
         grids[by_path[path].id_str] = _read_grid(header, by_path[path], options.size)
 
-    downloads = [Download(cutout.url, name) for name, cutout in asked.items()]
+    downloads = [Download(cutout.url, name) for name, cutout in wanted.items()]
     summary = download(downloads, out, workers, check, max_bytes=_MAX_BYTES)
-    return grids, {asked[name].id_str: reason for name, _, reason in summary.failures}
+    return grids, {wanted[name].id_str: reason for name, _, reason in summary.failures}
 
 
 def _read_header(path: Path, options: CutoutOptions) -> fits.Header:
-    """The header of a cutout that is whole and has the size and the bands asked for.
+    """Read the header of a cutout, and check its size and its bands.
 
     Raises:
-        ValueError: it is or has not; the message gives the reason alone.
+        ValueError: the file is damaged, or has another size or other bands. The message does not name the file.
     """
     with path.open("rb") as file:
         start = file.read(40)
     if not start.startswith(FITS_SIGNATURE):
-        raise ValueError(f"not a FITS file: it begins with {start!r}")
+        raise ValueError(f"the cutout is not a FITS file: it begins with {start!r}")
     try:
         with fits.open(path, memmap=False) as hdus:
             header, fluxes = hdus[0].header, hdus[0].data
             bands = header.get("BANDS")
-    except Exception as error:  # damaged files make astropy raise errors of many kinds
-        raise ValueError(f"cannot be read as FITS: {error}") from error
+    except Exception as error:  # damaged files make astropy raise errors of many types
+        raise ValueError(f"the cutout cannot be read as FITS: {error}") from error
     shape = (len(options.bands), options.size, options.size)
     if fluxes is None or fluxes.shape != shape:
         received = None if fluxes is None else fluxes.shape
-        raise ValueError(f"the cutout's shape (bands, height, width) is {received}, not {shape}")
+        raise ValueError(f"the shape of the cutout (bands, height, width) is {received}; it must be {shape}")
     if bands != options.bands:
-        raise ValueError(f"the cutout's bands are {bands!r}, not {options.bands!r}")
+        raise ValueError(f"the bands of the cutout are {bands!r}; they must be {options.bands!r}")
     return header
 
 
-def _read_grid(header: fits.Header, asked: _Cutout, size: int) -> dict[str, float]:
-    """Centre and scale, from its WCS, of a cutout that lies on the sky as it was asked for.
+def _read_grid(header: fits.Header, wanted: _Cutout, size: int) -> dict[str, float]:
+    """Read centre and pixel scale of a cutout from its WCS, and compare them with the request.
 
     Raises:
-        ValueError: it does not; the message gives the reason alone.
+        ValueError: there is no WCS, or it differs from the request. The message does not name the file.
     """
     try:
         wcs = WCS(header, naxis=2)
-    except Exception as error:  # here too
-        raise ValueError(f"the cutout's WCS cannot be read: {error}") from error
+    except Exception as error:  # as above
+        raise ValueError(f"the WCS of the cutout cannot be read: {error}") from error
     if not wcs.has_celestial:
-        raise ValueError("the cutout has no WCS that says where on the sky it lies")
+        raise ValueError("the cutout has no WCS with a position on the sky")
     pixscale = pixscale_of(wcs)
-    if not abs(pixscale / asked.pixscale - 1) < 0.01:
-        raise ValueError(f"the cutout's scale is {pixscale:.4g} arcsec per pixel, not {asked.pixscale:.4g}")
+    if not abs(pixscale / wanted.pixscale - 1) < 0.01:
+        raise ValueError(
+            f"the pixel scale of the cutout is {pixscale:.4g} arcsec per pixel; it must be {wanted.pixscale:.4g}"
+        )
     if not np.allclose(wcs.pixel_scale_matrix * 3600 / pixscale, [[-1, 0], [0, 1]], atol=0.01):
-        raise ValueError("the cutout does not have north up and east left")
+        raise ValueError("the cutout must have north up and east left; its WCS has another orientation")
     middle = (size - 1) / 2
-    x, y = wcs.wcs_world2pix(asked.ra, asked.dec, 0)
+    x, y = wcs.wcs_world2pix(wanted.ra, wanted.dec, 0)
     offset = float(np.hypot(x - middle, y - middle))
     if not offset <= 1:
-        raise ValueError(f"the cutout's centre is {offset:.1f} pixels from the galaxy")
+        raise ValueError(f"the centre of the cutout is {offset:.1f} pixels from the galaxy; at most 1 is accepted")
     ra, dec = wcs.wcs_pix2world(middle, middle, 0)
     return {"pixscale": round(pixscale, 9), "cutout_ra": round(float(ra), 9), "cutout_dec": round(float(dec), 9)}
 
 
 def _make_image(cutout: _Cutout, out: Path, options: CutoutOptions) -> str:
-    """Make the colour image, unless it is there and not older than the cutout; its path from `out`.
+    """Make the colour image unless it exists and is not older than the cutout; return its path relative to `out`.
 
     Raises:
-        ValueError: the cutout is blank; the message gives the reason alone.
+        ValueError: the cutout is blank. The message does not name the file.
     """
     cutout_path, file_loc = out / cutout.fits_name, f"images/{cutout.id_str}.{options.image_format}"
     path = out / file_loc
     if path.exists() and path.stat().st_mtime >= cutout_path.stat().st_mtime:
         return file_loc
     fluxes = fits.getdata(cutout_path)
-    is_seen = (np.isfinite(fluxes) & (fluxes != 0)).any(axis=(1, 2))
-    if not is_seen.any():
-        raise ValueError("the cutout is blank: outside the survey's footprint")
-    if not is_seen.all():
-        blank = ", ".join(band for band, seen in zip(options.bands, is_seen, strict=True) if not seen)
-        raise ValueError(f"the cutout is blank in {blank}: the survey has no such images there")
-    content = BytesIO()
-    Image.fromarray(read_image(cutout_path, options.stretch)).save(content, **_IMAGE_FORMATS[options.image_format])
+    has_flux = (np.isfinite(fluxes) & (fluxes != 0)).any(axis=(1, 2))
+    if not has_flux.any():
+        raise ValueError("the cutout is blank: it lies outside the footprint of the survey")
+    if not has_flux.all():
+        blank = ", ".join(band for band, filled in zip(options.bands, has_flux, strict=True) if not filled)
+        raise ValueError(f"the cutout is blank in {blank}: the survey has no images in these bands there")
+    image = Image.fromarray(read_image(cutout_path, options.stretch))
     path.parent.mkdir(exist_ok=True)
-    write_atomically(path, content.getvalue())
+    with whole_file(path) as partial:
+        image.save(partial, **_IMAGE_FORMATS[options.image_format])
     return file_loc

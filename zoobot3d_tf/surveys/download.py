@@ -1,7 +1,7 @@
-"""Fetch many files from a server that may fail, politely, and so that a file that bears its name is whole.
+"""Download of many files from a server that may fail. A file is complete or absent.
 
-Files are stored under names that we choose, never the server. A fault of the server, or of one file, costs that file
-alone; a fault of our own disk stops the run, since every other file would meet it too.
+The caller chooses the names of the files, not the server. If the server or a file is faulty, only that file fails. If
+a file cannot be written, the run stops, since no other file could be written either.
 """
 
 import hashlib
@@ -28,36 +28,38 @@ from zoobot3d_tf.files import FAILED_NAME, PathLike, partial_path, write_atomica
 
 USER_AGENT = f"zoobot3d_tf/{__version__}"
 TRIES = 5
+"""Number of tries per file."""
 FIRST_WAIT = 1.0
-"""Seconds before the second try, about; they double with every further one."""
+"""Approximate time before the second try, in seconds. It doubles with each further try."""
 MAX_WAIT = 120.0
-"""Seconds; also where the server asks for a longer wait."""
+"""Longest time between two tries, in seconds, even if the server requests a longer one."""
 TIMEOUTS = (10.0, 60.0)
-"""Seconds to connect, and seconds that a connected server may be silent."""
+"""Longest time to connect, and longest time without data from the server, in seconds."""
 MAX_REDIRECTS = 5
 MAX_BYTES = 2 * 1024**3
+"""Default of the largest accepted size of a file, in bytes."""
 
 _CHUNK_BYTES = 64 * 1024
 _RANGE_ANSWERS = (HTTPStatus.PARTIAL_CONTENT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
-# File systems allow 255 bytes, of which a temporary name needs a few.
+# File systems allow 255 bytes. The prefix of partial files needs some of them.
 _MAX_NAME_BYTES = 200
 
 log = logging.getLogger(__name__)
 
 Check = Callable[[Path], None]
-"""Raises ValueError or OSError, with the reason alone, if a file is not what it should be. Its temporary name ends as
-the final one does."""
+"""Function that raises a ValueError or an OSError if the content of a file is wrong. The message gives the reason
+without the path. The partial file that it receives has the suffixes of the final name."""
 
 
 @dataclass(frozen=True)
 class Download:
-    """A file to fetch.
+    """A file to download.
 
     Attributes:
-        url: where from, http or https.
-        name: where to: a path below the folder of the downloads, with `/` between its parts.
-        size: in bytes, if known exactly.
-        sha1: of its content, in hexadecimal digits, if known.
+        url: address of the file, http or https.
+        name: path of the file relative to the folder of downloads, with `/` between its parts.
+        size: size of the file in bytes, if known exactly.
+        sha1: SHA-1 of the file as a hexadecimal string, if known.
     """
 
     url: str
@@ -68,12 +70,12 @@ class Download:
 
 @dataclass(frozen=True)
 class Summary:
-    """What became of the downloads.
+    """Results of the downloads.
 
     Attributes:
-        n_present: files that were there already, whole.
-        n_fetched: files that came now.
-        failures: (name, url, reason) of the others.
+        n_present: number of files that existed already and are complete.
+        n_fetched: number of files downloaded by this call.
+        failures: (name, url, reason) for each file that failed.
     """
 
     n_present: int
@@ -89,27 +91,28 @@ def download(
     resume: bool = False,
     max_bytes: int = MAX_BYTES,
 ) -> Summary:
-    """Fetch the files that are not there yet, and list those that cannot be had in `failed.csv`.
+    """Download the missing files, and list the files that fail in `failed.csv`.
 
-    A file counts as whole if it has the size and the SHA-1 that are known of it and, where no SHA-1 is, passes `check`.
-    It is written under a temporary name until then. Overloaded servers, broken connections and damaged files are tried
-    again, up to five times, after waits that double, or that the server asks for, of two minutes at most.
+    A file is complete if it has the known size and the known SHA-1 or, where no SHA-1 is known, passes `check`. Until
+    then it has the name of a partial file. If the server is overloaded, the connection breaks or the file is damaged,
+    the download is tried again, five times in all. The time between tries doubles, or is the one that the server
+    requests, up to two minutes.
 
     Args:
-        downloads: the files.
-        out: folder to fill.
-        workers: files to fetch at once.
-        check: looks into files without a SHA-1, in several threads at once.
-        resume: go on with partial files by HTTP ranges even where no SHA-1 is known. `check` must then notice a file
-            glued from two versions.
-        max_bytes: give a file up that is longer than this.
+        downloads: files to download.
+        out: path of the folder to fill.
+        workers: number of simultaneous downloads.
+        check: function that checks the files without a known SHA-1. Several threads call it at the same time.
+        resume: whether partial files without a known SHA-1 are continued, by HTTP ranges. `check` must then detect
+            two versions of a file joined together.
+        max_bytes: largest accepted size of a file, in bytes.
 
     Returns:
-        How many files there are, and which are not.
+        Numbers of files, and failures.
 
     Raises:
         ValueError: two downloads have the same name.
-        OSError: a file cannot be written, on a full disk for example; what is finished is kept.
+        OSError: a file cannot be written, for example because the disk is full. Finished files are kept.
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
@@ -137,26 +140,30 @@ def download(
     _write_failures(out / FAILED_NAME, failures)
     n_fetched = sum(fetched.values())
     summary = Summary(n_present=len(fetched) - n_fetched, n_fetched=n_fetched, failures=failures)
-    log.info("%s: %d files fetched, %d there already, %d failed", out, n_fetched, summary.n_present, len(failures))
+    log.info("%s: %d files downloaded, %d present already, %d failed", out, n_fetched, summary.n_present, len(failures))
     return summary
 
 
 def fetch_page(url: str, max_bytes: int) -> bytes:
-    """Fetch one page into memory, with the patience of `download`.
+    """Download a page into memory, with as many tries as `download`.
+
+    Args:
+        url: address of the page, http or https.
+        max_bytes: largest accepted size of the page, in bytes.
 
     Raises:
-        OSError: it cannot be had.
+        OSError: the page cannot be downloaded.
     """
     with TemporaryDirectory() as folder:
         try:
             _Fetcher(max_bytes=max_bytes).obtain(Download(url, "page"), Path(folder))
         except _FetchError as error:
-            raise OSError(f"{url}: cannot be fetched: {error}") from error
+            raise OSError(f"{url}: cannot be downloaded: {error}") from error
         return (Path(folder) / "page").read_bytes()
 
 
 class _FetchError(Exception):
-    """The server or what it sends is at fault. `wait` is how many seconds it asked for."""
+    """A fault of the server or of the content. `wait` is the time before the next try that the server requests."""
 
     def __init__(self, reason: str, try_again: bool = True, wait: float = 0.0) -> None:
         super().__init__(reason)
@@ -165,18 +172,18 @@ class _FetchError(Exception):
 
 
 class _Connection(threading.local):
-    """A session for each thread: requests does not promise that threads may share one."""
+    """One session per thread: the sessions of requests are not documented as safe for threads."""
 
     def __init__(self) -> None:
         self.session = requests.Session()
         self.session.max_redirects = MAX_REDIRECTS
-        # Bytes as they are on the server's disk: ranges and sizes count those.
+        # Without it, the server may compress the content; ranges and sizes refer to the stored file.
         self.session.headers.update({"User-Agent": USER_AGENT, "Accept-Encoding": "identity"})
 
 
 @dataclass(frozen=True)
 class _Fetcher:
-    """Fetches one file after another, in as many threads as call it; for the attributes see `download`."""
+    """Downloads one file per call, in any number of threads. The attributes are arguments of `download`."""
 
     check: Check | None = None
     resume: bool = False
@@ -185,11 +192,11 @@ class _Fetcher:
     stop: threading.Event = field(default_factory=threading.Event)
 
     def obtain(self, wanted: Download, out: Path) -> bool:
-        """See to it that the file is there and whole; tell whether it had to be fetched.
+        """Download the file unless it exists and is complete; return whether it was downloaded.
 
         Raises:
-            _FetchError: it cannot be had.
-            OSError: it cannot be written.
+            _FetchError: the file cannot be downloaded.
+            OSError: the file cannot be written.
         """
         target = _target(out, wanted.name)
         try:
@@ -202,10 +209,10 @@ class _Fetcher:
             partial_path(target).replace(target)
             return True
         except OSError as error:
-            raise OSError(f"{target}: cannot be stored: {error.strerror or error}; what is finished is kept") from error
+            raise OSError(f"{target}: cannot be written: {error.strerror or error}; finished files are kept") from error
 
     def _fetch_patiently(self, wanted: Download, partial: Path) -> None:
-        """Fetch and verify a file, several times if need be."""
+        """Download and check a file, with several tries."""
         for n_tries in range(1, TRIES + 1):
             try:
                 self._fetch(wanted, partial)
@@ -219,14 +226,14 @@ class _Fetcher:
                 if not error.try_again:
                     raise
                 if n_tries == TRIES:
-                    raise _FetchError(f"{error} (the last of {TRIES} tries)") from error
-                # At random, lest all that were turned away together come back together.
+                    raise _FetchError(f"{error} (after {TRIES} tries)") from error
+                # Random, so that clients that were refused at the same time do not return at the same time.
                 pause = FIRST_WAIT * 2 ** (n_tries - 1) * random.uniform(0.5, 1.5)
                 if self.stop.wait(min(MAX_WAIT, max(pause, error.wait))):
                     raise
 
     def _fetch(self, wanted: Download, partial: Path) -> None:
-        """Fill the partial file, from where it ends if that is allowed and the server can."""
+        """Fill the partial file. It is continued if that is allowed and the server supports ranges."""
         may_resume = self.resume or wanted.sha1 is not None
         start = partial.stat().st_size if may_resume and partial.exists() else 0
         headers = {"Range": f"bytes={start}-"} if start else {}
@@ -238,20 +245,20 @@ class _Fetcher:
                     self._save(response, partial, start)
                 elif start and response.status_code in _RANGE_ANSWERS:
                     partial.unlink()
-                    raise _FetchError(f"the server cannot go on from byte {start}")
+                    raise _FetchError(f"the server cannot continue from byte {start}")
                 else:
                     raise _refusal(response)
-        # requests lets some ValueErrors through, about malformed addresses in redirects for one.
+        # requests does not convert all ValueErrors, for example about malformed addresses in redirects.
         except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
             if not may_resume:
                 partial.unlink(missing_ok=True)
             raise _connection_error(error) from error
 
     def _save(self, response: requests.Response, partial: Path, start: int) -> None:
-        """Write the body to the partial file, from byte `start`, and see it safely on disk."""
+        """Write the body to the partial file from byte `start`, and sync it to disk."""
         size = start
         with partial.open("ab" if start else "wb") as file:
-            # A server may declare .gz files as gzip-encoded; decoded, they would not be the files of the archive.
+            # Some servers declare .gz files as gzip-encoded. Decoded, they would differ from the files of the archive.
             for chunk in response.raw.stream(_CHUNK_BYTES, decode_content=False):
                 if self.stop.is_set():
                     raise _FetchError("interrupted", try_again=False)
@@ -263,17 +270,17 @@ class _Fetcher:
             os.fsync(file.fileno())
 
     def _verify(self, path: Path, wanted: Download) -> None:
-        """Raise a _FetchError unless the file is whole."""
+        """Raise a _FetchError if the file is not complete."""
         size = path.stat().st_size
         if size > self.max_bytes:
-            raise _FetchError(f"longer than {self.max_bytes} bytes", try_again=False)
+            raise _FetchError(f"the file has more than {self.max_bytes} bytes", try_again=False)
         if wanted.size is not None and size != wanted.size:
-            raise _FetchError(f"{size} bytes, where it should have {wanted.size}")
+            raise _FetchError(f"the file has {size} bytes; it must have {wanted.size}")
         if wanted.sha1 is not None:
             with path.open("rb") as file:
                 sha1 = hashlib.file_digest(file, "sha1").hexdigest()
             if sha1 != wanted.sha1.lower():
-                raise _FetchError(f"its SHA-1 is {sha1}, where it should be {wanted.sha1}")
+                raise _FetchError(f"the SHA-1 of the file is {sha1}; it must be {wanted.sha1}")
         elif self.check is not None:
             try:
                 self.check(path)
@@ -282,7 +289,7 @@ class _Fetcher:
 
 
 def _target(out: Path, name: str) -> Path:
-    """Where to store a file: below `out`, whatever its name and symbolic links say."""
+    """Path of a file, which lies below `out` whatever its name and symbolic links are."""
     parts = name.split("/")
     if (
         name == FAILED_NAME
@@ -291,15 +298,17 @@ def _target(out: Path, name: str) -> Path:
         or PureWindowsPath(name).drive
         or any(not part or part.startswith(".") or len(part.encode()) > _MAX_NAME_BYTES for part in parts)
     ):
-        raise _FetchError(f"{name!r} cannot be the name of a file in the folder of downloads", try_again=False)
+        raise _FetchError(
+            f"{name!r} cannot name a file in the folder of downloads; a valid name is 'fits/J1.fits'", try_again=False
+        )
     target = out.joinpath(*parts)
     if not partial_path(target).resolve().is_relative_to(out.resolve()):
-        raise _FetchError(f"{name!r} leads out of the folder of downloads by a symbolic link", try_again=False)
+        raise _FetchError(f"{name!r} leaves the folder of downloads through a symbolic link", try_again=False)
     return target
 
 
 def _continues(response: requests.Response, start: int) -> bool:
-    """Tell whether the body is all of the file from byte `start`."""
+    """Whether the body of the response is the rest of the file from byte `start`."""
     match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", response.headers.get("Content-Range", ""))
     return (
         response.status_code == HTTPStatus.PARTIAL_CONTENT
@@ -316,7 +325,7 @@ def _refusal(response: requests.Response) -> _FetchError:
 
 
 def _seconds_to_wait(response: requests.Response) -> float:
-    """Seconds from the header Retry-After, which gives them or a date; 0 where it says neither."""
+    """Seconds until the time of the header Retry-After, a number or a date; 0 if there is neither."""
     try:
         return urllib3.Retry().parse_retry_after(response.headers.get("Retry-After", "0"))
     except urllib3.exceptions.InvalidHeader:
@@ -325,14 +334,14 @@ def _seconds_to_wait(response: requests.Response) -> float:
 
 def _connection_error(error: Exception) -> _FetchError:
     cause: BaseException = error
-    while cause.__context__ is not None:  # the libraries wrap the one plain sentence several times
+    while cause.__context__ is not None:  # the libraries wrap the message several times
         cause = cause.__context__
     if isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError):
-        return _FetchError("the server did not answer in time")
+        return _FetchError("the server did not respond in time")
     if isinstance(error, requests.ConnectionError | urllib3.exceptions.HTTPError):
         return _FetchError(f"the connection failed: {cause}")
     if isinstance(error, requests.TooManyRedirects):
-        return _FetchError(f"redirected more than {MAX_REDIRECTS} times", try_again=False)
+        return _FetchError(f"the server redirected more than {MAX_REDIRECTS} times", try_again=False)
     return _FetchError(str(error), try_again=False)
 
 

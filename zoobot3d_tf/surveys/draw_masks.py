@@ -1,11 +1,10 @@
-"""Volunteers' marks of Galaxy Zoo: 3D in, masks on the grid of each galaxy's cutout out."""
+"""Masks drawn from the volunteers' marks of Galaxy Zoo: 3D, on the pixel grid of each galaxy's cutout."""
 
 import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import pandas as pd
 from astropy.wcs import WCS
 from PIL import Image
 
-from zoobot3d_tf.files import FAILED_NAME, PathLike, write_atomically
+from zoobot3d_tf.files import FAILED_NAME, PathLike, whole_file
 from zoobot3d_tf.images.masks import MASKS, Marks, align_counts_wcs, counts_from_marks
 from zoobot3d_tf.images.read import read_image
 from zoobot3d_tf.images.wcs import flip_rows, read_wcs, wcs_at
@@ -36,42 +35,44 @@ def draw_masks(
     drop_self_crossing: bool = False,
     workers: int = 1,
 ) -> Path:
-    """Draw the masks of a catalogue's galaxies, each on the grid of the galaxy's image.
+    """Draw the masks of the galaxies of a catalogue, each on the pixel grid of the galaxy's image.
 
-    Writes `<id_str>_spiral_mask.png` and `<id_str>_bar_mask.png`, 8-bit counts of volunteers, and `catalog.csv`. A mask
-    that volunteers were asked for is written even if none drew, all zero; one that nobody was asked for is not.
-    Galaxies that cannot be drawn are left out, and listed in `failed.csv`.
+    Writes `<id_str>_spiral_mask.png` and `<id_str>_bar_mask.png`, 8-bit counts of volunteers, and `catalog.csv`. If
+    volunteers were asked to draw a mask and none drew, the mask is written and is zero everywhere. If nobody was asked,
+    no mask is written. Galaxies that fail are listed in `failed.csv`.
 
     Args:
-        catalog_loc: table of galaxies, see `read_table`, with `id_str`, `file_loc` (the image of a cutout, row 0 north)
-            and the `wcs_ra`, `wcs_dec` of `gz3d_catalog`. Where a cutout lies on the sky is read from its FITS file:
-            `fits_loc`, or else `fits/<id_str>.fits` beside the table. Without one, north is up and east left, the scale
-            is `pixscale` (arcsec) and the centre `cutout_ra`, `cutout_dec`, or else `wcs_ra`, `wcs_dec`.
-        marks_dir: folder that `gz3d_marks` filled. Where it has no file of a galaxy, nobody was asked.
-        out: folder to fill.
-        volunteers: draw only these, by their place in the marks.
-        drop_self_crossing: see `counts_from_marks`.
-        workers: processes.
+        catalog_loc: path of the table of galaxies, see `read_table`, with `id_str`, `file_loc` (image of a cutout, row
+            0 north) and `wcs_ra`, `wcs_dec` as `gz3d_catalog` writes them. The position of a cutout is read from its
+            FITS file: `fits_loc`, or else `fits/<id_str>.fits` beside the table. Without a FITS file, north is up and
+            east left, the scale is `pixscale` (arcsec per pixel), and the centre is `cutout_ra`, `cutout_dec`, or else
+            `wcs_ra`, `wcs_dec` (degrees).
+        marks_dir: path of the folder that `gz3d_marks` filled. If it has no file of a galaxy, nobody was asked.
+        out: path of the folder to fill.
+        volunteers: indices of the volunteers to count, from 0 in the order of the marks; by default all.
+        drop_self_crossing: whether components that cross themselves are left out; see `counts_from_marks`.
+        workers: number of processes.
 
     Returns:
-        Path of `catalog.csv`: the rows, with `spiral_mask_loc`, `bar_mask_loc` (from `out`) and `n_volunteers`, empty
-        where nobody was asked. Both masks of a galaxy share `n_volunteers`: where more were asked for one of them, it
-        is drawn from the first so many as were asked for the other.
+        Path of `catalog.csv`: the rows of the galaxies that did not fail, with `spiral_mask_loc` and `bar_mask_loc`
+        (relative to `out`) and `n_volunteers`, which are empty if nobody was asked. Both masks of a galaxy have the
+        same `n_volunteers`. If more volunteers were asked to draw one of them, only the first of these are counted, as
+        many as were asked to draw the other.
 
     Raises:
-        FileNotFoundError: there is no such catalogue or folder of marks.
-        ValueError: the catalogue cannot be read, lacks a column, holds text among numbers or an `id_str` that is no
-            file name or not unique, or would be overwritten; no volunteer is chosen; or no galaxy can be drawn.
-        OSError: a file cannot be written, or a worker died.
+        FileNotFoundError: the catalogue or the folder of marks does not exist.
+        ValueError: the catalogue cannot be read, lacks a column, holds text in a column of numbers or an `id_str` that
+            is not unique or cannot name a file, or would be overwritten; `volunteers` is empty; or all galaxies failed.
+        OSError: a file cannot be written, or a worker process died.
     """
     marks_dir, out = Path(marks_dir), Path(out)
     if not marks_dir.is_dir():
-        raise FileNotFoundError(f"{marks_dir}: no such folder of marks")
+        raise FileNotFoundError(f"{marks_dir}: no such folder; write the marks with `zoobot3d gz3d marks` first")
     if volunteers is not None and not volunteers:
-        raise ValueError("volunteers must name one or more; received none")
+        raise ValueError("volunteers must hold one index or more; received none")
     table = _read_catalog(catalog_loc)
     if (out / CATALOG_NAME).resolve() == Path(catalog_loc).resolve():
-        raise ValueError(f"{catalog_loc}: would be overwritten; draw the masks into another folder")
+        raise ValueError(f"{catalog_loc}: would be overwritten; choose another folder for the masks")
     root = Path(catalog_loc).absolute().parent
     galaxies = _find_galaxies(catalog_loc, table, root, marks_dir)
     out.mkdir(parents=True, exist_ok=True)
@@ -89,15 +90,15 @@ def draw_masks(
 
 @dataclass(frozen=True)
 class _Galaxy:
-    """What it takes to draw a galaxy's masks.
+    """Input for the masks of a galaxy.
 
     Attributes:
-        id_str: its name.
-        image: whose grid the masks get.
-        fits: what the image was made from, with its WCS, if there is one.
-        marks: of the volunteers, if they were asked.
-        pixscale: of the image, arcsec.
-        centre: right ascension and declination of the image's, degrees.
+        id_str: name of the galaxy.
+        image: path of the image, which gives the size of the masks.
+        fits: path of the FITS file of the image, which gives the WCS; None if there is none.
+        marks: path of the volunteers' marks; None if nobody was asked.
+        pixscale: pixel scale of the image, in arcsec per pixel.
+        centre: right ascension and declination of the centre of the image, degrees.
         masks_centre: `wcs_ra` and `wcs_dec`, degrees.
     """
 
@@ -114,7 +115,7 @@ def _read_catalog(path: PathLike) -> pd.DataFrame:
     table = read_table(path)
     check_file_names(path, table)
     require_columns(path, table.columns, ["file_loc", "wcs_ra", "wcs_dec"])
-    refuse(path, table, "file_loc", table["file_loc"] == "", "it must name the galaxy's image")
+    refuse(path, table, "file_loc", table["file_loc"] == "", "it must be the path of the galaxy's image")
     return table
 
 
@@ -150,13 +151,15 @@ def _existing(path: Path) -> Path | None:
 
 
 def _draw(out: Path, volunteers: Sequence[int] | None, drop_self_crossing: bool, galaxy: _Galaxy) -> dict[str, object]:
-    """Write the masks of a galaxy; what the catalogue says of them."""
-    columns: dict[str, object] = {"spiral_mask_loc": "", "bar_mask_loc": "", "n_volunteers": None}
+    """Write the masks of a galaxy, and return its new columns of the catalogue."""
+    columns: dict[str, object] = {**{f"{name}_loc": "" for name in MASKS}, "n_volunteers": None}
     marks = _read_marks(galaxy.marks) if galaxy.marks is not None else {}
     if not marks:
         return columns
     if not np.isfinite(galaxy.masks_centre).all():
-        raise ValueError(f"{galaxy.marks}: there are marks, but wcs_ra or wcs_dec is empty in the catalogue")
+        raise ValueError(
+            f"{galaxy.marks}: there are marks, but wcs_ra or wcs_dec is empty in the catalogue; both must be given"
+        )
     chosen = range(min(map(len, marks.values()))) if volunteers is None else volunteers
     shape = read_image(galaxy.image).shape[:2]
     grid = _image_wcs(galaxy, shape)
@@ -167,40 +170,41 @@ def _draw(out: Path, volunteers: Sequence[int] | None, drop_self_crossing: bool,
             raise ValueError(f"{galaxy.marks}: {name}: {error}") from None
         mask = align_counts_wcs(counts, mask_wcs(*galaxy.masks_centre), grid, shape)
         loc = f"{galaxy.id_str}_{name}.png"
-        content = BytesIO()
-        Image.fromarray(mask).save(content, format="PNG")
-        write_atomically(out / loc, content.getvalue())
+        with whole_file(out / loc) as partial:
+            Image.fromarray(mask).save(partial, format="PNG")
         columns[f"{name}_loc"] = loc
     return columns | {"n_volunteers": len(chosen)}
 
 
 def _read_marks(path: Path) -> dict[str, Marks]:
-    """Marks for each mask that volunteers were asked for."""
+    """Read the marks of the masks that volunteers were asked to draw."""
     try:
         marks = json.loads(path.read_bytes())
         if not isinstance(marks, dict) or not all(isinstance(marks.get(name, []), list) for name in MASKS):
-            raise ValueError("they must be a JSON object of lists: spiral_mask, bar_mask or both")
-    except Exception as error:  # damaged files raise errors of several kinds
+            raise ValueError(f"the file must hold a JSON object of lists with the keys {' and '.join(MASKS)}")
+    except Exception as error:  # damaged files raise errors of several types
         raise ValueError(f"{path}: cannot be read as marks: {error}") from error
     return {name: marks[name] for name in MASKS if marks.get(name)}
 
 
 def _image_wcs(galaxy: _Galaxy, shape: tuple[int, int]) -> WCS:
-    """The sky under the image, for pixels counted from 0, row 0 on top."""
+    """WCS of the image as an array with row 0 at the top."""
     height, width = shape
     wcs: WCS | None
     if galaxy.fits is None:
         if not (galaxy.pixscale > 0 and np.isfinite(galaxy.centre).all()):
-            raise ValueError(f"{galaxy.image}: has neither a FITS file nor a pixscale and a centre in the catalogue")
+            raise ValueError(
+                f"{galaxy.image}: has no FITS file; the catalogue must then give its pixscale, cutout_ra and cutout_dec"
+            )
         wcs = wcs_at(*galaxy.centre, galaxy.pixscale, shape)
     else:
         wcs = read_wcs(galaxy.fits)
         if wcs is None:
-            raise ValueError(f"{galaxy.fits}: not a FITS file, or without a place on the sky")
+            raise ValueError(f"{galaxy.fits}: is not a FITS file, or has no WCS with a position on the sky")
         size = tuple(wcs.array_shape[-2:])
         if size != (height, width):
             raise ValueError(
-                f"{galaxy.fits}: not the cutout of {galaxy.image}: {size[0]} x {size[1]} pixels in place of "
-                f"{height} x {width}"
+                f"{galaxy.fits}: has {size[0]} x {size[1]} pixels; it must have {height} x {width}, as the image "
+                f"{galaxy.image} has"
             )
     return flip_rows(wcs, height)

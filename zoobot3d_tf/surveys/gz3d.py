@@ -1,7 +1,8 @@
-"""Galaxy Zoo: 3D (Masters et al. 2021, arXiv 2108.02065): one FITS file a galaxy in, a catalogue and marks out.
+"""Catalogue and marks from the files of Galaxy Zoo: 3D (Masters et al. 2021, arXiv 2108.02065).
 
-A file holds the image that volunteers saw, four arrays of counts and, behind them, tables: the galaxy's metadata, and
-the volunteers' marks as JSON text. Only the tables are kept; the arrays are inflated in passing.
+There is one FITS file per galaxy. It holds the image that volunteers saw, four arrays of counts, and tables: the
+metadata of the galaxy, and the marks of the volunteers as JSON text. Only the tables are read. The arrays lie before
+them, and are inflated and skipped.
 """
 
 import json
@@ -28,18 +29,18 @@ from zoobot3d_tf.tables.formats import check_writable, write_table
 SHAPE = (525, 525)
 """Height and width of the image that volunteers drew on, and of its masks, in pixels."""
 PIXSCALE = 0.099
-"""Its scale, arcsec per pixel."""
+"""Pixel scale of this image, in arcsec per pixel."""
 MAX_INFLATED_BYTES = 64 * 1024**2
-"""Real files inflate to about 10 MB; one that goes on and on is broken or a trap."""
+"""Largest accepted size of an inflated file. The files of the archive have about 10 MB."""
 BLOCK_BYTES = 2880
-"""What FITS comes in."""
+"""Size of the blocks of a FITS file."""
 
 _N_HDUS = 11
 _SPIRAL_COUNTS = 3
 _METADATA = 5
 _MARKS = {"spiral_mask": (9, "spiral_paths"), "bar_mask": (10, "bar_paths")}
 _VOTES = ("GZ_total_classifications", "GZ_spiral_votes", "GZ_bar_votes")
-# FITS counts pixels from 1: half a pixel above and left of the array's centre.
+# FITS counts pixels from 1, so this is half a pixel above and left of the centre of the array.
 _CRPIX = 262.5
 _END = b"END".ljust(80)
 _MAX_HEADER_BLOCKS = 100
@@ -50,20 +51,21 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Gz3d:
-    """What one file says.
+    """Content of one file.
 
     Attributes:
-        id_str: MaNGA id, IFU size and subject, as in the file's name: `1-304336_127_14724446`.
-        mangaid: the galaxy in MaNGA.
-        ifu_size: fibres of its bundle.
-        subject_id: the image on Zooniverse.
-        ra: of the galaxy, degrees; rounded to float32 in the file, by up to 0.06 arcsec.
-        dec: of the galaxy, degrees; rounded likewise.
-        wcs_ra: right ascension of the reference pixel of the masks' grid, degrees; see `mask_wcs`.
-        wcs_dec: its declination, degrees.
-        votes: `GZ_total_classifications`, `GZ_spiral_votes`, `GZ_bar_votes`: from the Galaxy Zoo before, not how many
-            were asked to draw.
-        marks: `spiral_mask` and `bar_mask`, see `images.masks.Marks`; a name is absent where nobody was asked.
+        id_str: MaNGA id, IFU size and subject, as in the name of the file: `1-304336_127_14724446`.
+        mangaid: id of the galaxy in MaNGA.
+        ifu_size: number of fibres of the IFU.
+        subject_id: id of the image on Zooniverse.
+        ra: right ascension of the galaxy, degrees. The file rounds it to float32, by up to 0.06 arcsec.
+        dec: declination of the galaxy, degrees, rounded in the same way.
+        wcs_ra: right ascension of the reference pixel of the masks, degrees; see `mask_wcs`.
+        wcs_dec: declination of the reference pixel of the masks, degrees.
+        votes: `GZ_total_classifications`, `GZ_spiral_votes` and `GZ_bar_votes`: votes of an earlier Galaxy Zoo, not
+            numbers of volunteers who were asked to draw.
+        marks: marks by the name of the mask, `spiral_mask` and `bar_mask`; see `images.masks.Marks`. A mask that nobody
+            was asked to draw is absent.
     """
 
     id_str: str
@@ -82,10 +84,10 @@ def read_gz3d(path: PathLike) -> Gz3d:
     """Read one file of Galaxy Zoo: 3D.
 
     Args:
-        path: `gz3d_<MaNGA id>_<IFU size>_<subject>.fits.gz`, or without `.gz`.
+        path: path of the file, `gz3d_<MaNGA id>_<IFU size>_<subject>.fits.gz`, or without `.gz`.
 
     Raises:
-        ValueError: the file is missing, damaged, of another kind or name, or inflates to more than 64 MB.
+        ValueError: the file is missing, damaged, of another format or name, or inflates to more than 64 MB.
     """
     path = Path(path)
     try:
@@ -94,17 +96,20 @@ def read_gz3d(path: PathLike) -> Gz3d:
             raise ValueError("it must be named gz3d_<MaNGA id>_<IFU size>_<subject>.fits.gz")
         with igzip.open(path) if name[3] else path.open("rb") as stream:
             hdus = [_read_hdu(stream) for _ in range(_N_HDUS)]
-            # A gzip stream proves only at its end that it is whole.
+            # The checksum of gzip is at the end of the stream.
             if stream.read(1):
-                raise ValueError(f"more than {_N_HDUS} HDUs")
+                raise ValueError(f"the file has more than {_N_HDUS} HDUs")
         rows = _to_table(*hdus[_METADATA])
         if len(rows) != 1:
-            raise ValueError(f"{len(rows)} rows of metadata instead of 1")
+            raise ValueError(f"the table of metadata has {len(rows)} rows; it must have 1")
         tables = {mask: _to_table(*hdus[number])[column] for mask, (number, column) in _MARKS.items()}
         ra, dec = float(rows["ra"][0]), float(rows["dec"][0])
         wcs_ra, wcs_dec = _grid_position(hdus[_SPIRAL_COUNTS][0])
         if not np.isfinite([ra, dec, wcs_ra, wcs_dec]).all():
-            raise ValueError(f"its position is ra {ra}, dec {dec}; that of its masks ra {wcs_ra}, dec {wcs_dec}")
+            raise ValueError(
+                f"positions must be finite; received ra {ra}, dec {dec} of the galaxy, and ra {wcs_ra}, dec {wcs_dec} "
+                "of the masks"
+            )
         return Gz3d(
             id_str=name[1],
             mangaid=rows["MANGAID"][0].decode().strip(),
@@ -115,45 +120,46 @@ def read_gz3d(path: PathLike) -> Gz3d:
             wcs_ra=wcs_ra,
             wcs_dec=wcs_dec,
             votes={vote: int(rows[vote][0]) for vote in _VOTES},
-            # A table without rows has columns of numbers, also where it should have text.
+            # A table without rows has columns of numbers where it should have text.
             marks={mask: _parse_marks(texts, mask) for mask, texts in tables.items() if len(texts)},
         )
-    except Exception as error:  # damaged files raise errors of nearly every kind
+    except Exception as error:  # damaged files raise errors of nearly every type
         raise ValueError(f"{path}: cannot be read as a Galaxy Zoo: 3D file: {error}") from error
 
 
 def mask_wcs(wcs_ra: float, wcs_dec: float) -> WCS:
-    """The sky under the masks, as arrays with row 0 on top: row 0 is north, column 0 east.
+    """WCS of the masks as arrays with row 0 at the top: row 0 is north, column 0 is east.
 
-    What volunteers enclosed at x = i is column i of a mask, and FITS pixel i + 1. The clicks in the files' tables are
-    placed otherwise, with x = i as FITS pixel i, so that they lie one pixel (0.099 arcsec) off the masks.
+    The position x = i of a mark is column i of a mask, which is FITS pixel i + 1. The tables of clicks in the files
+    take x = i as FITS pixel i instead, so that the clicks lie one pixel (0.099 arcsec) off the masks.
 
     Args:
-        wcs_ra: see `Gz3d`.
-        wcs_dec: see `Gz3d`.
+        wcs_ra: right ascension of the reference pixel, degrees; see `Gz3d`.
+        wcs_dec: declination of the reference pixel, degrees; see `Gz3d`.
     """
     return north_up_wcs(wcs_ra, wcs_dec, PIXSCALE, crpix=(_CRPIX, _CRPIX))
 
 
 def gz3d_catalog(folder: PathLike, out: PathLike, workers: int = 1) -> Path:
-    """Write a table with a row for each file, in the order of their names.
+    """Write a table with one row per file, in the order of their names.
 
     Its columns are `id_str`, `mangaid`, `ra`, `dec`, `ifu_size`, `subject_id`, the votes, `n_volunteers_spiral` and
-    `n_volunteers_bar` (how many were asked to draw), `wcs_ra`, `wcs_dec`, `pixscale` (of the masks, arcsec) and
-    `gz3d_loc` (the file, from the table's folder if it lies below); see `Gz3d`. Files that cannot be read are listed in
-    `<table>_failed.csv` beside it.
+    `n_volunteers_bar` (numbers of volunteers who were asked to draw), `wcs_ra`, `wcs_dec`, `pixscale` (of the masks,
+    arcsec per pixel) and `gz3d_loc` (path of the file, relative to the folder of the table if the file lies below it);
+    see `Gz3d`. Files that cannot be read are listed in `<table>_failed.csv` beside it.
 
     Args:
-        folder: where the files are, in it or in folders below.
-        out: table to write, see `catalogs.tables.write_table`.
-        workers: processes.
+        folder: path of the folder that holds the files. They may lie in subfolders.
+        out: path of the table to write, see `tables.formats.write_table`.
+        workers: number of processes.
 
     Returns:
         Path of the table.
 
     Raises:
-        ValueError: there are no files, two of one galaxy, or none that can be read; or the table's suffix is unknown.
-        OSError: the table cannot be written, or a worker died.
+        ValueError: the folder has no files, or two files of the same galaxy; no file can be read; or the suffix of the
+            table is unknown.
+        OSError: the table cannot be written, or a worker process died.
     """
     out = check_writable(out)
     files = _find_files(folder)
@@ -165,21 +171,21 @@ def gz3d_catalog(folder: PathLike, out: PathLike, workers: int = 1) -> Path:
 def gz3d_marks(folder: PathLike, out: PathLike, workers: int = 1) -> Path:
     """Write the volunteers' marks of each file as `<id_str>.json`.
 
-    It holds `{"spiral_mask": [volunteer][component][vertex] -> [x, y], "bar_mask": ...}` in pixels of the image that
-    they saw, 525 x 525, row 0 on top; a name is absent where nobody was asked. Files that are there stay as they are.
-    Those that cannot be read are listed in `failed.csv`.
+    The JSON file holds `{"spiral_mask": [volunteer][component][vertex] -> [x, y], "bar_mask": ...}` in pixels of the
+    image that volunteers saw, 525 x 525 with row 0 at the top. A mask that nobody was asked to draw is absent. Existing
+    JSON files are kept. FITS files that cannot be read are listed in `failed.csv`.
 
     Args:
-        folder: where the FITS files are, in it or in folders below.
-        out: folder to fill.
-        workers: processes.
+        folder: path of the folder that holds the FITS files. They may lie in subfolders.
+        out: path of the folder to fill.
+        workers: number of processes.
 
     Returns:
-        The folder.
+        Path of the folder.
 
     Raises:
-        ValueError: there are no files, two of one galaxy, or none that can be read.
-        OSError: a file cannot be written, or a worker died; what is finished is kept.
+        ValueError: the folder has no files, or two files of the same galaxy; or no file can be read.
+        OSError: a file cannot be written, or a worker process died. Finished files are kept.
     """
     out = Path(out)
     locs = {path: out / f"{_id_str(path)}.json" for path in _find_files(folder)}
@@ -192,16 +198,16 @@ def gz3d_marks(folder: PathLike, out: PathLike, workers: int = 1) -> Path:
 
 
 def _find_files(folder: PathLike) -> list[Path]:
-    """All files of galaxies, one a galaxy, by name."""
+    """Files of galaxies, one per galaxy, in the order of their names."""
     by_id: dict[str, Path] = {}
     for path in sorted(Path(folder).rglob("gz3d_*")):
         if not path.name.endswith((".fits", ".fits.gz")) or path.name == "gz3d_metadata.fits":
             continue
         other = by_id.setdefault(_id_str(path), path)
         if other != path:
-            raise ValueError(f"{folder}: {other} and {path} are of one galaxy; keep one of them")
+            raise ValueError(f"{folder}: {other} and {path} are files of the same galaxy; keep one of them")
     if not by_id:
-        raise ValueError(f"{folder}: no files gz3d_*.fits.gz in it")
+        raise ValueError(f"{folder}: contains no files gz3d_*.fits.gz")
     return [by_id[id_str] for id_str in sorted(by_id)]
 
 
@@ -235,11 +241,11 @@ def _write_marks(path_and_loc: tuple[Path, Path]) -> None:
 
 
 def _read_hdu(stream: IO[bytes]) -> tuple[fits.Header, bytes]:
-    """Header and data of the next HDU; the data of arrays are passed over."""
+    """Read header and data of the next HDU. The data of arrays are skipped."""
     header = _read_header(stream)
     size = header.data_size_padded
     if not 0 <= size <= MAX_INFLATED_BYTES - stream.tell():
-        raise ValueError(f"longer than {MAX_INFLATED_BYTES} bytes")
+        raise ValueError(f"it inflates to more than {MAX_INFLATED_BYTES} bytes")
     if header.get("XTENSION") != "BINTABLE":
         stream.seek(size, SEEK_CUR)
         return header, b""
@@ -253,18 +259,18 @@ def _read_header(stream: IO[bytes]) -> fits.Header:
         text += block
         if any(block[start : start + len(_END)] == _END for start in range(0, BLOCK_BYTES, len(_END))):
             return fits.Header.fromstring(text)
-    raise ValueError("a header without an end, or not FITS")
+    raise ValueError("a header has no end, or it is not a FITS file")
 
 
 def _read(stream: IO[bytes], size: int) -> bytes:
     content = stream.read(size)
     if len(content) < size:
-        raise ValueError("it ends early, or is not FITS")
+        raise ValueError("it is cut short, or is not a FITS file")
     return content
 
 
 def _to_table(header: fits.Header, content: bytes) -> np.ndarray:
-    """Rows of a binary table of numbers and text. Astropy's own tables would take longer than inflating the file."""
+    """Convert a binary table of numbers and text. Astropy would take longer for it than inflating the file takes."""
     columns = []
     for number in range(1, header["TFIELDS"] + 1):
         form = header[f"TFORM{number}"].strip()
@@ -272,12 +278,12 @@ def _to_table(header: fits.Header, content: bytes) -> np.ndarray:
         columns.append((header[f"TTYPE{number}"], _NUMBER_TYPES.get(form.removeprefix("1"), text)))
     rows = np.ndarray(header["NAXIS2"], columns, content)
     if rows.itemsize != header["NAXIS1"]:
-        raise ValueError(f"columns of {rows.itemsize} bytes in rows of {header['NAXIS1']}")
+        raise ValueError(f"the columns of a table have {rows.itemsize} bytes, its rows {header['NAXIS1']}")
     return rows
 
 
 def _parse_marks(texts: np.ndarray, mask: str) -> list:
-    """Marks of each volunteer, checked."""
+    """Parse and check the marks of each volunteer."""
     marks = [json.loads(text) for text in texts]
     try:
         check_marks(marks)
@@ -287,7 +293,7 @@ def _parse_marks(texts: np.ndarray, mask: str) -> list:
 
 
 def _grid_position(header: fits.Header) -> tuple[float, float]:
-    """Right ascension and declination of the reference pixel, on the grid that all files have."""
+    """Right ascension and declination of the reference pixel; the grid is the same in all files, and is checked."""
     wcs = WCS(header, fix=False)
     is_gz3d = (
         (header["NAXIS2"], header["NAXIS1"]) == SHAPE
@@ -296,6 +302,9 @@ def _grid_position(header: fits.Header) -> tuple[float, float]:
         and np.allclose(wcs.pixel_scale_matrix * 3600, -PIXSCALE * np.eye(2), atol=1e-6)
     )
     if not is_gz3d:
-        raise ValueError(f"its masks are not {SHAPE[0]} x {SHAPE[1]} pixels of {PIXSCALE} arcsec, north on row 0")
+        raise ValueError(
+            f"the masks must have {SHAPE[0]} x {SHAPE[1]} pixels of {PIXSCALE} arcsec, with north at row 0; their "
+            "header says otherwise"
+        )
     ra, dec = wcs.wcs.crval
     return float(ra), float(dec)

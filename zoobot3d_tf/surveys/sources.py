@@ -1,4 +1,4 @@
-"""What volunteers answered, in the forms that projects publish, brought into one: whole votes by schema column."""
+"""Votes of volunteers, read from the forms that projects publish, as whole numbers in the columns of a schema."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +12,8 @@ from zoobot3d_tf.surveys.zooniverse import read_classifications, read_reductions
 from zoobot3d_tf.tables.columns import read_counts, read_numbers, read_text, refuse
 from zoobot3d_tf.tables.formats import read_table
 
-# Galaxy Zoo 2: question -> its task in the tables of Willett+13 and Hart+16, and answer -> its name there. A column is
-# named after both, t03_bar_a06_bar_count.
+# Galaxy Zoo 2: names of questions, and of their answers, in the tables of Willett+13 and Hart+16. Columns are named
+# after both, such as t03_bar_a06_bar_count.
 _GZ2_TASKS: dict[str, tuple[str, dict[str, str]]] = {
     "smooth-or-featured": (
         "t01_smooth_or_features",
@@ -50,64 +50,64 @@ _GZ2_TASKS: dict[str, tuple[str, dict[str, str]]] = {
         },
     ),
 }
-_GZ2_TASKS["spiral-count"] = _GZ2_TASKS["spiral-arm-count"]  # its name in Zoobot v0.0.2
+_GZ2_TASKS["spiral-count"] = _GZ2_TASKS["spiral-arm-count"]  # name of the question in Zoobot v0.0.2
 
 
 def read_votes(path: PathLike, form: str, schema: Schema, tasks_loc: PathLike | None = None) -> pd.DataFrame:
     """Read the votes of a survey or of a Zooniverse project.
 
     Forms:
-        columns: a table with the schema's own columns, such as KaDE's training CSV. Id: `id_str`.
-        gz2: Galaxy Zoo 2, the tables of Willett+13 (arXiv 1308.3496) and Hart+16 (arXiv 1607.01019). Id: `dr7objid`.
-        decals-dr12, decals-dr5, decals-dr8: the volunteers' catalogues of Galaxy Zoo DECaLS (Walmsley+22, arXiv
-            2102.08414), whose columns do not say the campaign. Id: `iauname`.
-        reductions: Zooniverse's counts by task and answer; see `zooniverse.read_reductions`.
-        classifications: Zooniverse's single classifications; see `zooniverse.read_classifications`.
+        columns: table with the columns of the schema, such as the training CSV of KaDE. Id: `id_str`.
+        gz2: tables of Galaxy Zoo 2 by Willett+13 (arXiv 1308.3496) and Hart+16 (arXiv 1607.01019). Id: `dr7objid`.
+        decals-dr12, decals-dr5, decals-dr8: catalogues of the volunteers of Galaxy Zoo DECaLS (Walmsley+22, arXiv
+            2102.08414), whose columns do not name the campaign. Id: `iauname`.
+        reductions: counts of Zooniverse by task and answer; see `zooniverse.read_reductions`.
+        classifications: single classifications of Zooniverse; see `zooniverse.read_classifications`.
 
-    A question goes to the column with the form's campaign where the schema has it (`bar-dr5_strong`), else to the plain
-    one. Questions that the schema does not ask are left out, and so are answers it does not offer.
+    If the schema has columns for the campaign of the form (`bar-dr5_strong`), the votes go to these, else to the plain
+    columns (`bar_strong`). Questions and answers that the schema does not have are left out.
 
     Args:
-        path: the file.
-        form: one of `FORMS`.
-        schema: the decision tree.
-        tasks_loc: file of tasks, see `zooniverse`; needed for reductions and classifications.
+        path: path of the file.
+        form: form of the file, one of `FORMS`.
+        schema: decision tree of the votes.
+        tasks_loc: path of the file of tasks, see `zooniverse`; required for reductions and classifications.
 
     Returns:
-        A row a galaxy: `id_str`, unique; `ra`, `dec` in degrees, NaN where unknown; votes, int64 in
-        `schema.label_cols`, 0 where nobody was asked.
+        One row per galaxy: `id_str`, unique; `ra` and `dec` in degrees, NaN if unknown; and the votes, int64, in
+        `schema.label_cols`, 0 if nobody was asked.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the form is unknown; the file is not in that form, has none of the schema's votes, or votes that are
-            not whole numbers >= 0; or the file of tasks is missing or wrong.
+        FileNotFoundError: the file does not exist.
+        ValueError: the form is unknown; the file is not in this form, has no votes on any question of the schema, or
+            has votes that are not whole numbers >= 0; or the file of tasks is missing or wrong.
     """
     if form not in FORMS:
-        raise ValueError(f"there is no form of votes '{form}'; the forms are {', '.join(FORMS)}")
+        raise ValueError(f"form must be one of {', '.join(FORMS)}; received {form!r}")
     return FORMS[form](Path(path), schema, tasks_loc)
 
 
 def read_galaxies(path: PathLike, table: pd.DataFrame, *id_columns: str) -> pd.DataFrame:
-    """Names and positions of galaxies.
+    """Read names and positions of galaxies.
 
     Args:
-        path: where the table is from, for errors.
-        table: as `read_table` returns it.
-        *id_columns: such as `id_str`, `iauname`; the first that the table has is taken.
+        path: path of the table, for errors.
+        table: table as `read_table` returns it.
+        *id_columns: columns that may hold the names, such as `id_str`, `iauname`. The first one in the table is read.
 
     Returns:
-        `id_str`, unique, and `ra`, `dec` in degrees, NaN where unknown.
+        `id_str`, unique, and `ra`, `dec` in degrees, NaN if unknown, with the index of the table.
 
     Raises:
-        ValueError: the table has none of the columns; a name is empty, repeated or stored as a fraction; or a
-            position is not a number.
+        ValueError: the table has none of the columns; a name is empty, repeated or stored as a floating-point number;
+            or a position is not a number.
     """
     present = [column for column in id_columns if column in table]
     if not present:
-        raise ValueError(f"{path}: lacks the column {' or '.join(id_columns)}")
+        raise ValueError(f"{path}: lacks a column of names: {' or '.join(id_columns)}")
     ids = read_text(path, table, present[0])
-    refuse(path, table, present[0], ids == "", "every galaxy needs a name")
-    refuse(path, table, present[0], ids.duplicated(), "it stands in an earlier row too, and must be unique")
+    refuse(path, table, present[0], ids == "", "every galaxy must have a name")
+    refuse(path, table, present[0], ids.duplicated(), "it must be unique")
     unknown = pd.Series(np.nan, index=table.index)
     ra, dec = (read_numbers(path, table, column) if column in table else unknown for column in ("ra", "dec"))
     return pd.DataFrame({"id_str": ids, "ra": ra, "dec": dec})
@@ -139,7 +139,7 @@ def _read_decals(campaign: str) -> Callable[[Path, Schema, PathLike | None], pd.
 def _take_votes(
     path: Path, table: pd.DataFrame, id_column: str, schema: Schema, source: Callable[[str, str], str]
 ) -> pd.DataFrame:
-    """Bring a table into the form that `read_votes` returns; `source` names its column of a question and an answer."""
+    """Convert a table to the result of `read_votes`. `source` names the column of a question and an answer."""
     galaxies = read_galaxies(path, table, "id_str", id_column)
     votes = pd.DataFrame(0, index=table.index, columns=schema.label_cols)
     n_asked = 0
@@ -151,13 +151,16 @@ def _take_votes(
         if missing:
             raise ValueError(
                 f"{path}: lacks {', '.join(missing)}, but has other answers to {question.text}; the schema "
-                f"'{schema.name}' must ask what was asked there"
+                f"'{schema.name}' must be replaced by one with the answers of this table"
             )
         n_asked += 1
         for column, name in sources.items():
             votes[column] = read_counts(path, table, name).fillna(0).astype(np.int64)
     if n_asked == 0:
-        raise ValueError(f"{path}: has no votes on any question of the schema '{schema.name}'; is it of another form?")
+        raise ValueError(
+            f"{path}: has no votes on any question of the schema '{schema.name}'; give another schema, or "
+            f"another form: {', '.join(FORMS)}"
+        )
     return pd.concat([galaxies, votes], axis=1)
 
 
@@ -170,4 +173,4 @@ FORMS: dict[str, Callable[[Path, Schema, PathLike | None], pd.DataFrame]] = {
     "reductions": read_reductions,
     "classifications": read_classifications,
 }
-"""Form of votes -> function (path, schema, file of tasks) that reads it; `read_votes` describes them."""
+"""Functions (path, schema, file of tasks) that read votes, by form; see `read_votes`."""

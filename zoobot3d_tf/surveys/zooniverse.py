@@ -1,19 +1,19 @@
-"""Votes from Zooniverse exports, which know tasks and answers, not the questions of a schema.
+"""Votes from Zooniverse exports, which name tasks of a workflow instead of questions of a schema.
 
-A file of tasks, YAML or JSON, says which is which:
+A file of tasks, YAML or JSON, gives the question of each task:
 
-    workflow: 12345                # needed only where the export holds several
-    subject:                       # columns from the subjects' metadata; without it, id_str is the subject's id
+    workflow: 12345                # required if the export holds several workflows
+    subject:                       # columns from the metadata of subjects; by default id_str is the id of the subject
       id_str: "#iauname"
       ra: "#ra"
       dec: "#dec"
     tasks:
-      T0: smooth-or-featured       # its answers read as in the schema, and stand in that order
+      T0: smooth-or-featured       # answers with the texts and the order of the schema
       T1:
         question: disk-edge-on
-        answers: {"Yes - edge on": yes, "Something else": no}    # text: answer in the schema; in the workflow's order
+        answers: {"Yes - edge on": yes, "Something else": no}    # text: answer of the schema; order of the workflow
 
-Answers are compared by their letters and digits alone: 'Can't tell' is `cant-tell`.
+Only letters and digits of answers are compared: 'Can't tell' is `cant-tell`.
 """
 
 import json
@@ -43,54 +43,55 @@ _CLASSIFICATION_COLUMNS = [
     *("annotations", "subject_data", "subject_ids"),
 ]
 _CHUNK_ROWS = 10_000
-# What panoptes_aggregation counts beside the answers: those who gave none, and its own version.
+# Columns of panoptes_aggregation that are not answers: the number of volunteers without an answer, and its version.
 _NOT_ANSWERS = ("None", "aggregation_version")
 
 
 def read_reductions(path: Path, schema: Schema, tasks_loc: PathLike | None) -> pd.DataFrame:
-    """Votes that Zooniverse has counted already: form `reductions` of `sources.read_votes`.
+    """Read votes that Zooniverse has counted: form `reductions` of `sources.read_votes`.
 
-    Of several reductions of a subject and task, the last counts. In Caesar's, an answer that is a whole number is the
-    place of the answer in the workflow, from 0; in those of panoptes_aggregation (column `task`) it is a text.
+    If a subject has several reductions of a task, the last one is used. In reductions of Caesar, an answer that is a
+    whole number is the index of the answer in the workflow, from 0. In reductions of panoptes_aggregation, which have a
+    column `task`, it is the text of the answer.
 
     Args:
-        path: CSV of subject reductions, by Caesar or by panoptes_aggregation; or `.json`, `.jsonl`, `.ndjson` as Caesar
-            posts them, one object a line. Only these have metadata.
-        schema: the decision tree.
-        tasks_loc: file of tasks, see above.
+        path: path of the export: a CSV of subject reductions by Caesar or panoptes_aggregation; or a `.json`, `.jsonl`
+            or `.ndjson` file as Caesar posts it, with one object per line. Only posted reductions have metadata.
+        schema: decision tree of the votes.
+        tasks_loc: path of the file of tasks, described in this module.
 
     Returns:
-        As `sources.read_votes`.
+        One row per galaxy, as `sources.read_votes` returns them.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: either file is not in its form, or a count is no whole number >= 0.
+        FileNotFoundError: a file does not exist.
+        ValueError: the export or the file of tasks is faulty, or a count is not a whole number >= 0.
     """
     tasks = _read_tasks(tasks_loc, schema)
     if path.suffix.lower() in _JSON_SUFFIXES:
         return _count_votes(path, _entries_of_posted_reductions(path), tasks, schema)
     if tasks.subject:
-        raise ValueError(f"{path}: a table of reductions has no metadata; {tasks.path} must do without 'subject'")
+        raise ValueError(f"{path}: a table of reductions has no metadata; remove 'subject' from {tasks.path}")
     return _count_votes(path, _entries_of_reductions(path), tasks, schema)
 
 
 def read_classifications(path: Path, schema: Schema, tasks_loc: PathLike | None) -> pd.DataFrame:
-    """Votes counted from single classifications: form `classifications` of `sources.read_votes`.
+    """Count votes from single classifications: form `classifications` of `sources.read_votes`.
 
-    A volunteer counts once a galaxy, with the first classification. One who is not logged in has a `user_name` too,
-    made of the address.
+    A volunteer counts once per galaxy, with the first classification. Volunteers who are not logged in have a
+    `user_name` too, made from their address.
 
     Args:
-        path: the CSV that the project builder exports.
-        schema: the decision tree.
-        tasks_loc: file of tasks, see above.
+        path: path of the CSV that the project builder exports. It may be larger than memory.
+        schema: decision tree of the votes.
+        tasks_loc: path of the file of tasks, described in this module.
 
     Returns:
-        As `sources.read_votes`.
+        One row per galaxy, as `sources.read_votes` returns them.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: either file is not in its form.
+        FileNotFoundError: a file does not exist.
+        ValueError: the export or the file of tasks is faulty.
     """
     tasks = _read_tasks(tasks_loc, schema)
     return _count_votes(path, _entries_of_classifications(path, with_metadata=bool(tasks.subject)), tasks, schema)
@@ -98,13 +99,13 @@ def read_classifications(path: Path, schema: Schema, tasks_loc: PathLike | None)
 
 @dataclass(frozen=True)
 class _Answers:
-    """Columns of a task's answers: in the order of the workflow, and by the letters of their texts."""
+    """Columns of the answers of a task: in the order of the workflow, and by the letters of their texts."""
 
     in_order: list[str]
     by_letters: dict[str, str]
 
     def find(self, answer: object) -> str | None:
-        """The column of an answer, given by its text or its place from 0; None if there is none."""
+        """Column of an answer, which is given by its text or by its index; None if there is no such answer."""
         if isinstance(answer, int):
             return self.in_order[answer] if 0 <= answer < len(self.in_order) else None
         return self.by_letters.get(_letters(answer)) if isinstance(answer, str) else None
@@ -112,7 +113,7 @@ class _Answers:
 
 @dataclass(frozen=True)
 class _Tasks:
-    """What a file of tasks says."""
+    """Content of a file of tasks: its path, the workflow, columns and their metadata, answers by task."""
 
     path: Path
     workflow: str
@@ -122,16 +123,16 @@ class _Tasks:
 
 @dataclass(frozen=True)
 class _Entry:
-    """Votes on one subject, as an export has them.
+    """Votes on one subject, in an export.
 
     Attributes:
         where: file and row, for errors.
-        workflow: its id.
-        subject: its id.
-        metadata: of the subject.
-        key: of entries on one galaxy with the same key, only that of the lowest order counts.
-        order: see key.
-        votes: (task, answer, count); the task is '' where the export does not say.
+        workflow: id of the workflow.
+        subject: id of the subject.
+        metadata: metadata of the subject.
+        key: key of the entry. If several entries on a galaxy have the same key, the one with the lowest order counts.
+        order: rank among entries with the same key.
+        votes: (task, answer, count). The task is '' if the export does not give it.
     """
 
     where: str
@@ -144,7 +145,7 @@ class _Entry:
 
 
 def _count_votes(path: Path, entries: Iterable[_Entry], tasks: _Tasks, schema: Schema) -> pd.DataFrame:
-    """One row a galaxy, as `sources.read_votes` returns it."""
+    """Add up the votes of each galaxy, one row per galaxy, as `sources.read_votes` returns them."""
     galaxies: dict[str, dict[str, Any]] = {}
     kept: defaultdict[str, dict[str, tuple[int, list[tuple[str, int]]]]] = defaultdict(dict)
     nameless: set[str] = set()
@@ -160,11 +161,11 @@ def _count_votes(path: Path, entries: Iterable[_Entry], tasks: _Tasks, schema: S
             kept[galaxy["id_str"]][entry.key] = entry.order, votes
     if nameless:
         log.warning(
-            "%s: left out %d subjects whose metadata have no %s, such as subject %s",
+            "%s: %d subjects were left out, because their metadata have no %s, such as subject %s",
             *(path, len(nameless), tasks.subject["id_str"], min(nameless)),
         )
     if not galaxies:
-        raise ValueError(f"{path}: has no answers to {', '.join(tasks.answers)}, the tasks in {tasks.path}")
+        raise ValueError(f"{path}: has no answers to the tasks of {tasks.path}: {', '.join(tasks.answers)}")
     rows = []
     for id_str, galaxy in galaxies.items():
         counts: Counter[str] = Counter()
@@ -177,7 +178,7 @@ def _count_votes(path: Path, entries: Iterable[_Entry], tasks: _Tasks, schema: S
 
 
 def _of_one_workflow(entries: Iterable[_Entry], tasks: _Tasks) -> Iterator[_Entry]:
-    """The entries of the workflow asked for; if none was, there may be only one."""
+    """Entries of the workflow in the file of tasks. If it names none, all entries must be of one workflow."""
     first = ""
     for entry in entries:
         first = first or entry.workflow
@@ -185,13 +186,13 @@ def _of_one_workflow(entries: Iterable[_Entry], tasks: _Tasks) -> Iterator[_Entr
             yield entry
         elif not tasks.workflow:
             raise ValueError(
-                f"{entry.where}: is of workflow {entry.workflow}, earlier rows are of {first}; "
-                f"say which one to take in {tasks.path}, as in 'workflow: {first}'"
+                f"{entry.where}: is of workflow {entry.workflow}, but earlier rows are of workflow {first}; name one "
+                f"of them in {tasks.path}, such as 'workflow: {first}'"
             )
 
 
 def _describe_galaxy(entry: _Entry, tasks: _Tasks) -> dict[str, Any]:
-    """`id_str`, '' if the metadata lack it; `ra` and `dec`, NaN if they do."""
+    """`id_str`, `ra` and `dec` of a subject; '' and NaN if they are not in its metadata."""
     galaxy: dict[str, Any] = {"id_str": entry.subject, "ra": np.nan, "dec": np.nan}
     for column, key in tasks.subject.items():
         value = str(entry.metadata.get(key, "")).strip()
@@ -206,19 +207,19 @@ def _describe_galaxy(entry: _Entry, tasks: _Tasks) -> dict[str, Any]:
 
 
 def _find_columns(entry: _Entry, tasks: _Tasks) -> list[tuple[str, int]]:
-    """The entry's votes on the tasks that are listed, by column."""
+    """Columns and counts of the votes on the tasks in the file of tasks."""
     columns = []
     for named_task, answer, count in entry.votes:
         task = named_task or min(tasks.answers)
         if not named_task and len(tasks.answers) > 1:
-            raise ValueError(f"{entry.where}: does not say its task; {tasks.path} must list that one only")
+            raise ValueError(f"{entry.where}: does not name its task; {tasks.path} must list only this task")
         if task not in tasks.answers:
             continue
         column = tasks.answers[task].find(answer)
         if column is None:
             raise ValueError(
                 f"{entry.where}: task {task} has the answer {answer!r}, which is none of "
-                f"{', '.join(tasks.answers[task].in_order)}; name it under the answers of {task} in {tasks.path}"
+                f"{', '.join(tasks.answers[task].in_order)}; add it to the answers of {task} in {tasks.path}"
             )
         columns.append((column, count))
     return columns
@@ -229,7 +230,7 @@ def _entries_of_reductions(path: Path) -> Iterator[_Entry]:
     task_column = "task" if "task" in table else "reducer_key"
     missing = [column for column in ("subject_id", "workflow_id", task_column) if column not in table]
     if missing:
-        raise ValueError(f"{path}: lacks {', '.join(missing)}; a table of reductions has them")
+        raise ValueError(f"{path}: lacks {', '.join(missing)}; a table of reductions must have these columns")
     ids = [read_text(path, table, column) for column in ("workflow_id", "subject_id", task_column)]
     data = table[[column for column in table.columns if column.startswith("data.")]]
     data = data.rename(columns=lambda name: name.removeprefix("data."))
@@ -252,13 +253,13 @@ def _entries_of_posted_reductions(path: Path) -> Iterator[_Entry]:
                 task, subject_id = str(reduction.get("reducer_key") or ""), str(subject["id"])
                 metadata, answers = dict(subject.get("metadata") or {}), dict(reduction["data"])
             except (ValueError, TypeError, KeyError, AttributeError) as error:
-                raise ValueError(f"{where}: is no reduction as Caesar posts it: {error!r}") from None
+                raise ValueError(f"{where}: is not a reduction as posted by Caesar: {error!r}") from None
             votes = _read_counts(where, task, answers, by_place=True)
             yield _Entry(where, workflow, subject_id, metadata, key=f"{subject_id} {task}", order=-number, votes=votes)
 
 
 def _read_counts(where: str, task: str, data: dict[str, Any], by_place: bool) -> list[tuple[str, object, int]]:
-    """(task, answer, count) of the answers that somebody gave; whole numbers are places if `by_place`."""
+    """(task, answer, count) of the answers that were given. If `by_place`, whole numbers are indices of answers."""
     votes: list[tuple[str, object, int]] = []
     for answer, value in data.items():
         if answer in _NOT_ANSWERS or value in (None, "") or value != value:  # NaN is an empty cell
@@ -281,7 +282,7 @@ def _entries_of_classifications(path: Path, with_metadata: bool) -> Iterator[_En
 
 
 def _rows_as_text(path: Path, columns: list[str]) -> Iterator[dict[Any, str]]:
-    """Rows of a CSV file that may be larger than memory."""
+    """Read the rows of a CSV file in pieces, since it may be larger than memory."""
     try:
         with (
             pd.read_csv(
@@ -302,7 +303,7 @@ def _read_classification(where: str, row: dict[Any, str]) -> _Entry:
         answers = {str(annotation["task"]): annotation.get("value") for annotation in json.loads(row["annotations"])}
         order = int(row["classification_id"])
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"{where}: is no classification as Zooniverse exports it: {error!r}") from None
+        raise ValueError(f"{where}: is not a classification as exported by Zooniverse: {error!r}") from None
     volunteer = row["user_name"] or row["user_ip"] or row["classification_id"]
     votes = [(task, answer, 1) for task, answer in answers.items() if answer not in (None, "", [])]
     return _Entry(where, row["workflow_id"], row["subject_ids"], metadata, key=volunteer, order=order, votes=votes)
@@ -311,21 +312,21 @@ def _read_classification(where: str, row: dict[Any, str]) -> _Entry:
 def _read_tasks(path: PathLike | None, schema: Schema) -> _Tasks:
     if path is None:
         raise ValueError(
-            "a Zooniverse export needs a file of tasks, which says what question each asks; "
-            "in it 'tasks: {T0: smooth-or-featured}', for example"
+            "a Zooniverse export needs tasks_loc, a file that gives the question of each task, such as "
+            "'tasks: {T0: smooth-or-featured}'"
         )
     path = Path(path)
     try:
-        # The base loader leaves `yes`, `no` and `1` the texts that they are.
+        # The base loader keeps `yes`, `no` and `1` as text.
         content = yaml.load(path.read_bytes(), Loader=yaml.BaseLoader)
     except yaml.YAMLError as error:
-        raise ValueError(f"{path}: not valid YAML or JSON: {error}") from None
+        raise ValueError(f"{path}: is not valid YAML or JSON: {error}") from None
     keys = _mapping(path, content, "the file", ("workflow", "subject", "tasks"))
     tasks = _mapping(path, keys.get("tasks"), "'tasks'")
     subject = _mapping(path, keys.get("subject", {}), "'subject'", ("id_str", "ra", "dec"))
     answers = {task: _read_task(path, task, asked, schema) for task, asked in tasks.items()}
     if not answers:
-        raise ValueError(f"{path}: 'tasks' is empty; it must name at least one, as in 'T0: smooth-or-featured'")
+        raise ValueError(f"{path}: 'tasks' is empty; it must name at least one task, such as 'T0: smooth-or-featured'")
     return _Tasks(path, str(keys.get("workflow", "")), subject, answers)
 
 
@@ -339,7 +340,7 @@ def _read_task(path: Path, task: str, asked: object, schema: Schema) -> _Answers
     texts = _mapping(path, entries.get("answers", {label: label for label in columns}), f"the answers of {task}")
     for label in texts.values():
         if label not in columns:
-            raise ValueError(f"{path}: {task}: {question.text} has no answer {label!r}, only {', '.join(columns)}")
+            raise ValueError(f"{path}: {task}: {question.text} has no answer {label!r}; it has {', '.join(columns)}")
     return _Answers(
         in_order=[columns[label] for label in texts.values()],
         by_letters={_letters(text): columns[label] for text, label in texts.items()},
@@ -348,7 +349,7 @@ def _read_task(path: Path, task: str, asked: object, schema: Schema) -> _Answers
 
 def _mapping(path: Path, value: Any, what: str, allowed: tuple[str, ...] | None = None) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise ValueError(f"{path}: {what} must be 'key: value' entries; received {value!r}")
+        raise ValueError(f"{path}: {what} must have entries 'key: value'; received {value!r}")
     for key in value:
         if allowed and key not in allowed:
             raise ValueError(f"{path}: {what} has an unknown key {key!r}; the keys are {', '.join(allowed)}")
