@@ -140,7 +140,7 @@ def test_malformed_component_is_named(component):
 
 
 def test_more_volunteers_than_a_byte_holds_are_refused():
-    with pytest.raises(ValueError, match="at most 255 volunteers; received marks of 256"):
+    with pytest.raises(ValueError, match="at most 255 volunteers; received 256"):
         counts_from_marks([[]] * 256)
 
 
@@ -187,9 +187,9 @@ def test_aligning_to_the_same_grid_changes_nothing():
 
 
 def test_aligning_refuses_impossible_scales():
-    with pytest.raises(ValueError, match=r"must be positive; received pixscale_in 0\.1, pixscale_out 0, size_out 424"):
+    with pytest.raises(ValueError, match=r"pixscale_out .*must be positive; received 0\.1, 0 and 424"):
         align_counts(np.zeros((5, 5), np.uint8), 0.1, 0, 424)
-    with pytest.raises(ValueError, match=r"shape \(H, W\); received shape \(5,\)"):
+    with pytest.raises(ValueError, match=r"shape \(H, W\); received \(5,\)"):
         align_counts(np.zeros(5, np.uint8), 0.1, 0.1, 424)
 
 

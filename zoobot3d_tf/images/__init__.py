@@ -1,1 +1,1 @@
-"""Pixels and volunteers' paths into arrays: image files, colour composition, masks."""
+"""Images, masks and volunteers' marks as arrays: reading, colours, WCS and overlays."""

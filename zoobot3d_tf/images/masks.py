@@ -1,6 +1,6 @@
-"""Masks from the outlines volunteers drew: how many of them enclosed each pixel (Galaxy Zoo: 3D, Masters et al. 2021).
+"""Masks: the number of volunteers who enclosed each pixel with a path (Galaxy Zoo: 3D, Masters et al. 2021).
 
-A path is a list of [x, y] vertices in pixels: x to the right, y down, whole numbers on pixel centres.
+A path is a list of vertices [x, y] in pixels, with x to the right and y down. Pixel centres are whole numbers.
 """
 
 from collections.abc import Sequence
@@ -15,17 +15,18 @@ if TYPE_CHECKING:
 
 Component = Sequence[Sequence[float]]
 Marks = Sequence[Sequence[Component]]
-"""[volunteer][component][vertex] -> [x, y]; a volunteer who drew nothing is an empty list."""
+"""Marks of volunteers, [volunteer][component][vertex] -> [x, y]. A volunteer who drew nothing has an empty list."""
 
 MASKS = ("spiral_mask", "bar_mask")
 MASK_TITLES = {"spiral_mask": "spiral arms", "bar_mask": "bar"}
-"""What each mask is called on pages."""
+"""Title of each mask on pages."""
 N_VOLUNTEERS = 15
-"""How many Galaxy Zoo: 3D asked about each galaxy."""
+"""Number of volunteers per galaxy in Galaxy Zoo: 3D."""
 MASK_THRESHOLD = 3 / 15
-"""Share of volunteers from which a pixel counts as part of a mask, as in Masters et al. 2021 (arXiv 2108.02065)."""
+"""Smallest fraction of volunteers for a pixel to belong to a mask, as in Masters et al. 2021 (arXiv 2108.02065)."""
 
 MAX_VOLUNTEERS = np.iinfo(np.uint8).max
+"""Largest number of volunteers per galaxy. Counts are stored in one byte."""
 
 
 def counts_from_marks(
@@ -34,30 +35,36 @@ def counts_from_marks(
     drop_self_crossing: bool = False,
     volunteers: Sequence[int] | None = None,
 ) -> np.ndarray:
-    """Count the volunteers who enclosed each pixel; overlapping paths of one volunteer count once.
+    """Count the volunteers who enclosed each pixel. Overlapping paths of one volunteer count once.
 
-    Pixels are enclosed by the even-odd rule, tested at their centre. Points exactly on an edge go the way they do in
-    `matplotlib.path`, with which the published Galaxy Zoo: 3D masks were made.
+    A pixel is enclosed if its centre is inside the closed path by the even-odd rule. Centres exactly on an edge are
+    decided as in `matplotlib.path`, which made the published masks of Galaxy Zoo: 3D.
 
     Args:
-        marks: [volunteer][component][vertex] -> [x, y], in pixels of the mask. Paths may leave the frame.
-        shape: height and width of the mask.
-        drop_self_crossing: leave out components whose open path crosses or touches itself, as the published masks do.
-        volunteers: count only these, by their place in `marks`; who is named twice counts twice, as in a bootstrap.
+        marks: marks of the volunteers, [volunteer][component][vertex] -> [x, y], in pixels of the mask. Paths may
+            leave the frame.
+        shape: height and width of the mask, in pixels.
+        drop_self_crossing: whether to leave out components whose open path crosses or touches itself, as in the
+            published masks.
+        volunteers: indices in `marks` of the volunteers to count; all if None. A volunteer who is listed twice counts
+            twice, as a bootstrap needs.
 
     Returns:
-        Counts, uint8 (H, W), row 0 at the top.
+        Counts, uint8 (H, W). Row 0 is the top row.
 
     Raises:
-        ValueError: there are more than 255 volunteers, one is chosen who is not there, or a component is not a list of
-            finite [x, y].
+        ValueError: there are more than 255 volunteers, a volunteer in `volunteers` has no marks, or a component is not
+            a list of finite [x, y].
     """
     chosen = range(len(marks)) if volunteers is None else volunteers
     if len(chosen) > MAX_VOLUNTEERS:
-        raise ValueError(f"a mask holds at most {MAX_VOLUNTEERS} volunteers; received marks of {len(chosen)}")
+        raise ValueError(f"marks must have at most {MAX_VOLUNTEERS} volunteers; received {len(chosen)}")
     absent = [volunteer for volunteer in chosen if not 0 <= volunteer < len(marks)]
     if absent:
-        raise ValueError(f"there are marks of {len(marks)} volunteers, counted from 0; received the choice {absent[0]}")
+        raise ValueError(
+            f"volunteers must be indices in marks: there are marks of {len(marks)} volunteers, counted from 0; "
+            f"received the choice {absent[0]}"
+        )
     counts = np.zeros(shape, dtype=np.uint8)
     for volunteer in chosen:
         paths = _checked_paths(marks[volunteer], volunteer)
@@ -76,22 +83,32 @@ def counts_from_marks(
 
 
 def is_enclosed(fraction: Any, threshold: float = MASK_THRESHOLD) -> Any:
-    """Whether each pixel belongs to the mask: bool, of the shape of the fractions (an array or a tensor)."""
-    # Slightly lower, so that the rounding of k/15 cannot decide.
+    """Determine which pixels belong to a mask.
+
+    Args:
+        fraction: fraction of volunteers who enclosed each pixel, array or tensor of any shape.
+        threshold: smallest fraction for a pixel to belong to the mask.
+
+    Returns:
+        Booleans, of the same type and shape as `fraction`.
+    """
+    # The tolerance absorbs the rounding of k/15 and of k/255.
     return fraction >= threshold - 1e-3
 
 
 def overlap(predicted: Any, true: Any, xp: Any, threshold: float = MASK_THRESHOLD) -> tuple[Any, Any]:
-    """Pixels that belong to both masks, and to either: intersection and union of the IoU, in training and in scores.
+    """Count the pixels in the intersection and in the union of two masks.
+
+    The metrics of training and the scores of evaluation both compute the IoU from these counts.
 
     Args:
-        predicted: share of volunteers expected to enclose each pixel, shape (..., H, W).
-        true: share of volunteers who did, same shape.
-        xp: module that computes: `numpy` for arrays, `keras.ops` for tensors.
-        threshold: share from which a pixel belongs to the mask.
+        predicted: predicted fraction of volunteers who enclose each pixel, shape (..., H, W).
+        true: true fraction of volunteers who enclosed each pixel, same shape.
+        xp: module with the array functions: `numpy` for arrays, `keras.ops` for tensors.
+        threshold: smallest fraction for a pixel to belong to a mask.
 
     Returns:
-        Numbers of pixels, shape (...) each.
+        Number of pixels in the intersection, and number of pixels in the union, shape (...) each.
     """
     inside_predicted, inside_true = is_enclosed(predicted, threshold), is_enclosed(true, threshold)
     both, either = xp.logical_and(inside_predicted, inside_true), xp.logical_or(inside_predicted, inside_true)
@@ -99,23 +116,23 @@ def overlap(predicted: Any, true: Any, xp: Any, threshold: float = MASK_THRESHOL
 
 
 def check_marks(marks: Marks) -> None:
-    """Raise a ValueError unless marks have the form that `counts_from_marks` takes.
+    """Check that `counts_from_marks` can read marks.
 
     Raises:
-        ValueError: a volunteer's marks are no list, or a component is not a list of finite [x, y].
+        ValueError: the marks of a volunteer are not a list, or a component is not a list of finite [x, y].
     """
     for volunteer, components in enumerate(marks):
         _checked_paths(components, volunteer)
 
 
 def crosses_itself(path: np.ndarray) -> bool:
-    """Tell whether an open path crosses, touches or retraces itself (the contrary of OGC "simple").
+    """Determine whether an open path crosses, touches or retraces itself (is not "simple" in the OGC standard).
 
-    The edge from the last vertex back to the first is not part of the path. A path that ends where it began is a ring,
-    and may touch itself there. Vertices repeated in succession count once.
+    The edge from the last vertex back to the first is not part of the path. A path whose last vertex is its first
+    vertex is a ring, which may touch itself at this vertex. Successive equal vertices count once.
 
     Args:
-        path: vertices, shape (n, 2).
+        path: vertices of the path, shape (n, 2).
     """
     path = np.asarray(path, dtype=float).reshape(-1, 2)
     moved = np.ones(len(path), dtype=bool)
@@ -136,7 +153,7 @@ def crosses_itself(path: np.ndarray) -> bool:
     i, j = i[apart], j[apart]
     side_of_j = _cross(step[i], start[j] - start[i]), _cross(step[i], path[j + 1] - start[i])
     side_of_i = _cross(step[j], start[i] - start[j]), _cross(step[j], path[i + 1] - start[j])
-    # On one line, boxes that overlap are segments that overlap, so touching needs no case of its own.
+    # For collinear segments, overlapping boxes mean overlapping segments, so that touching needs no special case.
     straddles = (np.sign(side_of_j[0]) * np.sign(side_of_j[1]) <= 0) & (
         np.sign(side_of_i[0]) * np.sign(side_of_i[1]) <= 0
     )
@@ -147,13 +164,13 @@ def align_counts(counts: np.ndarray, pixscale_in: float, pixscale_out: float, si
     """Resample a mask of counts to another pixel scale and size about the same centre, with antialiasing.
 
     Args:
-        counts: volunteers per pixel, uint8 (H, W).
-        pixscale_in: scale of `counts`, arcsec per pixel.
-        pixscale_out: scale wanted, arcsec per pixel.
-        size_out: height and width wanted, in pixels. Beyond the frame of `counts` nobody drew: zero.
+        counts: number of volunteers per pixel, uint8 (H, W).
+        pixscale_in: pixel scale of `counts`, in arcsec per pixel.
+        pixscale_out: pixel scale of the result, in arcsec per pixel.
+        size_out: height and width of the result, in pixels. Pixels outside the frame of `counts` are 0.
 
     Returns:
-        uint8 (size_out, size_out).
+        Resampled counts, uint8 (size_out, size_out).
 
     Raises:
         ValueError: a scale or the size is not positive, or `counts` is not two-dimensional.
@@ -161,26 +178,26 @@ def align_counts(counts: np.ndarray, pixscale_in: float, pixscale_out: float, si
     counts = _checked_counts(counts)
     if not (pixscale_in > 0 and pixscale_out > 0 and size_out > 0):
         raise ValueError(
-            "pixel scales and size must be positive; "
-            f"received pixscale_in {pixscale_in}, pixscale_out {pixscale_out}, size_out {size_out}"
+            "pixscale_in, pixscale_out and size_out must be positive; "
+            f"received {pixscale_in}, {pixscale_out} and {size_out}"
         )
     return _to_counts(_resample(counts, pixscale_out / pixscale_in, size_out), counts)
 
 
 def align_counts_wcs(counts: np.ndarray, wcs_in: "WCS", wcs_out: "WCS", shape_out: tuple[int, int]) -> np.ndarray:
-    """Resample a mask of counts to any other grid on the sky, with antialiasing.
+    """Resample a mask of counts to any other pixel grid on the sky, with antialiasing.
 
-    Both grids are those of the arrays in memory: pixel (0, 0) is the first of row 0. The WCS of a FITS image whose rows
-    were turned over for its PNG must be turned over too, see `wcs.flip_rows`.
+    Each WCS must describe the array in memory, whose pixel (0, 0) is the first pixel of row 0. If the rows of a FITS
+    image were reversed for its PNG, reverse its WCS too, with `wcs.flip_rows`.
 
     Args:
-        counts: volunteers per pixel, uint8 (H, W).
-        wcs_in: the sky under `counts`.
-        wcs_out: the sky under the mask wanted.
-        shape_out: its height and width, in pixels. Beyond the frame of `counts` nobody drew: zero.
+        counts: number of volunteers per pixel, uint8 (H, W).
+        wcs_in: WCS of `counts`.
+        wcs_out: WCS of the result.
+        shape_out: height and width of the result, in pixels. Pixels outside the frame of `counts` are 0.
 
     Returns:
-        uint8 of that shape.
+        Resampled counts, uint8, of shape `shape_out`.
 
     Raises:
         ValueError: a WCS has no celestial axes, `counts` is not two-dimensional, or a side is not positive.
@@ -189,32 +206,32 @@ def align_counts_wcs(counts: np.ndarray, wcs_in: "WCS", wcs_out: "WCS", shape_ou
 
     counts = _checked_counts(counts)
     if not (wcs_in.has_celestial and wcs_out.has_celestial):
-        raise ValueError("both grids need a WCS with right ascension and declination, or other celestial axes")
+        raise ValueError("wcs_in and wcs_out must have celestial axes, such as right ascension and declination")
     if min(shape_out) < 1:
-        raise ValueError(f"the sides of a mask must be positive; received {shape_out}")
+        raise ValueError(f"shape_out must be positive; received {shape_out}")
     wcs_in, wcs_out = wcs_in.celestial, wcs_out.celestial
-    # Where pixels become larger, the mask is first brought to their scale about its own centre, and then moved.
+    # `cv2.remap` does not antialias. If the pixels become larger, the mask is therefore first resampled to their scale.
     step = max(1.0, float(np.sqrt(proj_plane_pixel_area(wcs_out) / proj_plane_pixel_area(wcs_in))))
     scaled = _resample(counts, step, int(np.ceil(max(counts.shape) / step)))
     x, y = pixel_to_pixel(wcs_out, wcs_in, *np.meshgrid(np.arange(shape_out[1]), np.arange(shape_out[0])))
     x = (x - (counts.shape[1] - 1) / 2) / step + (scaled.shape[1] - 1) / 2
     y = (y - (counts.shape[0] - 1) / 2) / step + (scaled.shape[0] - 1) / 2
-    # What lies on the far side of the sky has no place on a tangent plane: NaN.
-    x, y = (np.nan_to_num(place, nan=-1e6).astype(np.float32) for place in (x, y))
+    # Positions on the far side of the sky are not on the tangent plane: NaN.
+    x, y = (np.nan_to_num(position, nan=-1e6).astype(np.float32) for position in (x, y))
     return _to_counts(cv2.remap(scaled, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT), counts)
 
 
 def _checked_counts(counts: np.ndarray) -> np.ndarray:
     counts = np.asarray(counts)
     if counts.ndim != 2:
-        raise ValueError(f"counts must be of shape (H, W); received shape {counts.shape}")
+        raise ValueError(f"counts must have the shape (H, W); received {counts.shape}")
     return counts
 
 
 def _resample(counts: np.ndarray, step: float, size: int) -> np.ndarray:
-    """Bring counts to pixels `step` times larger, float32 (size, size) about the same centre."""
-    # Only the pixels that the mask can reach are resampled: a mask far smaller than the cutout would otherwise have to
-    # be padded to the cutout's size at its own, finer scale. The bicubic kernel reaches two pixels.
+    """Resample counts about their centre to pixels `step` times larger, float32 (size, size)."""
+    # Only the pixels that the mask can reach are resampled. Otherwise, a mask far smaller than the cutout would have to
+    # be padded to the size of the cutout at its own, finer scale. The bicubic kernel reaches two pixels.
     margin = (size - min(size, int(np.ceil(max(counts.shape) / step)) + 4)) // 2
     size -= 2 * margin
     half = size * step / 2
@@ -226,19 +243,18 @@ def _resample(counts: np.ndarray, step: float, size: int) -> np.ndarray:
 
 
 def _to_counts(resampled: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Whole counts; bicubic kernels overshoot, but none may be below zero or above the largest there was."""
+    """Round to whole counts, and clip the overshoot of the bicubic kernel to the range of the original counts."""
     return np.clip(np.rint(resampled), 0, counts.max(initial=0)).astype(np.uint8)
 
 
 def _checked_paths(components: Sequence[Component], volunteer: int) -> list[np.ndarray]:
-    """Paths of a volunteer, each as float (n, 2)."""
+    """Check the paths of a volunteer, and convert each to a float array (n, 2)."""
     if not isinstance(components, Sequence) or isinstance(components, str):
         raise ValueError(f"volunteer {volunteer} must have a list of components; received {str(components)[:80]}")
     return [_checked_path(path, volunteer, k) for k, path in enumerate(components)]
 
 
 def _checked_path(path: Component, volunteer: int, component: int) -> np.ndarray:
-    """Vertices as float (n, 2)."""
     try:
         vertices = np.array(path, dtype=float) if len(path) else np.empty((0, 2))
     except (TypeError, ValueError):
@@ -251,11 +267,14 @@ def _checked_path(path: Component, volunteer: int, component: int) -> np.ndarray
 
 
 def _enclosed(path: np.ndarray, shape: tuple[int, int]) -> tuple[tuple[slice, slice], np.ndarray] | None:
-    """Pixels inside a closed path by the even-odd rule: a window of the frame and 0 or 1 for each of its pixels.
+    """Find the pixels inside a closed path by the even-odd rule.
 
-    In its row, a pixel at tx is inside if an odd number of edges lies to its right. Whether an edge does is decided by
-    the expression of `matplotlib.path`, whose roundings decide ties; it is monotonic in tx, so that each edge
-    has one threshold: the number of columns, from the left, that lie before it.
+    A pixel is inside if an odd number of edges lies to its right in its row. Whether an edge lies to the right is
+    decided by the expression in `matplotlib.path`, whose rounding decides ties. The expression is monotonic in the
+    column, so that each edge has one threshold per row: the number of columns to its left.
+
+    Returns:
+        A window of the frame, and 0 or 1 for each pixel of the window; None if no pixel is inside.
     """
     height, width = shape
     if len(path) < 2:
@@ -279,7 +298,7 @@ def _enclosed(path: np.ndarray, shape: tuple[int, int]) -> tuple[tuple[slice, sl
         return (side >= (x1 - column) * dy) == upwards
 
     threshold = np.clip(np.floor(x1 - side / dy) + 1, 0, width)
-    # The estimate is off by one where the crossing falls on a pixel centre, up to rounding.
+    # The estimate may be wrong by one if the edge crosses the row at a pixel centre.
     threshold += lies_before_edge(threshold)
     threshold -= ~lies_before_edge(threshold - 1)
     threshold = np.clip(threshold, columns.start, width).astype(int) - columns.start
@@ -288,13 +307,13 @@ def _enclosed(path: np.ndarray, shape: tuple[int, int]) -> tuple[tuple[slice, sl
     if right == 0:
         return None
     toggles = np.bincount((row - top) * (right + 1) + threshold, minlength=(bottom - top) * (right + 1))
-    # A closed path crosses each row an even number of times: edges on the left are as odd as edges on the right.
+    # A closed path crosses each row an even number of times, so that counting edges on the left gives the same parity.
     inside = np.cumsum(toggles.reshape(-1, right + 1)[:, :right], axis=1, dtype=np.uint8) & 1
     return (slice(top, bottom), slice(columns.start, columns.start + right)), inside
 
 
 def _pairs_with_overlapping_boxes(path: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs i < j of a path's segments whose bounding boxes overlap or touch."""
+    """Indices i < j of the segments of a path whose bounding boxes overlap or touch."""
     low, high = np.minimum(path[:-1], path[1:]), np.maximum(path[:-1], path[1:])
     overlap = np.triu(np.ones((len(low), len(low)), dtype=bool), k=1)
     for axis in (0, 1):
