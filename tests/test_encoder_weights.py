@@ -1,6 +1,7 @@
-"""What an encoder begins with: which weights are meant, what they ask of the model, and how a run records them."""
+"""Initial weights of encoders: how they are found, which settings they need, and how a run records them."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -8,105 +9,120 @@ import numpy as np
 import pytest
 from prediction_runs import make_run
 from safetensors.numpy import save_file
-from test_weights import keras_file, timm_tensors, write_config, write_encoder
+from test_weights import timm_tensors, write_config, write_encoder
 
 from zoobot3d_tf.cli import main
 from zoobot3d_tf.files import sha256_of
+from zoobot3d_tf.models import weights
 from zoobot3d_tf.runs import run_folder
 from zoobot3d_tf.runs.encoder_weights import find_encoder_weights
-from zoobot3d_tf.runs.run_folder import WEIGHTS_NAME, read_run
-from zoobot3d_tf.training import trainer
+from zoobot3d_tf.runs.run_folder import WEIGHTS_NAME, TrainedRun, read_run
+from zoobot3d_tf.training import assemble, finish, loop
 from zoobot3d_tf.training.checkpoints import Checkpoints
 from zoobot3d_tf.training.training_config import config_from_folders
 
 FREE = {"encoder": None, "color": None}
-TENSORS = timm_tensors()
-TENSORS["conv_stem.weight"] = TENSORS["conv_stem.weight"] + 1  # as nothing else begins
-STEM = TENSORS["conv_stem.weight"].transpose(2, 3, 1, 0)
 
 
-@pytest.fixture
-def timm_folder(tmp_path):
-    return write_encoder(tmp_path / "zoobot-encoder-b0", TENSORS)
+@pytest.fixture(scope="module")
+def tensors():
+    received = timm_tensors()
+    return received | {"conv_stem.weight": received["conv_stem.weight"] + 1}  # unlike random weights
+
+
+@pytest.fixture(scope="module")
+def timm_folder(tensors, tmp_path_factory):
+    return write_encoder(tmp_path_factory.mktemp("timm") / "zoobot-encoder-b0", tensors)
 
 
 def command(shards, folder, *options: str) -> list[str]:
     shard_folders = ["--train-dir", str(shards / "train_shards"), "--eval-dir", str(shards / "eval_shards")]
-    sizes = ["--crop-size", "75", "--resize-size", "32", "--batch-size", "8", "--epochs", "1"]
+    sizes = ["--crop-size", "75", "--resize-size", "32", "--batch-size", "8", "--epochs", "1", "--tasks", "votes"]
     return ["train", "--experiment-dir", str(folder), *shard_folders, *sizes, *options]
 
 
 def run_config(shards, folder, **settings):
-    sizes = {"crop_size": 75, "resize_size": 32, "batch_size": 8, "epochs": 1}
+    sizes = {"crop_size": 75, "resize_size": 32, "batch_size": 8, "epochs": 1, "tasks": ("votes",)}
     return config_from_folders(shards / "train_shards", shards / "eval_shards", folder, **(sizes | settings))
 
 
 @pytest.fixture
 def begun(monkeypatch):
-    """The models as they are when the first epoch begins; none is trained."""
+    """Models as they are before the first epoch. They are neither trained nor saved."""
     models = []
-
-    def fit(model, config, checkpoints):
-        models.append(model)
-        checkpoints.folder.mkdir(exist_ok=True)
-        model.save_weights(checkpoints.best_path)
-
-    monkeypatch.setattr(trainer, "fit", fit)
+    monkeypatch.setattr(loop, "fit", lambda model, config, checkpoints: models.append(model))
+    monkeypatch.setattr(finish, "finish_run", lambda config, checkpoints: None)
     return models
 
 
-def test_a_command_begins_with_timms_weights_and_says_so(shards, timm_folder, tmp_path, begun):
+@pytest.fixture
+def not_built(begun, monkeypatch):
+    """As `begun`, with None in place of each model."""
+    monkeypatch.setattr(assemble, "initial_model", lambda config, epochs_done: None)
+    return begun
+
+
+def stem_of(model):
+    return model.get_layer("encoder").get_layer("conv_stem").get_weights()[0]
+
+
+def recorded_in(folder):
+    return json.loads((folder / "config.json").read_text())["training"]["encoder_weights"]
+
+
+def test_a_command_starts_from_weights_of_timm_and_records_them(shards, tensors, timm_folder, tmp_path, begun):
     assert main(command(shards, tmp_path / "run", "--encoder-weights", str(timm_folder), "--color")) == 0
     run = read_run(tmp_path / "run")
     assert (run.model.encoder, run.model.color) == ("efficientnet_b0", True)
-    assert run.model.pixel_std == (1.0, 1.0, 1.0)  # Zoobot's, by its name
-    stem = begun[0].get_layer("encoder").get_layer("conv_stem").get_weights()[0]
-    np.testing.assert_array_equal(stem, STEM)
-    recorded = json.loads((tmp_path / "run" / "config.json").read_text())["training"]["encoder_weights"]
-    assert recorded == {"source": str(timm_folder), "sha256": sha256_of(timm_folder / "model.safetensors")}
+    assert run.model.pixel_std == (1.0, 1.0, 1.0)  # weights of Zoobot, by the name of the folder
+    np.testing.assert_array_equal(stem_of(begun[0]), tensors["conv_stem.weight"].transpose(2, 3, 1, 0))
+    assert recorded_in(tmp_path / "run") == {
+        "source": str(timm_folder),
+        "sha256": sha256_of(timm_folder / "model.safetensors"),
+    }
 
 
-def test_a_run_that_goes_on_keeps_what_it_has_learned(shards, timm_folder, tmp_path, begun, monkeypatch):
+def test_a_continued_run_does_not_load_the_weights_again(shards, tensors, timm_folder, tmp_path, begun, monkeypatch):
     monkeypatch.setattr(Checkpoints, "epochs_done", property(lambda checkpoints: 1))
     main(command(shards, tmp_path / "run", "--encoder-weights", str(timm_folder), "--color", "--epochs", "2"))
-    stem = begun[0].get_layer("encoder").get_layer("conv_stem").get_weights()[0]
-    assert not np.array_equal(stem, STEM)
+    assert not np.array_equal(stem_of(begun[0]), tensors["conv_stem.weight"].transpose(2, 3, 1, 0))
 
 
-def test_the_same_weights_elsewhere_continue_a_run_and_others_do_not(shards, timm_folder, tmp_path, begun):
+def test_the_same_weights_elsewhere_continue_a_run_and_others_do_not(shards, tensors, timm_folder, tmp_path, not_built):
     start = {"folder": tmp_path / "run", "color": True}
     run_config(shards, encoder_weights=str(timm_folder), **start).run_estimator()
-    moved = timm_folder.rename(tmp_path / "zoobot-encoder-moved")
+    moved = shutil.copytree(timm_folder, tmp_path / "zoobot-encoder-moved")
     run_config(shards, encoder_weights=str(moved), **start).run_estimator()
-    save_file(TENSORS | {"bn1.bias": np.ones(32, np.float32)}, moved / "model.safetensors")
-    with pytest.raises(ValueError, match=r"other settings \(training.encoder_weights.sha256 was \w+, now \w+\)"):
+    save_file(tensors | {"bn1.bias": np.ones(32, np.float32)}, moved / "model.safetensors")
+    with pytest.raises(ValueError, match=r"training\.encoder_weights\.sha256 was \w+, now \w+\)"):
         run_config(shards, encoder_weights=str(moved), **start).run_estimator()
+    assert len(not_built) == 2
 
 
-def test_runs_from_before_there_were_such_weights_go_on(shards, tmp_path, begun):
+def test_runs_without_an_entry_for_encoder_weights_can_be_continued(shards, tmp_path, not_built):
     run_config(shards, tmp_path / "run").run_estimator()
     path = tmp_path / "run" / "config.json"
     config = json.loads(path.read_text())
     assert config["training"].pop("encoder_weights") is None
     path.write_text(json.dumps(config))
     run_config(shards, tmp_path / "run").run_estimator()
-    assert len(begun) == 2
+    assert len(not_built) == 2
 
 
 @pytest.mark.parametrize("name", ["run folder", "shipped"])
-def test_another_runs_encoder(shards, small_model, tmp_path, begun, monkeypatch, name):
+def test_the_encoder_of_another_run(shards, small_model, tmp_path, begun, monkeypatch, name):
     monkeypatch.setattr(run_folder, "SHIPPED_FOLDER", small_model.run.folder)
+    monkeypatch.setattr(TrainedRun, "load_model", lambda run: small_model)
     source = "shipped" if name == "shipped" else str(small_model.run.folder)
     run_config(shards, tmp_path / "run", encoder_weights=source).run_estimator()
     for received, expected in zip(
         begun[0].get_layer("encoder").get_weights(), small_model.get_layer("encoder").get_weights(), strict=True
     ):
         np.testing.assert_array_equal(received, expected)
-    recorded = json.loads((tmp_path / "run" / "config.json").read_text())["training"]["encoder_weights"]
-    assert recorded == {"source": source, "sha256": sha256_of(small_model.run.weights_loc)}
+    assert recorded_in(tmp_path / "run") == {"source": source, "sha256": sha256_of(small_model.run.weights_loc)}
 
 
-def test_hub_gives_encoders_of_timm_and_runs_by_what_their_configuration_is(hub, timm_folder, tmp_path):
+def test_the_hub_has_encoders_of_timm_and_runs(hub, timm_folder, tmp_path):
     run = make_run(tmp_path / "run")
     for name, folder in (("owner/zoobot-encoder-b0", timm_folder), ("owner/run", run)):
         hub.repositories[name] = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -116,10 +132,10 @@ def test_hub_gives_encoders_of_timm_and_runs_by_what_their_configuration_is(hub,
     assert other.to_dict() == {"source": "hf://owner/run", "sha256": sha256_of(run / WEIGHTS_NAME)}
 
 
-def test_imagenet_is_kerass_own(shards, tmp_path, begun, monkeypatch):
-    path = keras_file(tmp_path, "EfficientNetB0")
-    for get_file in ("keras.src.utils.file_utils.get_file", "keras.utils.get_file"):
-        monkeypatch.setattr(get_file, lambda *args, **kwargs: str(path))
+def test_weights_of_keras_for_imagenet_are_recorded_with_their_hash(shards, tmp_path, monkeypatch):
+    path = tmp_path / "weights.h5"
+    path.write_bytes(b"weights of Keras")
+    monkeypatch.setattr(weights, "fetch_imagenet_encoder", lambda name: (None, path))
     config = run_config(shards, tmp_path / "run", encoder_weights="imagenet", color=True)
     assert config.model.encoder == "EfficientNetB0"
     assert config.encoder_weights.to_dict() == {"source": "imagenet", "sha256": sha256_of(path)}
@@ -129,33 +145,36 @@ def test_imagenet_is_kerass_own(shards, tmp_path, begun, monkeypatch):
     ("source", "asked", "error", "words"),
     [
         ("zoobot-encoder-b0", {"encoder": "EfficientNetB0"}, ValueError,
-         r"zoobot-encoder-b0: these weights need encoder efficientnet_b0; received EfficientNetB0, leave out encoder$"),
-        ("run", {"color": True}, ValueError, r"run: these weights need color False; received True, leave out color$"),
+         r"^encoder must be efficientnet_b0 .*zoobot-encoder-b0.* received EfficientNetB0$"),
+        ("run", {"color": True}, ValueError, r"^color must be False .*run.* received True$"),
         ("imagenet", {"encoder": "tf_efficientnet_b0"}, ValueError,
-         r"^imagenet: Keras has no weights for timm's tf_efficientnet_b0; name a folder or hf://owner/name that has$"),
-        ("none", {}, FileNotFoundError, r"none: holds no config\.json; name a folder of timm's or Zoobot's"),
-        ("damaged", {}, ValueError, r"damaged/config\.json cannot be used: Expecting value"),
-        ("foreign", {}, ValueError, r"foreign/config\.json cannot be used: it does not say 'format_version'"),
-        ("resnet", {}, ValueError, r"its architecture is 'resnet50'; known are"),
-        ("hf://owner", {}, ValueError, r"names no repository of the hub; write hf://owner/name"),
+         r"^imagenet: .* tf_efficientnet_b0 .*hf://owner/name"),
+        ("none", {}, FileNotFoundError, r"none .* config\.json; .*hf://owner/name.*shipped.*imagenet"),
+        ("damaged", {}, ValueError, r"damaged/config\.json .*Expecting value"),
+        ("foreign", {}, ValueError, r"foreign/config\.json .*'format_version'"),
+        ("resnet", {}, ValueError, r"resnet/config\.json: .*'resnet50'"),
+        ("hf://owner", {}, ValueError, r"'hf://owner' .*hf://owner/name$"),
     ],
 )  # fmt: skip
-def test_weights_that_cannot_be_meant_are_refused(timm_folder, tmp_path, source, asked, error, words):
+def test_weights_that_do_not_fit_or_exist_are_refused(timm_folder, tmp_path, source, asked, error, words):
     make_run(tmp_path / "run")
     write_encoder(tmp_path / "resnet", {}, architecture="resnet50")
     for name, content in (("damaged", "not json"), ("foreign", "{}")):
         write_config(tmp_path / name)
         (tmp_path / name / "config.json").write_text(content)
-    source = source if source == "imagenet" or source.startswith("hf:") else str(tmp_path / source)
+    places = {timm_folder.name: str(timm_folder), "imagenet": "imagenet", "hf://owner": "hf://owner"}
+    source = places.get(source, str(tmp_path / source))
     with pytest.raises(error, match=words):
         find_encoder_weights(source, FREE | asked)
 
 
-def test_a_contradiction_is_said_before_tensorflow_is_imported(shards, timm_folder, tmp_path):
+def test_a_contradiction_is_reported_before_tensorflow_is_imported(shards, timm_folder, tmp_path):
     options = ["--encoder-weights", str(timm_folder), "--encoder", "EfficientNetB1"]
     arguments = [sys.executable, "-X", "importtime", "-m", "zoobot3d_tf", *command(shards, tmp_path / "run", *options)]
     result = subprocess.run(arguments, capture_output=True, text=True)
     assert result.returncode == 2
-    assert "these weights need encoder efficientnet_b0; received EfficientNetB1" in result.stderr.splitlines()[-1]
+    error = result.stderr.splitlines()[-1]
+    assert error.startswith("error: --encoder must be efficientnet_b0")
+    assert error.endswith("received EfficientNetB1")
     assert not any(line.split("|")[-1].strip() in ("tensorflow", "keras") for line in result.stderr.splitlines())
     assert not (tmp_path / "run").exists()

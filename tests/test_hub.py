@@ -1,4 +1,4 @@
-"""Run folders on the hub, played by a local server: what goes up, what comes down, and what is refused."""
+"""Run folders on the hub, which a local server plays: uploads, downloads, model cards and errors."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ HISTORY = "epoch,loss,val_loss,val_bar_mask_iou\n1,9.0,9.5,0.1\n2,8.0,8.25,0.625
 
 @pytest.fixture
 def run(tmp_path):
-    """A finished run folder, with what must stay at home."""
+    """A finished run folder, with files that must not be published."""
     folder = make_run(tmp_path / "run")
     (folder / MODEL_NAME).write_bytes(b"the model")
     (folder / HISTORY_NAME).write_text(HISTORY)
@@ -34,7 +34,7 @@ def run(tmp_path):
     return folder
 
 
-def test_run_goes_up_with_its_card_and_without_checkpoints(hub, run):
+def test_run_is_published_with_a_card_and_without_checkpoints(hub, run):
     assert push_to_hub(run, "owner/galaxies") == f"{hub.url}/owner/galaxies"
     published = hub.repositories["owner/galaxies"]
     assert set(published) == {CONFIG_NAME, MODEL_NAME, WEIGHTS_NAME, HISTORY_NAME, "README.md"}
@@ -44,13 +44,13 @@ def test_run_goes_up_with_its_card_and_without_checkpoints(hub, run):
     assert not (run / "README.md").exists()
 
 
-def test_card_of_ones_own_goes_up_as_it_stands(hub, run):
+def test_own_card_is_published_unchanged(hub, run):
     (run / "README.md").write_text("---\nlicense: gpl-3.0\n---\nMine, with ¡accents!", encoding="utf-8")
     push_to_hub(run, "hf://owner/galaxies")
     assert hub.repositories["owner/galaxies"]["README.md"] == (run / "README.md").read_bytes()
 
 
-def test_run_comes_down_as_it_went_up_and_a_run_folder_may_be_its_name(hub, run):
+def test_downloaded_run_is_the_published_run(hub, run):
     push_to_hub(run, "owner/galaxies")
     hub.requests.clear()
     fetched = read_run("hf://owner/galaxies")
@@ -61,20 +61,18 @@ def test_run_comes_down_as_it_went_up_and_a_run_folder_may_be_its_name(hub, run)
     assert read_run(Path("hf://owner/galaxies")).folder == from_hub("owner/galaxies") == fetched.folder
 
 
-def test_what_was_fetched_serves_without_a_network(hub, run, monkeypatch):
+def test_files_in_the_cache_are_used_without_a_network(hub, run, monkeypatch):
     from huggingface_hub import constants
 
     push_to_hub(run, "owner/galaxies")
     folder = from_hub("hf://owner/galaxies")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert from_hub("hf://owner/galaxies") == folder
-    with pytest.raises(
-        OSError, match=r"^hf://owner/others: the hub cannot be reached, and config.json was not fetched"
-    ):
+    with pytest.raises(OSError, match=r"^hf://owner/others: .*cannot be reached.*config\.json"):
         from_hub("hf://owner/others")
 
 
-def test_new_commit_is_fetched_whole(hub, run):
+def test_all_files_of_a_new_commit_are_downloaded(hub, run):
     push_to_hub(run, "owner/galaxies")
     before = from_hub("hf://owner/galaxies")
     hub.repositories["owner/galaxies"][WEIGHTS_NAME] = b"better"
@@ -87,69 +85,68 @@ def test_new_commit_is_fetched_whole(hub, run):
     "name",
     ["hf://owner", "owner", "hf://../etc", "hf://owner/..", "hf://a/b/c", "hf:///etc/passwd", "a/b\nc", "", "/a/b"],
 )
-def test_names_that_lead_elsewhere_are_refused(name):
-    with pytest.raises(ValueError, match=r"names no repository of the hub; write hf://owner/name"):
+def test_names_that_are_not_of_repositories_are_refused(name):
+    with pytest.raises(ValueError, match=r"write hf://owner/name$"):
         from_hub(name)
 
 
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        (b'{"architecture": "efficientnet_b0"}', "it does not say 'format_version'"),
-        (b'{"format_version": 99}', "format version 99; this version reads 1"),
+        (b'{"architecture": "efficientnet_b0"}', "format_version"),
+        (b'{"format_version": 99}', "99.* 1"),
         (b"not json", "Expecting value"),
         (b"\xff\xfe", "can't decode"),
-        (b"[1, 2]", "unsupported operand"),
+        (b"[1, 2]", "JSON object"),
         (b"[" * 100_000, "recursion"),
     ],
 )
-def test_foreign_configuration_is_refused_before_the_weights_are_fetched(hub, config, words):
+def test_foreign_configuration_is_refused_before_the_weights_are_downloaded(hub, config, words):
     hub.repositories["owner/foreign"] = {CONFIG_NAME: config, WEIGHTS_NAME: b"large"}
-    with pytest.raises(ValueError, match=rf"^hf://owner/foreign is no run of zoobot3d_tf: .*{words}"):
+    with pytest.raises(ValueError, match=rf"^hf://owner/foreign/config\.json .*{words}"):
         from_hub("hf://owner/foreign")
     assert not [path for _, path in hub.requests if path.endswith(WEIGHTS_NAME)]
 
 
-def test_what_the_hub_does_not_have_is_said_in_a_sentence(hub, run):
-    with pytest.raises(OSError, match=r"^hf://owner/none: no such repository, or a private one: try `hf auth login`$"):
+def test_missing_repositories_and_files_are_named(hub, run):
+    with pytest.raises(OSError, match=r"^hf://owner/none: no such repository.*`hf auth login`"):
         from_hub("hf://owner/none")
     hub.repositories["owner/half"] = {CONFIG_NAME: (run / CONFIG_NAME).read_bytes()}
-    with pytest.raises(OSError, match=rf"^hf://owner/half: there is no {WEIGHTS_NAME}$"):
+    with pytest.raises(OSError, match=rf"^hf://owner/half: .*{WEIGHTS_NAME}$"):
         from_hub("hf://owner/half")
 
 
-def test_who_may_not_publish_is_told_so(hub, run, monkeypatch):
+def test_a_refused_upload_names_the_login(hub, run, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_of_somebody_else")
-    with pytest.raises(
-        OSError, match=r"^hf://owner/galaxies: .*401.*; `hf auth login` with a token that may write there"
-    ):
+    with pytest.raises(OSError, match=r"^hf://owner/galaxies: .*401.*`hf auth login`"):
         push_to_hub(run, "owner/galaxies")
     assert not hub.repositories
 
 
 def test_unfinished_run_is_not_published(hub, run):
     (run / WEIGHTS_NAME).unlink()
-    with pytest.raises(ValueError, match=r"no model\.weights\.h5; the run is unfinished"):
+    with pytest.raises(ValueError, match=r"model\.weights\.h5.*unfinished"):
         push_to_hub(run, "owner/galaxies")
     assert not hub.requests
 
 
-def test_missing_library_is_named_with_the_way_to_install_it(run, monkeypatch):
+def test_missing_library_is_named_with_the_command_to_install_it(run, monkeypatch):
     monkeypatch.setattr("zoobot3d_tf.hub_files.find_spec", lambda name: None)
     for action in (lambda: from_hub("hf://a/b"), lambda: push_to_hub(run, "a/b")):
         with pytest.raises(ImportError, match=r"huggingface_hub is not installed: pip install 'zoobot3d_tf\[hub\]'"):
             action()
 
 
-def test_weights_that_point_into_other_files_are_refused(tmp_path):
+def test_weights_that_refer_to_other_files_are_refused(tmp_path, monkeypatch):
     import h5py
     import keras
 
-    from zoobot3d_tf.models import build_model
+    from zoobot3d_tf import models
 
-    run = read_run(make_run(tmp_path / "run"))
+    run = read_run(make_run(tmp_path / "run", tasks=("votes",)))
     secret = tmp_path / "secret.bin"
-    model = build_model(run.model)
+    model = models.build_model(run.model)
+    monkeypatch.setattr(models, "build_model", lambda config: model)
     model.save_weights(run.weights_loc)
     kernel = model.get_layer("vote_head").get_layer("sigmoid").kernel
     secret.write_bytes(b"\0" * 4 * int(keras.ops.size(kernel)))
@@ -158,29 +155,29 @@ def test_weights_that_point_into_other_files_are_refused(tmp_path):
         file.visititems(lambda name, item: found.append(name) if getattr(item, "shape", None) == kernel.shape else None)
         del file[found[0]]
         file.create_dataset(found[0], kernel.shape, "float32", external=[(str(secret), 0, secret.stat().st_size)])
-    with pytest.raises(ValueError, match=r"model\.weights\.h5: does not fit the model .*external"):
+    with pytest.raises(ValueError, match=r"model\.weights\.h5: .*external"):
         run.load_model()
 
 
-def test_card_tells_what_the_run_knows(run):
+def test_card_has_the_facts_of_the_run(run):
     card = model_card(read_run(run), "owner/galaxies")
     front = yaml.safe_load(card.split("---\n")[1])
     assert front["license"] == "gpl-3.0"
     assert "galaxy-zoo" in front["tags"]
     assert "zoobot3d predict --checkpoint-dir hf://owner/galaxies" in card
-    assert "resize the central square of an image to 64 pixels, take its central 48, and resize these to 32" in card
+    assert read_run(run).framing_in_words in card
     assert sha256_of(run / WEIGHTS_NAME) in card
     assert "votes on the 34 answers below, and masks of the spiral arms and the bar" in card
     assert "how-rounded: round, in-between, cigar-shaped" in card
     assert "| `bar_mask_iou` | 0.625 |" in card
-    assert "after epoch 2 of 3" in card
+    assert "epoch 2 of 3" in card
     assert "| `loss` | 8.25 |" in card
 
 
-def test_card_of_masks_alone_asks_no_questions(tmp_path):
+def test_card_of_masks_only(tmp_path):
     card = model_card(read_run(make_run(tmp_path / "run", tasks=("bar_mask",))), "owner/bars")
     assert "masks of the bar" in card
-    assert "It answers no questions." in card
+    assert "## Questions: none\n\nThe model has no votes." in card
     assert "pipeline_tag: image-segmentation" in card
     assert "Not recorded." in card
 
@@ -190,10 +187,10 @@ def test_card_of_a_fine_tuning_counts_the_epochs_of_its_stage(run):
     (run / HISTORY_NAME).write_text("stage,epoch,val_loss,val_accuracy\n" + rows)
     label = Label("ring", "binary", counts=(6, 2))
     card = model_card(replace(read_run(run), model=ModelConfig(None, 32, tasks=("label",), label=label)), "owner/rings")
-    assert "after epoch 1 of 2 of the stage blocks" in card
+    assert "epoch 1 of 2 of the stage blocks" in card
     assert "| `accuracy` | 0.85 |" in card
-    assert "`accuracy` take all classes for equally common" in card
-    assert "equally common" not in model_card(read_run(run), "owner/galaxies")
+    assert "`accuracy` weight all classes equally" in card
+    assert "classes equally" not in model_card(read_run(run), "owner/galaxies")
 
 
 def test_card_names_the_papers_of_the_citation_file(run):
@@ -204,7 +201,7 @@ def test_card_names_the_papers_of_the_citation_file(run):
     assert cited["license"] in card
 
 
-def test_hub_of_the_environment_serves_without_tensorflow(run, tmp_path):
+def test_a_run_is_downloaded_without_tensorflow_from_the_hub_of_the_environment(run, tmp_path):
     with hub_server(
         {"owner/galaxies": {name: (run / name).read_bytes() for name in (CONFIG_NAME, WEIGHTS_NAME)}}
     ) as hub:

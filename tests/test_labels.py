@@ -188,7 +188,7 @@ def test_a_head_that_knows_nothing_gives_the_shares_of_the_classes(label, shares
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"tasks": ("label",), "label": None}, "the task label needs to know its label"),
+        ({"tasks": ("label",), "label": None}, "the task label needs a label"),
         ({"tasks": ("bar_mask",), "label": BINARY}, "the label ring is given, but label is not among the tasks"),
         ({"tasks": ("votes", "label"), "label": BINARY}, "the task votes needs a schema"),
     ],
@@ -342,7 +342,7 @@ def test_tasks_include_the_label_where_shards_have_one(folders, shards, tmp_path
     config = config_from_folders(shards / "train_shards", shards / "eval_shards", tmp_path / "run", **settings)
     assert config.model.label is None
     assert "label" not in config.to_dict()["training"]["loss_weights"]
-    with pytest.raises(ValueError, match="the task label needs to know its label; shards made with label_col hold it"):
+    with pytest.raises(ValueError, match="the task label needs a label; shards made with label_col hold one"):
         config_from_folders(
             shards / "train_shards", shards / "eval_shards", tmp_path / "run", tasks=["label"], **settings
         )

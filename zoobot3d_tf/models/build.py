@@ -1,4 +1,4 @@
-"""The whole model, joined in one visible place."""
+"""Assembly of the model from encoder, decoder and heads."""
 
 import keras
 import numpy as np
@@ -11,13 +11,19 @@ from zoobot3d_tf.models.timm_encoder import build_timm_encoder
 
 
 def build_model(config: ModelConfig) -> keras.Model:
-    """Joint model of votes, masks and a label, of standard Keras layers only: its file opens in plain Keras.
+    """Build a joint model of votes, masks and a label.
+
+    All layers are standard Keras layers, so that a saved model opens without this package.
+
+    Args:
+        config: configuration of the model.
 
     Returns:
-        Functional model from `image` (B, H, W, 3), 0..255 as read from the file, to a dict with one entry a task:
-        `votes`, concentrations (B, answers); `spiral_mask` and `bar_mask`, (B, H, W, 1) for fractions or (B, H, W, 2)
-        for a beta-binomial head; `label`, probabilities or a number, (B, columns of `Label.outputs`). Layers to hold it
-        by: `encoder`, `decoder`, `features` (pooled), `vote_head`, `label_head`.
+        Functional model from `image` (B, H, W, 3), 0..255 as read from the file, to a dict with one entry per task:
+        `votes`, concentrations (B, answers); `spiral_mask` and `bar_mask`, fractions (B, H, W, 1) or, for a
+        beta-binomial head, two concentrations (B, H, W, 2); `label`, probabilities or a number (B, columns of
+        `Label.outputs`). Its parts are the layers `encoder`, `decoder`, `features` (pooled), `vote_head` and
+        `label_head`.
     """
     image = keras.Input((config.image_size, config.image_size, 3), name="image")
     pixels = image if config.color else _greyscale(image)
@@ -40,16 +46,16 @@ def build_model(config: ModelConfig) -> keras.Model:
     return keras.Model(image, outputs, name="zoobot3d")
 
 
-def _greyscale(image):
-    """Mean of the three bands as a frozen convolution, so that the saved model needs no code of ours."""
+def _greyscale(image: keras.KerasTensor) -> keras.KerasTensor:
+    """Average the three bands, with a frozen convolution, which is a standard layer."""
     mean = keras.initializers.Constant(1 / 3)
     return keras.layers.Conv2D(1, 1, use_bias=False, kernel_initializer=mean, trainable=False, name="greyscale")(image)
 
 
-def _normalised(pixels, config: ModelConfig):
-    """Pixels in the range of the encoder's weights; one band takes the mean of the three settings, as timm does."""
+def _normalised(pixels: keras.KerasTensor, config: ModelConfig) -> keras.KerasTensor:
+    """Scale pixels to the range that the weights of the encoder expect."""
     mean, std = np.array(config.pixel_mean), np.array(config.pixel_std)
-    if not config.color:
+    if not config.color:  # as in timm
         mean, std = mean.mean(keepdims=True), std.mean(keepdims=True)
     scale, offset = 1 / (255 * std), -mean / std
     return keras.layers.Rescaling(scale.tolist(), offset.tolist(), name="normalised")(pixels)

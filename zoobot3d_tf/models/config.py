@@ -1,4 +1,4 @@
-"""What a model is: everything needed to build it again."""
+"""Configuration of a model: all that is needed to build it."""
 
 import math
 from collections.abc import Sequence
@@ -22,23 +22,26 @@ ENCODERS = KERAS_ENCODERS + TIMM_ENCODERS
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A joint model of votes and masks, and of one label that is neither.
+    """Configuration of a joint model of votes, masks and a label.
 
     Attributes:
-        schema: the decision tree whose answers the vote head predicts; may be None where votes are no task.
-        image_size: height and width of the input, pixels; a multiple of 32.
-        encoder: one of `ENCODERS`: those of `keras.applications`, or those of timm, which weights of Zoobot fit.
-        color: False averages the three bands inside the model, as Zoobot does, so that it learns shape and not colour.
-        tasks: any of `TASKS`; one output each.
-        dropout: rate of the dropout between the pooled features and the heads of votes and of the label.
-        mask_head: "fraction" of the volunteers who enclose a pixel, or the two concentrations of a "beta-binomial".
-        pixel_mean: of red, green and blue in 0..1. An encoder of timm is given (pixel - mean) / std, by default the
-            0..1 that Zoobot's weights expect; Keras's encoders know their own range, and have None.
-        pixel_std: likewise.
-        label: what the task "label" predicts; None without that task.
+        schema: decision tree of the votes; may be None if votes are not a task.
+        image_size: height and width of the input, in pixels; a multiple of 32.
+        encoder: name of the encoder, one of `ENCODERS`, which are those of `keras.applications` and of timm. Weights of
+            Zoobot fit the encoders of timm.
+        color: whether the encoder sees the three bands. Otherwise the model averages them, as Zoobot does, so that it
+            learns from shape only.
+        tasks: tasks to learn, each with one output; any of `TASKS`.
+        dropout: rate of the dropout between the pooled features and the heads of votes and label.
+        mask_head: kind of the mask heads: "fraction", for the fraction of volunteers who enclose a pixel, or
+            "beta-binomial", for the two concentrations of that distribution.
+        pixel_mean: mean of red, green and blue in 0..1. An encoder of timm gets (pixel - mean) / std, by default 0..1,
+            which weights of Zoobot expect. None for encoders of Keras, which scale pixels themselves.
+        pixel_std: standard deviation of red, green and blue in 0..1; None for encoders of Keras.
+        label: label that the task "label" predicts; None without that task.
 
     Raises:
-        ValueError: a value is outside what is said above.
+        ValueError: a value is not one of these.
     """
 
     schema: Schema | None
@@ -55,50 +58,54 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if self.image_size < 32 or self.image_size % 32:
             nearest = max(32, round(self.image_size / 32) * 32)
-            raise ValueError(f"image size must be a multiple of 32 pixels; received {self.image_size}, try {nearest}")
+            raise ValueError(f"image_size must be a multiple of 32 pixels; received {self.image_size}, try {nearest}")
         if self.encoder not in ENCODERS:
-            raise ValueError(f"unknown encoder {self.encoder!r}; known are {', '.join(ENCODERS)}")
+            raise ValueError(f"encoder must be one of {', '.join(ENCODERS)}; received {self.encoder!r}")
         if not self.tasks or any(task not in TASKS for task in self.tasks):
             received = ", ".join(self.tasks) or "none"
             raise ValueError(f"tasks must be one or more of {', '.join(TASKS)}; received {received}")
-        object.__setattr__(self, "tasks", tuple(task for task in TASKS if task in self.tasks))  # one order for all
+        object.__setattr__(self, "tasks", tuple(task for task in TASKS if task in self.tasks))
         if "votes" in self.tasks and self.schema is None:
-            raise ValueError("the task votes needs a schema; give one, or leave votes out of the tasks")
+            raise ValueError("the task votes needs a schema; give one, or leave votes out of tasks")
         if "label" in self.tasks and self.label is None:
-            raise ValueError("the task label needs to know its label; shards made with label_col hold it")
+            raise ValueError("the task label needs a label; shards made with label_col hold one")
         if "label" not in self.tasks and self.label is not None:
-            raise ValueError(f"the label {self.label.column} is given, but label is not among the tasks; add it")
+            raise ValueError(
+                f"the label {self.label.column} is given, but label is not among the tasks; add it to tasks"
+            )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1); received {self.dropout}")
         if self.mask_head not in MASK_HEADS:
-            raise ValueError(f"mask head must be one of {', '.join(MASK_HEADS)}; received {self.mask_head!r}")
+            raise ValueError(f"mask_head must be one of {', '.join(MASK_HEADS)}; received {self.mask_head!r}")
         for name, default in (("pixel_mean", (0.0,) * 3), ("pixel_std", (1.0,) * 3)):
             received = getattr(self, name)
             if self.encoder in TIMM_ENCODERS:
                 object.__setattr__(self, name, _three_numbers(name, default if received is None else received))
             elif received is not None:
-                raise ValueError(f"{self.encoder} scales pixels itself; received {name} {received}, leave it out")
+                raise ValueError(
+                    f"{name} must be left out for {self.encoder}, which scales pixels itself; received {received}"
+                )
         if self.pixel_std and min(self.pixel_std) <= 0:
             raise ValueError(f"pixel_std must be above 0; received {self.pixel_std}")
 
     @property
     def masks(self) -> tuple[str, ...]:
-        """The masks among the tasks."""
+        """Masks among the tasks."""
         return tuple(task for task in self.tasks if task in MASKS)
 
     @property
     def label_cols(self) -> list[str]:
-        """The answers that votes are for; none without a schema."""
+        """Columns of the answers, in the order of the schema; none without a schema."""
         return [] if self.schema is None else list(self.schema.label_cols)
 
     @property
     def vote_schema(self) -> Schema | None:
-        """The decision tree if votes are among the tasks."""
+        """Decision tree if votes are a task, else None."""
         return self.schema if "votes" in self.tasks else None
 
 
 def _three_numbers(name: str, values: Sequence[float]) -> tuple[float, ...]:
     numbers = tuple(float(value) for value in values)
     if len(numbers) != 3 or not all(map(math.isfinite, numbers)):
-        raise ValueError(f"{name} must be three numbers, of red, green and blue; received {values}")
+        raise ValueError(f"{name} must be three finite numbers, for red, green and blue; received {values}")
     return numbers

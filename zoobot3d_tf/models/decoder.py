@@ -1,22 +1,24 @@
-"""The U-Net decoder: the encoder's feature maps in, features at full resolution out."""
+"""U-Net decoder, from the feature maps of the encoder to features at full resolution."""
 
 import keras
 
 from zoobot3d_tf.models.encoder import MOMENTUM
 
-# Narrower than the usual 256..16: as good on masks as smooth as volunteers' outlines, and a third faster to train.
+# The usual 256..16 channels give no better masks, since outlines of volunteers are smooth, and train a third slower.
 WIDTHS = {"P4": 128, "P3": 64, "P2": 32, "P1": 16}
 
 
 def build_decoder(encoder: keras.Model) -> keras.Model:
-    """Decoder as one layer named `decoder`.
+    """Build the decoder as one layer named `decoder`.
+
+    The last upsampling, from P1 to the size of the image, is bilinear: outlines drawn by hand have no detail of one
+    pixel, and convolutions at full size would take most of the time.
 
     Args:
-        encoder: as made by `build_encoder`; only the shapes of its outputs are used.
+        encoder: encoder made by `build_encoder` or `build_timm_encoder`; only the shapes of its outputs are used.
 
     Returns:
-        Model from the dict `P1`..`P5` to features (B, H, W, 16). The last doubling, from P1 to the size of the image,
-        is bilinear: outlines drawn by hand hold no detail of one pixel, and convolutions at full size cost most.
+        Model from the dict `P1`..`P5` to features (B, H, W, 16).
 
     Ronneberger et al. 2015 (arXiv 1505.04597).
     """

@@ -1,4 +1,6 @@
-"""The outputs: concentrations of votes, masks, and a label."""
+"""Heads of the model: votes, masks and a label."""
+
+from typing import Any
 
 import keras
 import numpy as np
@@ -6,29 +8,29 @@ import numpy as np
 from zoobot3d_tf.labels import Label
 from zoobot3d_tf.models.config import ModelConfig
 
-# Concentrations lie between 1 (the volunteers may say anything) and 101 (nearly sure), as in Zoobot.
+# Concentrations lie between 1 (any vote fraction is as probable) and 101 (nearly certain), as in Zoobot.
 LOWEST_CONCENTRATION = 1.0
 CONCENTRATION_RANGE = 100.0
-# Heads begin unsure: concentrations of about 6, and masks that few volunteers would draw. From sigmoid(0), the first
-# epochs would go into unlearning a certainty that nothing supports.
+# Heads begin uncertain: with concentrations of about 6, and masks that few volunteers would draw. With sigmoid(0) the
+# model would begin with concentrations of 51, and need its first epochs to unlearn this certainty.
 FIRST_LOGIT = keras.initializers.Constant(-3.0)
-# The layer of each head on the pooled features.
 POOLED_HEADS = {"votes": "vote_head", "label": "label_head"}
-# The activation of the label's dense layer, which is its name too.
+"""Name of the layer of each head that uses the pooled features."""
+# Activation of the dense layer of a label, and name of that layer.
 _LABEL_ACTIVATIONS = {"binary": "sigmoid", "multiclass": "softmax", "regression": "linear"}
 
 
 def build_vote_head(features: int, config: ModelConfig) -> keras.Model:
-    """Vote head as one layer named `vote_head`: dropout, then one dense layer.
+    """Build the vote head, dropout and one dense layer, as one layer named `vote_head`.
 
-    Calling it alone with `training=True` draws one sample of the dropout without another pass of the encoder.
+    A call of this layer with `training=True` draws one sample of the dropout, without another pass of the encoder.
 
     Args:
         features: number of pooled features.
-        config: gives the schema and the dropout rate.
+        config: configuration of the model, with the schema and the dropout rate.
 
     Returns:
-        Model from pooled features (B, features) to concentrations (B, answers), `1 + 100 sigmoid(.)`.
+        Model from pooled features (B, features) to concentrations (B, answers), 1 + 100 sigmoid(x).
     """
     pooled = keras.Input((features,), name="features")
     x = keras.layers.Dropout(config.dropout, name="dropout")(pooled)
@@ -43,16 +45,16 @@ def build_vote_head(features: int, config: ModelConfig) -> keras.Model:
 
 
 def build_label_head(features: int, label: Label, dropout: float) -> keras.Model:
-    """Label head as one layer named `label_head`: dropout, then one dense layer, as the vote head.
+    """Build the head of a label, dropout and one dense layer, as one layer named `label_head`.
 
     Args:
         features: number of pooled features.
-        label: what it predicts.
-        dropout: rate.
+        label: label to predict.
+        dropout: rate of the dropout.
 
     Returns:
-        Model from pooled features (B, features) to, by the kind of the label: the probability of "1" (B, 1), that of
-        each class (B, classes), or the number in its own units (B, 1).
+        Model from pooled features (B, features) to the probability of "1" (B, 1) for a binary label, the probabilities
+        of the classes (B, classes) for a multiclass label, or the number in its own units (B, 1) for regression.
     """
     pooled = keras.Input((features,), name="features")
     x = keras.layers.Dropout(dropout, name="dropout")(pooled)
@@ -64,15 +66,15 @@ def build_label_head(features: int, label: Label, dropout: float) -> keras.Model
 
 
 def restore_class_shares(model: keras.Model, label: Label) -> None:
-    """Gives the label's probabilities the class shares of the training galaxies, which class weights took from them.
+    """Undo the class weighting, so that probabilities match the class frequencies of the training set.
 
-    A network that learned with all classes weighing alike gives probabilities for equally many of each. Multiplying
-    each by how many there are, which for its logit is to add the logarithm, makes them true of the catalogue
-    (Elkan 2001, The Foundations of Cost-Sensitive Learning, theorem 2).
+    With class weights, a network learns probabilities for equally frequent classes. They are corrected by adding the
+    logarithm of the number of galaxies of each class to its logit (Elkan 2001, The Foundations of Cost-Sensitive
+    Learning, theorem 2).
 
     Args:
-        model: as `build_model` makes it, with a label that has classes.
-        label: with the `counts` that it was trained with.
+        model: model made by `build_model`, with a label that has classes. It is changed in place.
+        label: label with the `counts` that the model was trained with.
     """
     dense = model.get_layer(POOLED_HEADS["label"]).get_layer(_LABEL_ACTIVATIONS[label.kind])
     kernel, bias = dense.get_weights()
@@ -81,12 +83,17 @@ def restore_class_shares(model: keras.Model, label: Label) -> None:
     dense.set_weights([kernel, bias + shift])
 
 
-def mask_head(pixels, name: str, kind: str):
-    """Mask from decoder features (B, H, W, C).
+def mask_head(pixels: keras.KerasTensor, name: str, kind: str) -> keras.KerasTensor:
+    """Apply the head of a mask.
+
+    Args:
+        pixels: features of the decoder (B, H, W, C).
+        name: name of the mask.
+        kind: kind of the head, one of `MASK_HEADS`.
 
     Returns:
-        For kind "fraction": share of volunteers who enclose each pixel, (B, H, W, 1), 0..1.
-        For "beta-binomial": concentrations of enclosing and of not enclosing, (B, H, W, 2), 1..101.
+        For the kind "fraction", the fraction of volunteers who enclose each pixel (B, H, W, 1), 0..1. For
+        "beta-binomial", the concentrations of enclosing and of not enclosing it (B, H, W, 2), 1..101.
     """
     channels, layer_name = (1, name) if kind == "fraction" else (2, f"{name}_sigmoid")
     x = keras.layers.Conv2D(
@@ -101,8 +108,15 @@ def mask_head(pixels, name: str, kind: str):
     return x if kind == "fraction" else _concentration_layer(name)(x)
 
 
-def mask_fraction(output):
-    """Expected share of volunteers per pixel, (..., 1), from the output of either kind of mask head."""
+def mask_fraction(output: Any) -> Any:
+    """Expected fraction of volunteers who enclose each pixel.
+
+    Args:
+        output: output of a mask head of either kind (..., 1 or 2), an array or a tensor.
+
+    Returns:
+        Fraction (..., 1), of the type of `output`.
+    """
     if output.shape[-1] == 1:
         return output
     return output[..., :1] / (output[..., :1] + output[..., 1:])

@@ -1,7 +1,7 @@
-"""EfficientNet as timm builds it, in plain Keras layers, so that weights of Zoobot and timm fit tensor by tensor.
+"""EfficientNet of timm, in standard Keras layers, so that weights of Zoobot and timm fit tensor by tensor.
 
-Layers bear the names that their tensors have in timm's files: `blocks.1.0.conv_dw` is the depthwise convolution of the
-first block of the second stage.
+Layers have the names of timm's tensors: `blocks.1.0.conv_dw` is the depthwise convolution of the first block of the
+second stage.
 """
 
 import math
@@ -12,15 +12,15 @@ import keras
 from zoobot3d_tf.models.config import TIMM_ENCODERS
 from zoobot3d_tf.models.encoder import MOMENTUM
 
-_REDUCTION = 4  # of squeeze-and-excite, from the channels that enter the block
+_REDUCTION = 4  # factor by which squeeze-and-excite reduces the input channels of a block
 
 
 @dataclass(frozen=True)
 class _Stage:
-    """Blocks of one kind; the first of them has the stride.
+    """Sequence of blocks of one kind, the first of which has the stride.
 
-    Kinds: "separable" (depthwise, then pointwise), "inverted" (expand, depthwise, project), "fused" (expand by a full
-    convolution, project), "plain" (one convolution). The first two have squeeze-and-excite.
+    Kinds are "separable" (depthwise, then pointwise), "inverted" (expand, depthwise, project), "fused" (expand by a
+    full convolution, project) and "plain" (one convolution). The first two have squeeze-and-excite.
     """
 
     kind: str
@@ -50,7 +50,7 @@ _VERSION_1 = (
     _Stage("inverted", 4, 5, 2, 6, 192),
     _Stage("inverted", 1, 3, 1, 6, 320),
 )
-# Tan & Le 2021, as in their code: what b0 to b3 are scaled from.
+# Tan & Le 2021, as in their code; b0 to b3 are scaled from these stages.
 _VERSION_2 = (
     _Stage("plain", 1, 3, 1, 1, 16),
     _Stage("fused", 2, 3, 2, 4, 32),
@@ -59,7 +59,7 @@ _VERSION_2 = (
     _Stage("inverted", 5, 3, 1, 6, 112),
     _Stage("inverted", 8, 3, 2, 6, 192),
 )
-# Width and depth, relative to b0.
+# Width and depth relative to b0.
 _SCALES = {
     "b0": (1.0, 1.0),
     "b1": (1.0, 1.1),
@@ -70,7 +70,7 @@ _SCALES = {
     "b6": (1.8, 2.6),
     "b7": (2.0, 3.1),
 }
-# Version 2 at larger sizes: repeats and channels of each stage; the stem has as many channels as the first.
+# Larger networks of version 2: repeats and channels of each stage. The stem has the channels of the first stage.
 _LARGE = {
     "s": ((2, 24), (4, 48), (4, 64), (6, 128), (9, 160), (15, 256)),
     "m": ((3, 24), (5, 48), (5, 80), (7, 160), (14, 176), (18, 304), (5, 512)),
@@ -80,18 +80,18 @@ _LARGE = {
 
 
 def build_timm_encoder(name: str, channels: int, image_size: int | None = None) -> keras.Model:
-    """EfficientNet as one layer named `encoder`, randomly initialised.
+    """Build an EfficientNet of timm, with random weights, as one layer named `encoder`.
 
     Args:
-        name: one of `TIMM_ENCODERS`. Those that begin with `tf_` pad as TensorFlow's "same" and normalise with
-            epsilon 1e-3; the others pad both sides alike, with epsilon 1e-5.
-        channels: 1 (greyscale) or 3.
-        image_size: height and width, pixels; None takes images of any size.
+        name: name of the encoder, one of `TIMM_ENCODERS`. Names that begin with `tf_` have the padding "same" of
+            TensorFlow and batch normalisation with epsilon 1e-3; the others have symmetric padding and epsilon 1e-5.
+        channels: number of bands, 1 (greyscale) or 3.
+        image_size: height and width of the images, in pixels; None for images of any size.
 
     Returns:
         Model from images (B, H, W, channels), in the range that the weights expect, to a dict: `P1`..`P5`, where Pn is
-        2**n times smaller (rounded up) and is read after the last block at that size, and `top`, the 1x1 convolution
-        after P5 with its normalisation and activation, that the vote head pools.
+        2**n times smaller (rounded up) and the output of the last block of that size; and `top`, the 1x1 convolution
+        after P5 with its normalisation and activation, which the vote head pools.
 
     Raises:
         ValueError: the name is unknown.
@@ -114,12 +114,12 @@ def build_timm_encoder(name: str, channels: int, image_size: int | None = None) 
 
 def _architecture(name: str) -> _Architecture:
     if name not in TIMM_ENCODERS:
-        raise ValueError(f"unknown encoder of timm {name!r}; known are {', '.join(TIMM_ENCODERS)}")
+        raise ValueError(f"encoder must be one of {', '.join(TIMM_ENCODERS)}; received {name!r}")
     symmetric = not name.startswith("tf_")
     family, _, size = name.removeprefix("tf_").rpartition("_")
     epsilon = 1e-5 if symmetric else 1e-3
     if size in _LARGE:
-        # The seventh stage of the larger ones is like the sixth, at the same size.
+        # Networks larger than s have a seventh stage, like the sixth but without a stride.
         kinds = (*_VERSION_2, replace(_VERSION_2[-1], stride=1))
         stages = tuple(
             replace(kind, repeats=repeats, channels=channels)
@@ -140,19 +140,21 @@ def _architecture(name: str) -> _Architecture:
 
 
 def _rounded(channels: float, at_least: float) -> int:
-    """The nearest multiple of 8, or the next one if that is less than the share `at_least` of the channels."""
+    """Nearest multiple of 8, or the next one if the nearest is below the fraction `at_least` of the channels."""
     nearest = max(8, int(channels + 4) // 8 * 8)
     return nearest + 8 if nearest < at_least * channels else nearest
 
 
-def _block(x, stage: _Stage, stride: int, name: str, architecture: _Architecture):
+def _block(
+    x: keras.KerasTensor, stage: _Stage, stride: int, name: str, architecture: _Architecture
+) -> keras.KerasTensor:
     entering = x.shape[-1]
     expanded, inputs = entering * stage.expansion, x
 
-    def convolve(x, channels: int, kernel: int, stride: int, operation: str):
+    def convolve(x: keras.KerasTensor, channels: int, kernel: int, stride: int, operation: str) -> keras.KerasTensor:
         return _convolution(x, channels, kernel, stride, f"{name}.{operation}", architecture)
 
-    def normalise(x, operation: str, active: bool = True):
+    def normalise(x: keras.KerasTensor, operation: str, active: bool = True) -> keras.KerasTensor:
         x = _normalisation(x, f"{name}.{operation}", architecture)
         return _activation(x, f"{name}.{operation}") if active else x
 
@@ -175,46 +177,56 @@ def _block(x, stage: _Stage, stride: int, name: str, architecture: _Architecture
     return x
 
 
-def _squeeze_and_excite(x, reduced: int, name: str):
-    """Hu et al. 2018 (arXiv 1709.01507)."""
-    share = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}.squeeze")(x)
+def _squeeze_and_excite(x: keras.KerasTensor, reduced: int, name: str) -> keras.KerasTensor:
+    """Scale the channels by weights from their means (Hu et al. 2018, arXiv 1709.01507)."""
+    scale = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}.squeeze")(x)
     for channels, activation, operation in ((reduced, "silu", "conv_reduce"), (x.shape[-1], "sigmoid", "conv_expand")):
-        share = keras.layers.Conv2D(
+        scale = keras.layers.Conv2D(
             channels, 1, activation=activation, kernel_initializer=_initializer(), name=f"{name}.{operation}"
-        )(share)
-    return keras.layers.Multiply(name=f"{name}.excite")([x, share])
+        )(scale)
+    return keras.layers.Multiply(name=f"{name}.excite")([x, scale])
 
 
 def _initializer() -> keras.initializers.Initializer:
-    """One for each layer: Keras gives an initialiser its random numbers when it is made, always the same ones."""
+    """Make an initialiser for one layer. Shared initialisers would give equal weights to layers of equal shape."""
     return keras.initializers.VarianceScaling(2.0, mode="fan_out", distribution="truncated_normal")
 
 
-def _convolution(x, channels: int, kernel: int, stride: int, name: str, architecture: _Architecture):
+def _convolution(
+    x: keras.KerasTensor, channels: int, kernel: int, stride: int, name: str, architecture: _Architecture
+) -> keras.KerasTensor:
     x, padding = _padded(x, kernel, stride, name, architecture)
     return keras.layers.Conv2D(
         channels, kernel, stride, padding, use_bias=False, kernel_initializer=_initializer(), name=name
     )(x)
 
 
-def _depthwise(x, kernel: int, stride: int, name: str, architecture: _Architecture):
+def _depthwise(
+    x: keras.KerasTensor, kernel: int, stride: int, name: str, architecture: _Architecture
+) -> keras.KerasTensor:
     x, padding = _padded(x, kernel, stride, name, architecture)
     return keras.layers.DepthwiseConv2D(
         kernel, stride, padding, use_bias=False, depthwise_initializer=_initializer(), name=name
     )(x)
 
 
-def _padded(x, kernel: int, stride: int, name: str, architecture: _Architecture):
-    """The image as a convolution takes it, and the padding that is left to the convolution."""
-    # "same" adds a row more at the end than at the beginning where a stride leaves an odd number of them.
+def _padded(
+    x: keras.KerasTensor, kernel: int, stride: int, name: str, architecture: _Architecture
+) -> tuple[keras.KerasTensor, str]:
+    """Pad the input of a convolution where "same" would not be symmetric.
+
+    Returns:
+        The input, and the argument `padding` of the convolution.
+    """
+    # With a stride, "same" may add one row more at the end than at the beginning.
     if stride == 1 or not architecture.symmetric:
         return x, "same"
     return keras.layers.ZeroPadding2D(kernel // 2, name=f"{name}.pad")(x), "valid"
 
 
-def _normalisation(x, name: str, architecture: _Architecture):
+def _normalisation(x: keras.KerasTensor, name: str, architecture: _Architecture) -> keras.KerasTensor:
     return keras.layers.BatchNormalization(momentum=MOMENTUM, epsilon=architecture.epsilon, name=name)(x)
 
 
-def _activation(x, name: str):
+def _activation(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
     return keras.layers.Activation("silu", name=f"{name}.act")(x)

@@ -1,6 +1,5 @@
-"""Files of encoders as timm and Zoobot publish them: found, and their settings read, without TensorFlow."""
+"""Files of encoders as timm and Zoobot publish them. They are found, and their settings read, without TensorFlow."""
 
-import json
 import logging
 import math
 import re
@@ -9,30 +8,29 @@ from pathlib import Path
 from typing import Any
 
 from zoobot3d_tf.files import PathLike
-from zoobot3d_tf.hub_files import download, is_on_hub, repository_name
 from zoobot3d_tf.models.config import TIMM_ENCODERS
+from zoobot3d_tf.models.model_folder import ModelFolder, open_model_folder
 
 logger = logging.getLogger(__name__)
 
-_CONFIG_NAME = "config.json"
 SAFETENSORS_NAME = "model.safetensors"
 _TORCH_NAME = "pytorch_model.bin"
-# Published from timm's own settings, Zoobot's encoders name ImageNet's mean and deviation, which they do not want.
+# The config.json of Zoobot's encoders has timm's default mean and standard deviation, which these weights do not use.
 _ZOOBOT = re.compile(r"zoobot-encoder|models--mwalmsley--")
-# Arguments with which timm makes the same encoder.
+# Arguments that do not change the encoder.
 _HARMLESS_ARGUMENTS = {"num_classes", "in_chans", "global_pool", "drop_rate", "drop_path_rate"}
 
 
 @dataclass(frozen=True)
 class TimmWeights:
-    """What `config.json` says of an encoder, and where its tensors are.
+    """Weights of an encoder in the files of timm.
 
     Attributes:
-        name: as the user gave it.
-        path: the file of the tensors.
-        architecture: one of `TIMM_ENCODERS`.
-        pixel_mean: of red, green and blue in 0..1, as `ModelConfig` has it.
-        pixel_std: likewise.
+        name: name of the folder as the user gave it, a path or `hf://owner/name`.
+        path: path of the file that holds the tensors.
+        architecture: name of the encoder, one of `TIMM_ENCODERS`.
+        pixel_mean: mean of red, green and blue in 0..1, see `ModelConfig`.
+        pixel_std: standard deviation of red, green and blue in 0..1, see `ModelConfig`.
     """
 
     name: str
@@ -43,55 +41,74 @@ class TimmWeights:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What `ModelConfig` must say of an encoder so that these weights fit."""
+        """Arguments of `ModelConfig` for a model that can take these weights."""
         return {"encoder": self.architecture, "pixel_mean": self.pixel_mean, "pixel_std": self.pixel_std}
 
+    @classmethod
+    def from_folder(cls, folder: ModelFolder) -> "TimmWeights":
+        """Read the settings of an encoder, and find its tensors.
 
-def find_timm_weights(path_or_name: PathLike) -> TimmWeights:
-    """Reads `config.json` and finds the tensors, in a folder or on the hub.
+        Args:
+            folder: folder with the `config.json` of timm, and `model.safetensors` or `pytorch_model.bin`.
+
+        Raises:
+            ValueError: the configuration is damaged, or the encoder is unknown.
+            OSError: the tensors are missing, or the hub cannot be reached.
+        """
+        where = folder.config_name
+        try:
+            architecture, arguments = folder.config["architecture"], folder.config.get("model_args") or {}
+            pixels = folder.config.get("pretrained_cfg", folder.config)  # timm before 0.9 had no `pretrained_cfg`
+            mean, std = (tuple(map(float, pixels.get(key, default))) for key, default in (("mean", [0]), ("std", [1])))
+            unknown = sorted(set(arguments) - _HARMLESS_ARGUMENTS)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{where} is not a configuration of timm: {error!r}") from error
+        if architecture not in TIMM_ENCODERS:
+            raise ValueError(
+                f"{where}: the architecture must be one of {', '.join(TIMM_ENCODERS)}; is {architecture!r}"
+            )
+        if unknown:
+            raise ValueError(
+                f"{where}: the encoder was changed by the arguments {', '.join(unknown)} of model_args, which are not "
+                "supported; choose weights without them"
+            )
+        if _ZOOBOT.search(str(folder.path.resolve())):  # a folder in the cache of the hub names owner and repository
+            mean, std = (0.0,), (1.0,)
+        if {len(mean), len(std)} - {1, 3} or not all(map(math.isfinite, mean + std)) or min(std) <= 0:
+            raise ValueError(
+                f"{where}: mean and std must be one or three finite numbers, std above 0; are {mean} and {std}"
+            )
+        mean, std = (values * 3 if len(values) == 1 else values for values in (mean, std))
+        weights = cls(folder.name, _tensors_in(folder), architecture, mean, std)
+        logger.info("%s: %s, pixels (0..1 - %s) / %s", weights.name, architecture, mean, std)
+        return weights
+
+
+def find_timm_weights(source: PathLike) -> TimmWeights:
+    """Find weights of Zoobot or timm.
 
     Args:
-        path_or_name: as for `models.weights.load_timm_encoder`.
+        source: folder with `config.json` and `model.safetensors` (or `pytorch_model.bin`), as timm writes them for the
+            Hugging Face hub; or `hf://owner/name` for a repository of the hub (extra `[hub]`).
 
     Raises:
-        ValueError: the configuration is damaged, or of an encoder that is not known here.
-        OSError: a file is missing, or the repository cannot be had.
-        ImportError: huggingface_hub is needed but not installed.
+        ValueError: the configuration is damaged, or the encoder is unknown.
+        OSError: a file is missing, the repository does not exist, or the hub cannot be reached.
+        ImportError: the weights are on the hub, and huggingface_hub is not installed.
     """
-    name = str(path_or_name)
-    folder = _download(repository_name(name)) if is_on_hub(name) else Path(name)
-    config_loc = folder / _CONFIG_NAME
-    if not config_loc.is_file():
-        raise FileNotFoundError(f"{name}: holds no {_CONFIG_NAME}; timm's weights are a folder with one")
-    paths = [folder / file for file in (SAFETENSORS_NAME, _TORCH_NAME) if (folder / file).is_file()]
-    if not paths:
-        raise FileNotFoundError(f"{name}: holds neither {SAFETENSORS_NAME} nor {_TORCH_NAME}")
-    try:
-        config = json.loads(config_loc.read_text(encoding="utf-8"))
-        architecture, arguments = config["architecture"], config.get("model_args") or {}
-        pixels = config.get("pretrained_cfg", config)  # before timm 0.9 they stood side by side
-        mean, std = (tuple(map(float, pixels.get(key, default))) for key, default in (("mean", [0]), ("std", [1])))
-        unknown = sorted(set(arguments) - _HARMLESS_ARGUMENTS)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{config_loc}: is not a configuration as timm writes it: {error!r}") from error
-    if architecture not in TIMM_ENCODERS:
-        raise ValueError(f"{config_loc}: its architecture is {architecture!r}; known are {', '.join(TIMM_ENCODERS)}")
-    if unknown:
-        raise ValueError(f"{config_loc}: the encoder was altered by {', '.join(unknown)}, which is not known here")
-    if _ZOOBOT.search(str(folder.resolve())):  # the hub's cache names owner and repository
-        mean, std = (0.0,), (1.0,)
-    if {len(mean), len(std)} - {1, 3} or not all(map(math.isfinite, mean + std)) or min(std) <= 0:
-        raise ValueError(f"{config_loc}: mean {mean} and std {std} are not those of one or three bands")
-    weights = TimmWeights(name, paths[0], architecture, *(n * 3 if len(n) == 1 else n for n in (mean, std)))
-    logger.info("%s: %s, pixels (0..1 - %s) / %s", name, architecture, weights.pixel_mean, weights.pixel_std)
-    return weights
+    kind = "a folder of weights of timm or Zoobot"
+    remedy = f"download it, with {SAFETENSORS_NAME}, from where the weights are published"
+    return TimmWeights.from_folder(open_model_folder(source, kind, remedy))
 
 
-def _download(repository: str) -> Path:
-    """Folder of a repository of the hub, with its configuration and its tensors, both of one commit."""
-    folder = download(repository, _CONFIG_NAME).parent
-    try:
-        download(repository, SAFETENSORS_NAME, revision=folder.name)
-    except OSError:  # older repositories have the other file only
-        download(repository, _TORCH_NAME, revision=folder.name)
-    return folder
+def _tensors_in(folder: ModelFolder) -> Path:
+    """Find the file of the tensors: safetensors, or else the older format."""
+    if folder.repository is not None:
+        try:
+            return folder.fetch(SAFETENSORS_NAME)
+        except OSError:
+            return folder.fetch(_TORCH_NAME)
+    for name in (SAFETENSORS_NAME, _TORCH_NAME):
+        if (folder.path / name).is_file():
+            return folder.path / name
+    raise FileNotFoundError(f"{folder.name}: has neither {SAFETENSORS_NAME} nor {_TORCH_NAME}; add one of them")

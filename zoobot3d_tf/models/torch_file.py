@@ -1,4 +1,4 @@
-"""PyTorch's files of weights, read as data: nothing in them is ever executed."""
+"""Reading of PyTorch's files of weights as data. Nothing in them is executed."""
 
 import math
 import pickletools
@@ -12,9 +12,9 @@ import numpy as np
 
 from zoobot3d_tf.files import PathLike
 
-# What comes of following a program that makes no sense.
+# Errors that a damaged program can cause.
 _PARSING_ERRORS = (ArithmeticError, AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError)
-# The types of numbers in PyTorch's files.
+# Types of numbers in files of PyTorch.
 _STORAGES = {
     "torch.DoubleStorage": "<f8",
     "torch.FloatStorage": "<f4",
@@ -25,23 +25,26 @@ _STORAGES = {
 
 
 def read_torch_tensors(path: PathLike) -> dict[str, np.ndarray]:
-    """Tensors of a file of weights that `torch.save` wrote.
+    """Read the tensors of a file of weights that `torch.save` wrote.
 
-    Nothing is unpickled: the few instructions that such a file needs are read as data, and any other one is refused.
+    Nothing is unpickled: the few instructions that such files need are read as data, and all others are refused.
 
     Args:
-        path: zip archive, as PyTorch has written it since 1.6.
+        path: path of the file, a zip archive, as PyTorch has written it since version 1.6.
+
+    Returns:
+        The tensors by name.
 
     Raises:
-        ValueError: it is damaged, of the older form, or holds anything but tensors by name.
-        OSError: it cannot be opened.
+        ValueError: the file is damaged, was written before PyTorch 1.6, or holds anything but tensors by name.
+        OSError: the file cannot be opened.
     """
     with open(path, "rb") as file:
         try:
             return _read_archive(file)
         except (zipfile.BadZipFile, *_PARSING_ERRORS) as error:
             raise ValueError(
-                f"{path}: is no file of weights as PyTorch writes it ({error}); ask for model.safetensors"
+                f"{path}: is not a file of weights of PyTorch ({error}); use model.safetensors instead"
             ) from error
 
 
@@ -53,23 +56,23 @@ def _read_archive(file: BinaryIO) -> dict[str, np.ndarray]:
         @cache
         def stored(name: str) -> bytes:
             if archive.getinfo(folder + name).compress_type != zipfile.ZIP_STORED:
-                raise ValueError(f"{name} is compressed, which PyTorch does not do")
+                raise ValueError(f"{name} is compressed, unlike in files of PyTorch")
             return archive.read(folder + name)
 
         if f"{folder}byteorder" in archive.namelist() and stored("byteorder") != b"little":
-            raise ValueError("its numbers are big-endian")
+            raise ValueError("its numbers are big-endian, and must be little-endian")
         return _run_torch_program(stored("data.pkl"), lambda key: stored(f"data/{key}"))
 
 
 @dataclass(frozen=True)
 class _Name:
-    """A class or function that a pickle names: never looked up."""
+    """Name of a class or function in a pickle. It is never imported."""
 
     text: str
 
 
 def _run_torch_program(program: bytes, read_storage: Callable[[str], bytes]) -> dict[str, np.ndarray]:
-    """Follows the instructions of a pickled `state_dict`, protocol 2, without importing or calling what they name."""
+    """Follow the instructions of a pickled `state_dict`, protocol 2, without any import or call."""
     stack: list[Any] = []
     memo: dict[int, Any] = {}
     marks: list[int] = []
@@ -116,32 +119,32 @@ def _run_torch_program(program: bytes, read_storage: Callable[[str], bytes]) -> 
             case "SETITEM" | "SETITEMS":
                 items = pop(2) if opcode.name == "SETITEM" else pop_to_mark()
                 if not all(isinstance(key, str) for key in items[::2]):
-                    raise ValueError("it names something by what is no text")
+                    raise ValueError("it has a key that is not text")
                 stack[-1].update(zip(items[::2], items[1::2], strict=True))
-            case "BUILD":  # the versions of PyTorch's modules
+            case "BUILD":  # versions of PyTorch's modules
                 stack.pop()
             case "STOP":
                 break
             case other:
-                raise ValueError(f"it has the instruction {other}")
+                raise ValueError(f"it has the instruction {other}, which weights do not need")
     (tensors,) = stack
     if not all(isinstance(value, np.ndarray) for value in tensors.values()):
-        raise ValueError("it holds more than tensors by name")
+        raise ValueError("it holds other objects than tensors")
     return tensors
 
 
 def _result_of(function: str, arguments: tuple[Any, ...]) -> Any:
-    """What the functions that a `state_dict` names would give: a dict or a tensor."""
+    """Result of a function that a `state_dict` names: a dict or a tensor."""
     if function == "collections.OrderedDict" and not arguments:
         return {}
     if function == "torch._utils._rebuild_parameter":
         return arguments[0]
     if function != "torch._utils._rebuild_tensor_v2":
-        raise ValueError(f"it calls {function}")
+        raise ValueError(f"it calls {function}, which weights do not need")
     storage, offset, shape, strides = arguments[:4]
     n_values = math.prod(shape)
     last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
     if min((offset, *shape, *strides)) < 0 or n_values > storage.size or (n_values and last >= storage.size):
-        raise ValueError("a tensor reaches beyond its numbers")
+        raise ValueError("a tensor extends beyond its stored numbers")
     strides = [stride * storage.itemsize for stride in strides]
     return np.lib.stride_tricks.as_strided(storage[offset:], shape, strides, writeable=False)

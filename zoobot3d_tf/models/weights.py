@@ -1,4 +1,4 @@
-"""Weights from elsewhere: encoders of Zoobot, timm and Keras, and the original Zoobot's TensorFlow checkpoints."""
+"""Loading of published weights: encoders of Zoobot, timm and Keras, and checkpoints of the original Zoobot."""
 
 import re
 import socket
@@ -18,11 +18,10 @@ from zoobot3d_tf.models.timm_encoder import build_timm_encoder
 from zoobot3d_tf.models.timm_files import SAFETENSORS_NAME, TimmWeights, find_timm_weights
 from zoobot3d_tf.models.torch_file import read_torch_tensors
 
-_STEM = "conv_stem.weight"
+_TIMM_STEM = "conv_stem.weight"
 _KERAS_STEM = "stem_conv"
-# Seconds without a byte before a download is given up.
-_PATIENCE = 30
-# A classifier's last layer, and a counter that PyTorch needs for another kind of moving average.
+_TIMEOUT = 30  # seconds without a byte, after which a download is given up
+# The last layer of a classifier, and a counter that PyTorch needs for another kind of moving average.
 _UNUSED_TENSOR = re.compile(r"classifier\.|.*\.num_batches_tracked$")
 _TIMM_NAMES = {
     "kernel": "weight",
@@ -37,88 +36,100 @@ _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _ENCODER_KEY = "layer_with_weights-0/layer_with_weights-0/layer_with_weights-"
 _HEAD_KEY = "layer_with_weights-1/"
-# What training needs beside the network: optimiser, step, and the random states of the augmentation.
+# Tensors of a checkpoint that are not part of the network: optimiser, step, and random states of the augmentation.
 _TRAINING_STATE = re.compile(
     rf".*/\.OPTIMIZER_SLOT/|optimizer/|layer-\d+/_rng/|(step|save_counter){_VALUE}$|{_OBJECT_GRAPH}$"
 )
 
 
-def load_timm_encoder(path_or_name: PathLike, channels: int = 3) -> keras.Model:
-    """Encoder with weights of Zoobot or timm.
+def load_timm_encoder(weights: TimmWeights | PathLike, channels: int = 3) -> keras.Model:
+    """Build an encoder with weights of Zoobot or timm.
 
     Args:
-        path_or_name: folder with `config.json` and `model.safetensors` (or `pytorch_model.bin`) as timm writes them for
-            the Hugging Face hub, or `hf://owner/name` for a repository there (extra `[hub]`).
-        channels: 3, or 1: the stem of weights for three bands is then summed over them, as timm does.
+        weights: weights found by `find_timm_weights`, or the folder or `hf://owner/name` to find them in.
+        channels: number of bands of the images, 3 or 1. For one band, the first convolution of weights for three bands
+            is summed over the bands, as in timm.
 
     Returns:
-        Model from images (B, H, W, channels) of any size to a dict: `P1`..`P5` and `top`, see `build_timm_encoder`. The
-        images are in the range that the weights expect, which `encoder_settings` tells.
+        Model from images (B, H, W, channels) of any size to the dict `P1`..`P5` and `top`, see `build_timm_encoder`.
+        The images must be in the range that the weights expect, see `encoder_settings`.
 
     Raises:
-        ValueError: the weights are of another architecture, partial, foreign or damaged; the sentence names the first
-            tensors that do not fit.
-        OSError: a file is missing, or the repository cannot be had.
-        ImportError: huggingface_hub is needed but not installed.
+        ValueError: the encoder is unknown, or tensors are damaged, missing, left over or of another shape. The error
+            names the first ones.
+        OSError: a file is missing, the repository does not exist, or the hub cannot be reached.
+        ImportError: the weights are on the hub, and huggingface_hub is not installed.
     """
     if channels not in (1, 3):
         raise ValueError(f"channels must be 1 or 3; received {channels}")
-    weights = find_timm_weights(path_or_name)
+    weights = _found(weights)
     encoder = build_timm_encoder(weights.architecture, channels)
     _load_timm_tensors(encoder, weights)
     return encoder
 
 
-def encoder_settings(path_or_name: PathLike) -> dict[str, Any]:
-    """What `ModelConfig` must say of an encoder so that these weights fit: `encoder`, `pixel_mean` and `pixel_std`.
+def encoder_settings(weights: TimmWeights | PathLike) -> dict[str, Any]:
+    """Arguments of `ModelConfig` for a model that can take weights of Zoobot or timm.
 
-    Weights of Zoobot, known by their repository's or folder's name, expect 0..1; others what their `config.json` says.
-
-    Args:
-        path_or_name: as for `load_timm_encoder`, like the errors.
-    """
-    return find_timm_weights(path_or_name).settings
-
-
-def load_encoder_weights(model: keras.Model, config: ModelConfig, path_or_name: PathLike) -> None:
-    """Loads weights of Zoobot or timm into the encoder of a model.
+    Weights of Zoobot, which are known by the name of their folder or repository, expect pixels in 0..1. Other weights
+    expect the mean and standard deviation in their `config.json`.
 
     Args:
-        model: as `build_model(config)` makes it.
-        config: made with `encoder_settings(path_or_name)`.
-        path_or_name: as for `load_timm_encoder`, like the errors.
+        weights: weights as in `load_timm_encoder`.
+
+    Returns:
+        Values of `encoder`, `pixel_mean` and `pixel_std`.
 
     Raises:
-        ValueError: also, if the configuration names another encoder or another range of pixels.
+        ValueError: the encoder is unknown.
+        OSError: a file is missing, the repository does not exist, or the hub cannot be reached.
+        ImportError: the weights are on the hub, and huggingface_hub is not installed.
     """
-    weights = find_timm_weights(path_or_name)
+    return _found(weights).settings
+
+
+def load_encoder_weights(model: keras.Model, config: ModelConfig, weights: TimmWeights | PathLike) -> None:
+    """Load weights of Zoobot or timm into the encoder of a model.
+
+    Args:
+        model: model made by `build_model(config)`.
+        config: configuration made with `encoder_settings(weights)`.
+        weights: weights as in `load_timm_encoder`.
+
+    Raises:
+        ValueError: the configuration has another encoder or another range of pixels, or the weights do not fit.
+        OSError: a file is missing, the repository does not exist, or the hub cannot be reached.
+        ImportError: the weights are on the hub, and huggingface_hub is not installed.
+    """
+    weights = _found(weights)
     for name, wanted in weights.settings.items():
-        if getattr(config, name) != wanted:
-            raise ValueError(f"{weights.name}: needs a model with {name} {wanted}; it has {getattr(config, name)}")
+        received = getattr(config, name)
+        if received != wanted:
+            raise ValueError(f"{name} must be {wanted} for the weights {weights.name}; received {received}")
     _load_timm_tensors(model.get_layer("encoder"), weights)
 
 
 def fetch_imagenet_encoder(name: str) -> tuple[keras.Model, Path]:
-    """Keras's own encoder, its weights learned on ImageNet.
+    """Build an encoder of Keras with its weights for ImageNet, which are downloaded once.
 
     Args:
-        name: one of `KERAS_ENCODERS`.
+        name: name of the encoder, one of `KERAS_ENCODERS`.
 
     Returns:
-        The model, from colour images (B, 64, 64, 3) in 0..255 to its top, and the file of its weights, which Keras
-        fetches unless it has it.
+        Model from colour images (B, 64, 64, 3) in 0..255 to the top of the encoder, and path of the file of its
+        weights.
 
     Raises:
-        OSError: it cannot be fetched.
+        OSError: the weights cannot be downloaded.
     """
     timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_PATIENCE)  # Keras would wait for ever
+    socket.setdefaulttimeout(_TIMEOUT)  # Keras itself has no timeout
     try:
         model = getattr(keras.applications, name)(include_top=False, weights="imagenet", input_shape=(64, 64, 3))
-    except Exception as error:  # Keras raises no narrower one
+    except Exception as error:  # Keras has no class of its own for failed downloads
         raise OSError(
-            f"imagenet: Keras's weights of {name} cannot be had: {' '.join(str(error).split())}; "
-            "name a folder or hf://owner/name of others, or leave out the encoder's weights"
+            f"imagenet: the weights of Keras for {name} cannot be downloaded: {' '.join(str(error).split())}; "
+            "give a folder of other weights or hf://owner/name, or train without encoder_weights"
         ) from error
     finally:
         socket.setdefaulttimeout(timeout)
@@ -126,47 +137,47 @@ def fetch_imagenet_encoder(name: str) -> tuple[keras.Model, Path]:
 
 
 def load_imagenet_weights(model: keras.Model, name: str) -> None:
-    """Loads Keras's own weights, learned on ImageNet, into the encoder of a model.
+    """Load Keras's own weights for ImageNet into the encoder of a model.
 
-    The activations are then those of Keras's encoder, which in greyscale sees the same grey three times. Where the
-    range of its pixels and of ours differ (version 2, and greyscale), the stem takes up the difference, all but what
-    its padding sees, at the lower and the right edge.
+    The activations are then those of Keras's encoder; for a greyscale model, those of an image with three equal bands.
+    Where Keras scales pixels differently (version 2, and greyscale), the first convolution and its normalisation
+    compensate for the difference, except at the padding of the lower and right edge.
 
     Args:
-        model: as `build_model` makes it.
-        name: its encoder, one of `KERAS_ENCODERS`.
+        model: model made by `build_model`.
+        name: name of its encoder, one of `KERAS_ENCODERS`.
 
     Raises:
-        OSError: the weights cannot be fetched.
+        OSError: the weights cannot be downloaded.
     """
-    theirs, _ = fetch_imagenet_encoder(name)
+    keras_encoder, _ = fetch_imagenet_encoder(name)
     encoder = model.get_layer("encoder")
-    for layer in theirs.layers:
+    for layer in keras_encoder.layers:
         if layer.weights and not isinstance(layer, keras.layers.Normalization) and layer.name != _KERAS_STEM:
             encoder.get_layer(layer.name).set_weights(layer.get_weights())
-    _fit_keras_stem(encoder, theirs)
+    _fit_keras_stem(encoder, keras_encoder)
 
 
 def load_zoobot_tf_checkpoint(model: keras.Model, path: PathLike) -> None:
-    """Loads a checkpoint of the original Zoobot in TensorFlow (Galaxy Zoo DECaLS, 2021), head included.
+    """Load a TensorFlow checkpoint of the original Zoobot (Galaxy Zoo DECaLS, 2021), with its vote head.
 
     That network is `build_model(ModelConfig(get_schema("decals"), tasks=("votes",)))`: an EfficientNetB0 of one band in
-    0..1, pooled, and a dense layer whose 34 concentrations are 1 + 100 sigmoid(.), as here.
+    0..1, pooling, and a dense layer with 34 concentrations, 1 + 100 sigmoid(x).
 
     Args:
-        model: with `EfficientNetB0` of Keras, in greyscale, and a vote head of as many answers as the checkpoint's.
-        path: the checkpoint, with or without `.index`, beside its `.data-...` files.
+        model: greyscale model with Keras's `EfficientNetB0`, and a vote head with the answers of the checkpoint.
+        path: path of the checkpoint, with or without `.index`. The `.data-...` files must be beside it.
 
     Raises:
-        ValueError: the model is of another kind, or a tensor is missing, left over, misnamed or of another shape; the
-            sentence names the first ones.
+        ValueError: the model is of another kind, or tensors are missing, left over, misnamed or of another shape. The
+            error names the first ones.
         OSError: a file is missing or damaged.
 
-    Walmsley et al. 2022 (arXiv 2102.08414); layout as in Zoobot v0.0.2, `zoobot/estimators/define_model.py`.
+    Walmsley et al. 2022 (arXiv 2102.08414). The layout is that of Zoobot v0.0.2, `zoobot/estimators/define_model.py`.
     """
     prefix = str(path).removesuffix(".index")
     if not Path(f"{prefix}.index").is_file():
-        raise FileNotFoundError(f"{prefix}.index: no such checkpoint; name it without .index or .data-...")
+        raise FileNotFoundError(f"{prefix}.index: no such checkpoint; give its path without .index or .data-...")
     targets = _zoobot_tf_targets(model)
     try:
         reader = tf.train.load_checkpoint(prefix)
@@ -177,9 +188,13 @@ def load_zoobot_tf_checkpoint(model: keras.Model, path: PathLike) -> None:
         values = {key: _checked(prefix, key, reader.get_tensor(key)) for key in targets}
     except (tf.errors.OpError, RuntimeError, DecodeError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise OSError(f"{prefix}: the checkpoint cannot be read, is its .data-... file beside it? {reason}") from error
+        raise OSError(f"{prefix}: the checkpoint cannot be read; is its .data-... file beside it? {reason}") from error
     for key, (_, variable) in targets.items():
         variable.assign(values[key])
+
+
+def _found(weights: TimmWeights | PathLike) -> TimmWeights:
+    return weights if isinstance(weights, TimmWeights) else find_timm_weights(weights)
 
 
 def _load_timm_tensors(encoder: keras.Model, weights: TimmWeights) -> None:
@@ -188,12 +203,12 @@ def _load_timm_tensors(encoder: keras.Model, weights: TimmWeights) -> None:
     shapes = {
         key: tuple(variable.shape[axis] for axis in np.argsort(axes)) for key, (variable, axes) in targets.items()
     }
-    stem = tensors.get(_STEM)
-    if stem is not None and stem.ndim == 4 and stem.shape[1] != shapes[_STEM][1]:
+    stem = tensors.get(_TIMM_STEM)
+    if stem is not None and stem.ndim == 4 and stem.shape[1] != shapes[_TIMM_STEM][1]:
         if stem.shape[1] == 1:
-            raise ValueError(f"{weights.path}: weights for one band; they fit channels=1, or a model without color")
+            raise ValueError(f"{weights.path}: has weights for one band; use channels=1, or a model with color=False")
         if stem.shape[1] == 3:
-            tensors[_STEM] = stem.sum(axis=1, keepdims=True)
+            tensors[_TIMM_STEM] = stem.sum(axis=1, keepdims=True)
     _check_tensors(weights.path, shapes, {key: value.shape for key, value in tensors.items()})
     values = {key: _checked(weights.path, key, tensors[key]) for key in targets}
     for key, (variable, axes) in targets.items():
@@ -201,7 +216,7 @@ def _load_timm_tensors(encoder: keras.Model, weights: TimmWeights) -> None:
 
 
 def _timm_targets(encoder: keras.Model) -> dict[str, tuple[keras.Variable, tuple[int, ...]]]:
-    """For each tensor of timm's file its variable, and how to transpose the tensor for it."""
+    """Variable of each tensor of timm, and the order of the axes of the tensor in the variable."""
     targets: dict[str, tuple[keras.Variable, tuple[int, ...]]] = {}
     for layer in encoder.layers:
         is_depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
@@ -212,28 +227,32 @@ def _timm_targets(encoder: keras.Model) -> dict[str, tuple[keras.Variable, tuple
     return targets
 
 
-def _fit_keras_stem(encoder: keras.Model, theirs: keras.Model) -> None:
-    """Gives our stem the kernel that makes of our pixels what theirs makes of its own.
+def _fit_keras_stem(encoder: keras.Model, keras_encoder: keras.Model) -> None:
+    """Set the first convolution so that its output is that of Keras's encoder, which scales pixels differently.
 
-    Theirs sees scale x pixel + offset of each band. What Keras does to pixels differs between its versions, so it is
-    measured, on a black image and a white one.
+    The convolution of Keras's encoder gets scale * pixel + offset in each band. Scale and offset differ between
+    versions of Keras; they are therefore measured, on a black and a white image.
     """
-    seen = keras.Model(theirs.input, theirs.get_layer(_KERAS_STEM).input)
-    middle = theirs.input.shape[1] // 2
-    black, white = (np.asarray(seen(np.full((1, *theirs.input.shape[1:]), x, np.float32)))[0] for x in (0, 255))
+    seen = keras.Model(keras_encoder.input, keras_encoder.get_layer(_KERAS_STEM).input)
+    middle = keras_encoder.input.shape[1] // 2
+    black, white = (np.asarray(seen(np.full((1, *keras_encoder.input.shape[1:]), x, np.float32)))[0] for x in (0, 255))
     scale, offset = (white - black)[middle, middle].astype(float) / 255, black[middle, middle].astype(float)
-    our_scale, our_offset = _set_our_pixels(encoder, scale, offset)
-    (kernel,) = theirs.get_layer(_KERAS_STEM).get_weights()
+    our_scale, our_offset = _set_pixel_range(encoder, scale, offset)
+    (kernel,) = keras_encoder.get_layer(_KERAS_STEM).get_weights()
     ratio = scale / our_scale
-    missing = np.einsum("hwcf,c->f", kernel, offset - ratio * our_offset)  # from every pixel of the convolution
+    missing = np.einsum("hwcf,c->f", kernel, offset - ratio * our_offset)  # constant over the image
     kernel = kernel * ratio[:, None]
     stem, norm = encoder.get_layer(_KERAS_STEM), encoder.get_layer("stem_bn")
     stem.set_weights([kernel if stem.kernel.shape[2] == 3 else kernel.sum(axis=2, keepdims=True)])
     norm.moving_mean.assign(norm.moving_mean - missing)
 
 
-def _set_our_pixels(encoder: keras.Model, scale: np.ndarray, offset: np.ndarray) -> tuple[Any, Any]:
-    """Sets our normalisation, if the encoder has one, and returns scale and offset of the pixels that its stem sees."""
+def _set_pixel_range(encoder: keras.Model, scale: np.ndarray, offset: np.ndarray) -> tuple[Any, Any]:
+    """Set the normalisation of the encoder, if it has one.
+
+    Returns:
+        Scale and offset of the pixels that the first convolution of the encoder gets.
+    """
     layers = {type(layer): layer for layer in encoder.layers}
     normalisation = layers.get(keras.layers.Normalization)
     if normalisation is None:
@@ -249,16 +268,18 @@ def _set_our_pixels(encoder: keras.Model, scale: np.ndarray, offset: np.ndarray)
 
 
 def _zoobot_tf_targets(model: keras.Model) -> dict[str, tuple[str, keras.Variable]]:
-    """For each tensor of the checkpoint the name that it has there, and its variable.
+    """Name and variable of each tensor of the checkpoint, by its key.
 
-    The checkpoint counts the layers with weights in the order of Keras, which has not changed since.
+    The checkpoint numbers the layers that have weights in the order of Keras, which is still the same.
     """
     try:
         encoder, head = model.get_layer("encoder"), model.get_layer("vote_head").get_layer("sigmoid")
         encoder.get_layer("stem_conv")
     except ValueError as error:
-        raise ValueError("the original Zoobot fits a model of votes with Keras's EfficientNetB0") from error
-    # The range of pixels, 0..1, is no part of the checkpoint.
+        raise ValueError(
+            "model must have a vote head and the encoder EfficientNetB0 for a checkpoint of the original Zoobot"
+        ) from error
+    # The layer that scales pixels to 0..1 is not part of the checkpoint.
     layers = [layer for layer in encoder.layers if layer.weights and not isinstance(layer, keras.layers.Normalization)]
     targets = {}
     for i, layer in enumerate(layers):
@@ -272,18 +293,18 @@ def _zoobot_tf_targets(model: keras.Model) -> dict[str, tuple[str, keras.Variabl
 
 
 def _check_tensor_names(source: PathLike, expected: Mapping[str, str], reader: Any) -> None:
-    """Compares the names that the checkpoint's object graph gives its tensors."""
+    """Raise an error unless the object graph of the checkpoint has the expected names of tensors."""
     graph = TrackableObjectGraph.FromString(reader.get_tensor(_OBJECT_GRAPH))
     names = {each.checkpoint_key: each.full_name for node in graph.nodes for each in node.attributes}
     wrong = [f"{key} is {names[key]}, not {name}" for key, name in expected.items() if names.get(key, name) != name]
     if wrong:
-        raise ValueError(f"{source}: layers of another network: {_first(wrong)}")
+        raise ValueError(f"{source}: has layers of another network: {_first(wrong)}")
 
 
 def _check_tensors(
     source: PathLike, expected: Mapping[str, tuple[int, ...]], received: Mapping[str, tuple[int, ...]]
 ) -> None:
-    """Raises unless both have the same names and shapes."""
+    """Raise an error unless names and shapes are the expected ones."""
     common = [key for key in expected if key in received]
     problems = {
         "missing": [key for key in expected if key not in received],
@@ -292,8 +313,8 @@ def _check_tensors(
             f"{key} {received[key]}, not {expected[key]}" for key in common if received[key] != expected[key]
         ],
     }
-    if said := [f"{len(keys)} {problem} ({_first(keys)})" for problem, keys in problems.items() if keys]:
-        raise ValueError(f"{source}: does not fit the network of {len(expected)} tensors: {', '.join(said)}")
+    if reasons := [f"{len(keys)} {problem} ({_first(keys)})" for problem, keys in problems.items() if keys]:
+        raise ValueError(f"{source}: does not fit the network of {len(expected)} tensors: {', '.join(reasons)}")
 
 
 def _first(items: Sequence[str], n: int = 3) -> str:
@@ -302,10 +323,10 @@ def _first(items: Sequence[str], n: int = 3) -> str:
 
 def _checked(source: PathLike, key: str, values: np.ndarray) -> np.ndarray:
     if values.dtype.kind in "OSU":
-        raise ValueError(f"{source}: {key} holds text, not numbers")
+        raise ValueError(f"{source}: {key} must hold numbers; holds text")
     values = values.astype(np.float32)
     if not np.isfinite(values).all():
-        raise ValueError(f"{source}: {key} holds numbers that are not finite; get the file again")
+        raise ValueError(f"{source}: {key} holds numbers that are not finite; download the file again")
     return values
 
 
@@ -318,4 +339,4 @@ def _read_tensors(path: Path) -> dict[str, np.ndarray]:
     try:
         return load_file(path)
     except (SafetensorError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: is damaged, or no safetensors file: {error}") from error
+        raise ValueError(f"{path}: is damaged, or is not a safetensors file: {error}") from error

@@ -1,1 +1,1 @@
-"""The run folder: what training leaves behind, what an encoder starts from, and how a trained model is passed on."""
+"""Runs: run folders, initial weights of encoders, and trained models in other formats and on the hub."""

@@ -1,32 +1,33 @@
-"""What an encoder knows before the first epoch: weights of Zoobot or timm, of another run, or Keras's of ImageNet.
+"""Initial weights of an encoder: of Zoobot or timm, of another run, or of Keras for ImageNet.
 
-They are found, and what they ask of the model is known, before TensorFlow is imported.
+The weights are found, and the settings that they need are read, without TensorFlow.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zoobot3d_tf.files import sha256_of
-from zoobot3d_tf.hub_files import download, is_on_hub, repository_name
 from zoobot3d_tf.models.config import TIMM_ENCODERS, ModelConfig
-from zoobot3d_tf.models.timm_files import TimmWeights, find_timm_weights
-from zoobot3d_tf.runs.run_folder import CONFIG_NAME, SHIPPED, TrainedRun, read_run
+from zoobot3d_tf.models.model_folder import open_model_folder
+from zoobot3d_tf.models.timm_files import TimmWeights
+from zoobot3d_tf.runs.run_folder import SHIPPED, TrainedRun, read_run
+
+if TYPE_CHECKING:
+    import keras
 
 IMAGENET = "imagenet"
-"""In place of a folder: Keras's own weights."""
+"""Name of Keras's own weights for ImageNet, in place of a folder."""
 
 
 @dataclass(frozen=True)
 class EncoderWeights:
-    """Weights that an encoder begins with.
+    """Weights from which the training of an encoder starts.
 
     Attributes:
-        source: as the user named them.
-        encoder: one of `models.config.ENCODERS`.
-        found: where they are; None for Keras's own, which Keras fetches.
+        source: name of the weights as the user gave it.
+        encoder: name of the encoder, one of `models.config.ENCODERS`.
+        found: weights of timm or Zoobot, or the run that holds the encoder; None for Keras's own weights.
     """
 
     source: str
@@ -35,16 +36,18 @@ class EncoderWeights:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What `ModelConfig` must say so that they fit."""
+        """Arguments of `ModelConfig` for a model whose encoder can take these weights."""
         if isinstance(self.found, TrainedRun):
             return {name: getattr(self.found.model, name) for name in ("encoder", "color", "pixel_mean", "pixel_std")}
         return {"encoder": self.encoder} if self.found is None else self.found.settings
 
     def to_dict(self) -> dict[str, str]:
-        """As stored in `config.json`; Keras's own are fetched for their hash.
+        """Convert to the entry of `config.json`: the source, and the SHA-256 of the file.
+
+        Keras's own weights are downloaded.
 
         Raises:
-            OSError: they cannot be read or fetched.
+            OSError: the weights cannot be read or downloaded.
         """
         if isinstance(self.found, TrainedRun):
             path = self.found.weights_loc
@@ -56,67 +59,62 @@ class EncoderWeights:
             _, path = fetch_imagenet_encoder(self.encoder)
         return {"source": self.source, "sha256": sha256_of(path)}
 
-    def load(self, model, config: ModelConfig) -> None:
-        """Loads them into the encoder of a `keras.Model`.
+    def load(self, model: "keras.Model", config: ModelConfig) -> None:
+        """Load the weights into the encoder of a model.
 
         Args:
-            model: as `build_model(config)` makes it.
-            config: with these `settings`.
+            model: model made by `build_model(config)`.
+            config: configuration with these `settings`.
 
         Raises:
-            ValueError: they are damaged, or do not fit.
-            OSError: they cannot be read or fetched.
+            ValueError: the weights are damaged, or do not fit the model.
+            OSError: the weights cannot be read or downloaded.
         """
         from zoobot3d_tf.models.weights import load_encoder_weights, load_imagenet_weights
 
         if isinstance(self.found, TrainedRun):
             model.get_layer("encoder").set_weights(self.found.load_model().get_layer("encoder").get_weights())
         elif self.found is not None:
-            load_encoder_weights(model, config, self.found.path.parent)
+            load_encoder_weights(model, config, self.found)
         else:
             load_imagenet_weights(model, self.encoder)
 
 
 def find_encoder_weights(source: str, asked: Mapping[str, Any]) -> EncoderWeights:
-    """Finds weights for an encoder.
+    """Find initial weights for an encoder.
 
     Args:
-        source: a folder of timm's or Zoobot's weights, a run folder, `hf://owner/name` of either, `SHIPPED`, or
-            `IMAGENET`.
-        asked: `encoder` and `color` as the user wants them, None where they are left to the weights.
+        source: folder of weights of timm or Zoobot, run folder, `hf://owner/name` of either, `SHIPPED`, or `IMAGENET`.
+        asked: values of `encoder` and `color` that the user wants; None where the weights decide.
 
     Raises:
-        ValueError: the weights are of another encoder than asked for, or not known here.
-        OSError: there are none, or the hub does not have them.
-        ImportError: huggingface_hub is needed but not installed.
+        ValueError: the weights are damaged, of an unknown encoder, or need other values of `encoder` or `color`.
+        OSError: the weights do not exist, or the hub cannot be reached.
+        ImportError: the weights are on the hub, and huggingface_hub is not installed.
     """
     if source == IMAGENET:
         encoder = asked["encoder"] or ModelConfig.encoder
         if encoder in TIMM_ENCODERS:
             raise ValueError(
-                f"imagenet: Keras has no weights for timm's {encoder}; name a folder or hf://owner/name that has"
+                f"{IMAGENET}: Keras has no weights for the encoder {encoder} of timm; give a folder of its weights, or "
+                "hf://owner/name"
             )
         return EncoderWeights(source, encoder, None)
-    found = read_run(source) if _is_run(source) else find_timm_weights(source)
+    found = _find(source)
     encoder = found.model.encoder if isinstance(found, TrainedRun) else found.architecture
     weights = EncoderWeights(source, encoder, found)
     for name, value in weights.settings.items():
         if asked.get(name) not in (None, value):
-            raise ValueError(f"{source}: these weights need {name} {value}; received {asked[name]}, leave out {name}")
+            raise ValueError(f"{name} must be {value} for the weights {source}, or left out; received {asked[name]}")
     return weights
 
 
-def _is_run(source: str) -> bool:
-    """Whether it is a run's `config.json` there, and not timm's."""
+def _find(source: str) -> TimmWeights | TrainedRun:
     if source == SHIPPED:
-        return True
-    path = download(repository_name(source), CONFIG_NAME) if is_on_hub(source) else Path(source, CONFIG_NAME)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{source}: holds no {CONFIG_NAME}; name a folder of timm's or Zoobot's weights, a run folder, "
-            f"hf://owner/name of either, {SHIPPED}, or {IMAGENET}"
-        )
-    try:
-        return "architecture" not in json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, TypeError, RecursionError) as error:
-        raise ValueError(f"{path} cannot be used: {error}") from error
+        return read_run(SHIPPED)
+    kind = "a folder of weights of timm or Zoobot, nor a run folder"
+    remedy = f"give such a folder, hf://owner/name of one, {SHIPPED}, or {IMAGENET}"
+    folder = open_model_folder(source, kind, remedy)
+    if "architecture" in folder.config:
+        return TimmWeights.from_folder(folder)
+    return TrainedRun.from_folder(folder)

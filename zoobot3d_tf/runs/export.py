@@ -1,4 +1,4 @@
-"""Weights out: in the formats of other programs, with what their users must know beside them; and packed small."""
+"""Export of trained models to the formats of other programs."""
 
 import json
 import warnings
@@ -7,56 +7,60 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zoobot3d_tf import __version__
 from zoobot3d_tf.files import PathLike, check_output, sha256_of, write_atomically
-from zoobot3d_tf.runs.run_folder import TrainedRun, framing_in_words, read_run
+from zoobot3d_tf.runs.run_folder import TrainedRun, read_run
 
-# The suffix that each format goes by; a SavedModel is a folder.
+if TYPE_CHECKING:
+    import keras
+
 FORMATS = {"keras": ".keras", "saved_model": "", "onnx": ".onnx", "openvino": ".xml", "litert": ".tflite"}
-# What writes them besides TensorFlow and Keras.
+"""Suffix of the files of each format; a SavedModel is a folder."""
+# Packages that write a format, besides TensorFlow and Keras.
 _CONVERTERS = {"onnx": "tf2onnx", "openvino": "openvino"}
 
 _VOTES = (
-    "concentrations of one Dirichlet distribution a question, 1 to 101; the expected vote fraction of an answer is its "
-    "concentration over the sum of those of its question"
+    "concentrations of one Dirichlet distribution per question, 1 to 101; the expected vote fraction of an answer is "
+    "its concentration divided by the sum of the concentrations of its question"
 )
 _MASKS = {
-    "fraction": "share of the volunteers who enclose the pixel, 0 to 1",
+    "fraction": "fraction of volunteers who enclose the pixel, 0 to 1",
     "beta-binomial": (
-        "concentrations of enclosing and of not enclosing the pixel, 1 to 101; the expected share of volunteers is the "
-        "first over the sum"
+        "concentrations of enclosing and of not enclosing the pixel, 1 to 101; the expected fraction of volunteers is "
+        "the first divided by the sum"
     ),
 }
 _LABELS = {
     "binary": 'probability of "1"',
-    "multiclass": "probability of each class",
-    "regression": "the value, in its own units",
+    "multiclass": "probability of each class, in the order of classes",
+    "regression": "value, in its own units",
 }
 
 
 def export_model(run: PathLike, path: PathLike, format: str) -> Path:
-    """Writes the model of a run for another program.
+    """Write the model of a run in the format of another program.
 
-    It takes `image`, float32 (galaxies, H, W, 3) in 0..255, any number of galaxies at a time, and gives the outputs of
-    `build_model` by name. Dropout is off. Of each format Keras's own exporter is used. Beside it stands `<path>.json`
-    with the input's size and how to frame an image, the outputs' meaning and order, the decision tree, and the SHA-256
-    of the weights, which predictions record too.
+    The input of the model is `image`, float32 (galaxies, H, W, 3) in 0..255, for any number of galaxies. The outputs
+    are those of `build_model`, by name. Dropout is off. The file `<path>.json` beside the model describes the size and
+    the framing of images, the meaning and the order of the outputs, the decision tree, and the SHA-256 of the weights,
+    which predictions record too.
 
     Args:
-        run: the run folder.
-        path: file to write, with the suffix of its format in `FORMATS`; for "saved_model" a folder. A file that stands
-            there is replaced. The weights of an OpenVINO model are a second file, `.bin` in place of `.xml`.
-        format: one of `FORMATS`.
+        run: run folder of a finished run, as `read_run` takes it.
+        path: path of the file to write, with the suffix of its format in `FORMATS`. An existing file is replaced. For
+            "saved_model", path of a folder that does not exist. The weights of an OpenVINO model are a second file,
+            with the suffix `.bin`.
+        format: format to write, one of `FORMATS`.
 
     Returns:
-        The path.
+        Absolute path of the file or folder.
 
     Raises:
-        ValueError: the format is unknown, the suffix does not fit it, or the run folder cannot be used.
-        OSError: there is no run folder, the path cannot be written, or a folder stands there.
-        ImportError: the format's converter is not installed.
+        ValueError: the format is unknown, the suffix does not fit it, or the run is unfinished or damaged.
+        OSError: `run` is not a run folder, or `path` cannot be written.
+        ImportError: the converter of the format is not installed.
     """
     path = Path(path).absolute()
     _check(path, format)
@@ -73,46 +77,45 @@ def export_model(run: PathLike, path: PathLike, format: str) -> Path:
 
 
 def _check(path: Path, format: str) -> None:
-    """Refuses in words, before anything slow, what cannot be written."""
+    """Check format, path and converter, before the model is loaded."""
     if format not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}; received {format!r}")
     suffix = FORMATS[format]
     if not suffix and path.exists():
-        raise FileExistsError(f"{path}: already exists; remove it, or choose another name for the model")
+        raise FileExistsError(f"{path}: already exists; remove it, or give the model another name")
     check_output(path, "model", (suffix,) if suffix else ())
     converter = _CONVERTERS.get(format)
     if converter and not find_spec(converter):
-        raise ImportError(f"{converter} is not installed: pip install 'zoobot3d_tf[export]' to write {format}")
+        raise ImportError(f"{converter} is not installed, which writes {format}: pip install 'zoobot3d_tf[export]'")
 
 
-def _write(model, path: Path, format: str) -> None:
-    """Writes a `keras.Model` in one of `FORMATS`."""
+def _write(model: "keras.Model", path: Path, format: str) -> None:
     if format == "keras":
         model.save(path)
         return
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # of NumPy, at Keras's own repair of tf2onnx for NumPy 2
+        warnings.simplefilter("ignore", FutureWarning)  # NumPy warns of a patch of tf2onnx in Keras
         keras_format = "tf_saved_model" if format == "saved_model" else format
-        # Without its signature, Keras refuses to make ONNX of a model that was never called.
+        # Keras needs the signature to convert a model that was never called.
         model.export(str(path), format=keras_format, input_signature=[model.input], verbose=False)
     if format == "onnx":
         _drop_unused_inputs(path, model.input.name)
 
 
 def _drop_unused_inputs(path: Path, used: str) -> None:
-    """Mends an ONNX model: constants of normalisation layers, folded since, still stand among its inputs."""
+    """Remove inputs that nothing reads: constants of normalisation layers, which the converter leaves there."""
     import onnx
 
     model = onnx.load(path)
     inputs = [value for value in model.graph.input if value.name == used]
     del model.graph.input[:]
     model.graph.input.extend(inputs)
-    onnx.checker.check_model(model)  # nothing reads what is gone
+    onnx.checker.check_model(model)
     onnx.save(model, path)
 
 
-def _describe(run: TrainedRun, model, format: str) -> dict[str, Any]:
-    """What stands beside the model, fit for JSON."""
+def _describe(run: TrainedRun, model: "keras.Model", format: str) -> dict[str, Any]:
+    """Content of the JSON file beside the model."""
     schema, label = run.model.vote_schema, run.model.label
     outputs: dict[str, dict[str, Any]] = {
         name: {"shape": ["galaxies", *output.shape[1:]], "dtype": output.dtype} for name, output in model.output.items()
@@ -133,7 +136,7 @@ def _describe(run: TrainedRun, model, format: str) -> dict[str, Any]:
             "range": [0, 255],
             "axes": "galaxy; row, from the top; column; red, green, blue",
         },
-        "framing": asdict(run.framing) | {"how": framing_in_words(run.framing)},
+        "framing": asdict(run.framing) | {"how": run.framing_in_words},
         "stretch": run.stretch,
         "outputs": outputs,
         "schema": schema and schema.to_dict(),

@@ -1,10 +1,11 @@
-"""Run folders on the Hugging Face hub: published with a card about the model, and fetched by the name `hf://owner/name`.
+"""Publication of run folders on the Hugging Face hub, with a model card.
 
+Usage:
     push_to_hub("run", "owner/name")
-    folder = from_hub("hf://owner/name")   # as read_run does, and with it every command that takes a run folder
+    folder = from_hub("hf://owner/name")  # read_run, and each command that takes a run folder, accept this name too
 
-What is fetched is data: `config.json`, read as JSON and checked, and numbers for a model that this package builds. No
-stranger's code runs. `model.keras` goes up for those who use plain Keras, whose safe mode opens it, and is not fetched.
+Only data are downloaded: `config.json`, which is read as JSON and checked, and the weights of a model that this package
+builds. No code of others is executed. `model.keras` is published for users of plain Keras, and never downloaded.
 """
 
 from pathlib import Path
@@ -21,7 +22,6 @@ from zoobot3d_tf.runs.run_folder import (
     MODEL_NAME,
     WEIGHTS_NAME,
     TrainedRun,
-    framing_in_words,
     read_run,
 )
 from zoobot3d_tf.schemas import tree_text
@@ -36,22 +36,22 @@ _PAPERS = {
 
 
 def push_to_hub(run: PathLike, repository: str) -> str:
-    """Publishes a run folder: its configuration, weights, model file, history and card, in one commit.
+    """Publish configuration, weights, model file, history and model card of a run, in one commit.
 
-    Checkpoints and TensorBoard's files stay here. The card is `README.md` of the folder, where there is one, as it
-    stands; otherwise `model_card` makes it.
+    Checkpoints and files of TensorBoard are not published. If the run folder has a `README.md`, it is the model card;
+    otherwise `model_card` makes one.
 
     Args:
-        run: the folder of a finished run.
-        repository: `owner/name`, with or without `hf://`. It is made, and public, if there is none; `hf auth login`
-            says who you are.
+        run: run folder of a finished run.
+        repository: name of the repository, `owner/name`, with or without `hf://`. It is made, and public, if it does
+            not exist. Log in with `hf auth login` first.
 
     Returns:
-        The address of the repository's page.
+        Address of the page of the repository.
 
     Raises:
-        ValueError: the run is unfinished or damaged, or this is no name of a repository.
-        OSError: there is no run folder, or the hub refuses or cannot be reached.
+        ValueError: the run is unfinished or damaged, or `repository` is not the name of a repository.
+        OSError: `run` is not a run folder, or the hub refuses the upload or cannot be reached.
         ImportError: huggingface_hub is not installed.
     """
     repository = repository_name(repository)
@@ -72,42 +72,45 @@ def push_to_hub(run: PathLike, repository: str) -> str:
 
 
 def from_hub(name: PathLike) -> Path:
-    """Fetches what rebuilds a model: `config.json`, which must be that of a run, and then the weights.
+    """Download the configuration and the weights of a run, from one commit.
 
-    Both are of one commit. What was fetched before is not fetched again, and serves without a network.
+    Files in the cache of huggingface_hub are not downloaded again, and can be used without a network.
 
     Args:
-        name: `hf://owner/name`, or as `Path` shortens it, or `owner/name`.
+        name: name of the repository, `hf://owner/name` or `owner/name`.
 
     Returns:
-        A run folder in the cache of huggingface_hub, not to be written to. Its own name is the commit.
+        Path of the run folder in the cache. Do not write to it. Its name is the commit.
 
     Raises:
-        ValueError: this is no name of a repository, or it holds no run that can be read here.
-        OSError: there is no such repository or file, or it cannot be reached.
+        ValueError: `name` is not the name of a repository, or the repository holds no run that this version reads.
+        OSError: the repository or a file does not exist, or the hub cannot be reached.
         ImportError: huggingface_hub is not installed.
     """
     return read_run(f"hf://{repository_name(name)}").folder
 
 
 def model_card(run: TrainedRun, repository: str) -> str:
-    """The hub's page about a model, Markdown with the hub's YAML before it, as far as the run folder knows.
+    """Write the text of a model card from the information in a run folder.
 
-    It does not know whose galaxies it learned from. Written to `README.md` of the run folder and completed, it is
-    published as it stands there.
+    The run folder does not know from which galaxies the model learned. Save the card as `README.md` of the run folder
+    and complete it; `push_to_hub` then publishes that file.
 
     Args:
-        run: a finished run.
-        repository: `owner/name`.
+        run: finished run.
+        repository: name of the repository, `owner/name`.
+
+    Returns:
+        Markdown, after the YAML that the hub reads.
     """
     config, size = run.model, run.framing.final_size
     predicts = [f"votes on the {len(config.label_cols)} answers below"] if config.vote_schema else []
     predicts += [f"masks of the {' and the '.join(MASK_TITLES[name] for name in config.masks)}"] if config.masks else []
-    predicted = [f"what Galaxy Zoo volunteers would say: {', and '.join(predicts)}"] if predicts else []
+    predicted = [f"the answers of Galaxy Zoo volunteers: {', and '.join(predicts)}"] if predicts else []
     predicted += [f"the {config.label.kind} label `{config.label.column}`"] if config.label else []
     pipeline = "image-segmentation" if config.tasks == config.masks else "image-classification"
     masks_option = " --masks-dir masks" if config.masks else ""
-    tree = f"```\n{tree_text(config.vote_schema)}\n```\n" if config.vote_schema else "It answers no questions.\n"
+    tree = f"```\n{tree_text(config.vote_schema)}\n```\n" if config.vote_schema else "The model has no votes.\n"
     papers = "\n".join(f"- {paper}: [{doi}](https://doi.org/{doi})" for paper, doi in _PAPERS.items())
     return f"""---
 license: gpl-3.0
@@ -118,48 +121,48 @@ tags: [astronomy, galaxies, galaxy-zoo, keras, tensorflow]
 
 # {repository}
 
-From an image of a galaxy this model predicts {"; and ".join(predicted)}. It is an
-{config.encoder} that sees {size} x {size} pixels {"in colour" if config.color else "in greyscale"}, a run of
-zoobot3d_tf {run.versions.get("zoobot3d_tf", "of unknown version")}.
+This model predicts {"; and ".join(predicted)}. Its input is an image of one galaxy. The encoder is
+{config.encoder}, with {size} x {size} pixels {"in colour" if config.color else "in greyscale"}. The model was trained
+with zoobot3d_tf {run.versions.get("zoobot3d_tf", "of unknown version")}.
 
 ## Predict
 
     pip install 'zoobot3d_tf[hub]'
     zoobot3d predict --checkpoint-dir hf://{repository} --folder images --save-loc predictions.csv{masks_option}
 
-In plain Keras, `keras.saving.load_model("model.keras")` takes `image`, float32 (galaxies, {size}, {size}, 3): red,
-green, blue in 0..255, row 0 at the top. To make one, {framing_in_words(run.framing)}.
+In plain Keras, load the model with `keras.saving.load_model("model.keras")`. Its input is `image`, float32 (galaxies,
+{size}, {size}, 3): red, green, blue in 0..255, row 0 at the top. To make the input, {run.framing_in_words}.
 
-Fluxes of FITS cutouts become colours by the stretch `{run.stretch}`. SHA-256 of `{WEIGHTS_NAME}`, as predictions record
-it: `{sha256_of(run.weights_loc)}`.
+Fluxes of FITS cutouts are turned into colours with the stretch `{run.stretch}`. Tables of predictions record the
+SHA-256 of `{WEIGHTS_NAME}`: `{sha256_of(run.weights_loc)}`.
 
-## Questions: {config.schema.name if config.schema else "none"}
+## Questions: {config.vote_schema.name if config.vote_schema else "none"}
 
 {tree}
 ## Data
 
-The run does not record which survey its galaxies are from, nor who labelled them. Whoever publishes the model should
-say so here.
+The run folder does not record from which survey the galaxies are, and who labelled them. Please add this here before
+you publish the model.
 
 ## Scores
 
 {_scores(run.folder / HISTORY_NAME, config.label)}
 ## Intended use
 
-Morphology of many galaxies, in images like those that it learned from. Where depth, resolution, colours or the size of
-galaxies in the image differ, compare with labels of your own first, or fine-tune. Vote fractions are what volunteers
-would answer, with their habits and errors, and masks what they would draw; neither is a measurement of light.
+Morphology of many galaxies, in images similar to the training images. If depth, resolution, colours or the size of
+galaxies in the image differ, compare predictions with your own labels first, or fine-tune the model. Vote fractions and
+masks predict what volunteers would answer and draw, with their biases and errors. They are not measurements of light.
 
 ## Licence and citation
 
-GPL-3.0-or-later. Please cite the papers whose method and data these are:
+GPL-3.0-or-later. Please cite the papers on the method and the data:
 
 {papers}
 """
 
 
 def _scores(history_loc: Path, label: Label | None) -> str:
-    """The validation scores of the epoch with the lowest validation loss, whose weights are kept."""
+    """Text of the validation scores of the best epoch, whose weights the run keeps."""
     if not history_loc.is_file():
         return "Not recorded.\n"
     history = pd.read_csv(history_loc)
@@ -167,15 +170,15 @@ def _scores(history_loc: Path, label: Label | None) -> str:
         return "Not recorded.\n"
     best = history.to_dict("records")[int(history["val_loss"].argmin())]
     scores = {str(name).removeprefix("val_"): value for name, value in best.items() if str(name).startswith("val_")}
-    of_stage = ""
-    if "stage" in best:  # a fine-tuning counts the epochs of each
+    stage = ""
+    if "stage" in best:  # a fine-tuning counts the epochs of each stage
         history = history[history["stage"] == best["stage"]]
-        of_stage = f" of the stage {best['stage']}"
-    # The history is that of the network before it was given the shares of the classes back.
-    alike = " The loss and `accuracy` take all classes for equally common." if label and label.counts else ""
+        stage = f" of the stage {best['stage']}"
+    # The history was written before the class weighting was undone.
+    weighting = " The loss and `accuracy` weight all classes equally." if label and label.counts else ""
     rows = "".join(f"| `{name}` | {value:.4g} |\n" for name, value in scores.items())
     return (
-        f"On the validation galaxies, after epoch {best['epoch']:.0f} of {len(history)}{of_stage}, whose weights these "
-        "are. `mae` is a mean absolute error, `iou` the overlap of masks over their union, and a question's loss is "
-        f"the negative logarithm of its votes' probability.{alike}\n\n| score | value |\n|---|---|\n{rows}"
+        f"Scores of the validation galaxies, with the weights of epoch {best['epoch']:.0f} of {len(history)}{stage}. "
+        "`mae` is a mean absolute error, `iou` the intersection of masks over their union, and the loss of a question "
+        f"the negative logarithm of the probability of its votes.{weighting}\n\n| score | value |\n|---|---|\n{rows}"
     )
