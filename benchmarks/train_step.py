@@ -1,4 +1,4 @@
-"""One joint training step at 224 px, batch 16, two cores, beside segmentation-models-pytorch with the same encoder.
+"""Time one joint training step (224 px, batch 16), compared with segmentation-models-pytorch and the same encoder.
 
 python benchmarks/train_step.py
 """
@@ -31,7 +31,7 @@ def main() -> None:
     options = tf.data.Options()
     options.autotune.enabled = False  # as in training, see data/dataset.py
     dataset = tf.data.Dataset.from_tensors((images, targets, weights)).repeat(STEPS).with_options(options)
-    model.fit(dataset, shuffle=False, verbose=0)  # warm
+    model.fit(dataset, shuffle=False, verbose=0)  # traces the step
 
     def ours() -> float:
         start = time.perf_counter()

@@ -1,18 +1,19 @@
-"""Rings in real galaxies: how far a few labels lead, from several starts, beside a classical method.
+"""Measure how well rings are recognised from few labels, with several methods.
 
 python examples/finetune_rings.py ring_catalog.csv --out rings
 
-The catalogue has `id_str`, `file_loc` and `ring` (0 or 1). Each start learns from the same galaxies and is judged on
-the same others, in five folds. The folder receives `accuracies.csv`, a row a fold, which a second call goes on with,
-`accuracies.md`, and `rings.png`, the accuracy over the number of labelled galaxies.
+The catalogue has the columns `id_str`, `file_loc` and `ring` (0 or 1). In each of five folds, all methods learn from
+the same galaxies and are tested on the same other galaxies. The output folder receives `accuracies.csv` (one row per
+fold; a second call continues it), `accuracies.md`, and `rings.png`, the accuracy over the number of labelled galaxies.
 """
 
 import argparse
 import logging
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,12 +22,12 @@ from tqdm import tqdm
 
 N_FOLDS = 5
 N_LABELLED = (15, 60)
-"""For the curve, beside all of a fold."""
+"""Numbers of labelled galaxies of the curve, in addition to all galaxies of a fold."""
 SCRATCH_EPOCHS = 30
 
 
 def polar_profiles(train: pd.DataFrame, test: pd.DataFrame, folder: Path) -> np.ndarray:
-    """Classical: mean and spread of each band along circles about the centre, and a support vector machine."""
+    """Classify mean and scatter of each band along circles about the centre, with a support vector machine."""
     from PIL import Image
     from skimage.transform import warp_polar
     from sklearn.pipeline import make_pipeline
@@ -50,7 +51,7 @@ def polar_profiles(train: pd.DataFrame, test: pd.DataFrame, folder: Path) -> np.
 
 
 def from_scratch(train: pd.DataFrame, test: pd.DataFrame, folder: Path) -> np.ndarray:
-    """The whole network, from random weights, on the labels alone."""
+    """Train the whole network from random weights, on the labels only."""
     from zoobot3d_tf.runs.run_folder import SHIPPED, read_run
     from zoobot3d_tf.shards.options import ShardOptions
     from zoobot3d_tf.shards.write import create_shards
@@ -74,8 +75,8 @@ def from_scratch(train: pd.DataFrame, test: pd.DataFrame, folder: Path) -> np.nd
     return _predict(folder / "run", test, folder)
 
 
-def finetuned(base: Callable[[Path], str | Path], **recipe) -> Callable:
-    """`finetune` from a base, as a start."""
+def finetuned(base: Callable[[Path], str | Path], **recipe: Any) -> Callable:
+    """Make the method that fine-tunes a base."""
 
     def start(train: pd.DataFrame, test: pd.DataFrame, folder: Path) -> np.ndarray:
         from zoobot3d_tf.finetuning.finetune import finetune
@@ -88,12 +89,12 @@ def finetuned(base: Callable[[Path], str | Path], **recipe) -> Callable:
 
 
 def shipped(folder: Path) -> str:
-    """The weights that come with the package: votes and masks of simulated galaxies."""
+    """Weights of the package, trained on votes and masks of simulated galaxies."""
     return "shipped"
 
 
 def untrained(folder: Path) -> Path:
-    """The same network with random weights, as a run folder."""
+    """Write a run folder of the same network with random weights."""
     import keras
 
     from zoobot3d_tf.models import build_model
@@ -115,15 +116,15 @@ STARTS: dict[str, Callable[[pd.DataFrame, pd.DataFrame, Path], np.ndarray]] = {
     "simulated galaxies, head and 3 blocks": finetuned(shipped, n_blocks=3),
 }
 CURVES = ("polar profiles, SVM", "simulated galaxies, head")
-"""Starts that are tried with fewer galaxies too."""
+"""Methods that are also tested with fewer galaxies."""
 
 
 def main() -> None:
-    """Tries every start in every fold that `accuracies.csv` does not have yet, then draws."""
+    """Test each method in each fold that `accuracies.csv` lacks, and draw the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("catalog", type=Path, help="CSV table with id_str, file_loc and ring")
-    parser.add_argument("--out", type=Path, required=True, help="folder to fill")
-    parser.add_argument("--seed", type=int, default=0, help="of the folds")
+    parser.add_argument("--out", type=Path, required=True, help="output folder")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the folds")
     args = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.disable(logging.INFO)  # hundreds of epochs
@@ -140,7 +141,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(dir=args.out) as folder:
             try:
                 accuracy = float(np.mean(STARTS[start](train, test, Path(folder)) == test["ring"].to_numpy()))
-            except ValueError as error:  # so few galaxies that none of a class is left to learn from or to validate on
+            except ValueError as error:  # a class has no galaxy to train or to validate on
                 tqdm.write(str(error))
                 accuracy = float("nan")
         known.append({"start": start, "labelled": n, "fold": fold, "accuracy": accuracy})
@@ -152,8 +153,8 @@ def main() -> None:
     print(_table(summary))
 
 
-def _trials(galaxies: pd.DataFrame, seed: int):
-    """(start, labelled galaxies, fold, galaxies to learn from, galaxies to judge on), the same folds for all starts."""
+def _trials(galaxies: pd.DataFrame, seed: int) -> Iterator[tuple[str, int, int, pd.DataFrame, pd.DataFrame]]:
+    """Method, number of labelled galaxies, fold, training galaxies and test galaxies; all methods share the folds."""
     folds = StratifiedKFold(N_FOLDS, shuffle=True, random_state=seed)
     for fold, (train_rows, test_rows) in enumerate(folds.split(galaxies, galaxies["ring"])):
         train, test = galaxies.iloc[train_rows], galaxies.iloc[test_rows]
@@ -170,7 +171,7 @@ def _write(galaxies: pd.DataFrame, path: Path) -> Path:
 
 
 def _predict(run: Path, galaxies: pd.DataFrame, folder: Path) -> np.ndarray:
-    """0 or 1 for each galaxy, as the run says."""
+    """Predict 0 or 1 for each galaxy."""
     from zoobot3d_tf.inference.inputs import galaxies_in_catalog
     from zoobot3d_tf.predictions.predict_galaxies import predict_galaxies
 
@@ -180,7 +181,7 @@ def _predict(run: Path, galaxies: pd.DataFrame, folder: Path) -> np.ndarray:
 
 
 def _table(summary: pd.DataFrame) -> str:
-    """Accuracies as a table in Markdown: a row a start, a column a number of labelled galaxies."""
+    """Accuracies as a Markdown table: one row per method, one column per number of labelled galaxies."""
     cells = {(row["start"], row["labelled"]): f"{row['mean']:.3f} ± {row['std']:.3f}" for _, row in summary.iterrows()}
     numbers = sorted(summary["labelled"].unique())
     lines = ["| start | " + " | ".join(map(str, numbers)) + " |", "|---" * (len(numbers) + 1) + "|"]
@@ -189,7 +190,7 @@ def _table(summary: pd.DataFrame) -> str:
 
 
 def _draw(summary: pd.DataFrame, path: Path) -> None:
-    """Accuracy over the number of labelled galaxies, with the spread over the folds."""
+    """Draw the accuracy over the number of labelled galaxies, with the scatter over the folds."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")
@@ -197,7 +198,7 @@ def _draw(summary: pd.DataFrame, path: Path) -> None:
     for start, rows in summary.groupby("start", sort=False):
         axes.errorbar(rows["labelled"], rows["mean"], rows["std"], marker="o", capsize=3, label=start)
     axes.axhline(0.5, color="grey", linestyle=":", label="guessing")
-    axes.set(xscale="log", xlabel="labelled galaxies", ylabel="accuracy on others", ylim=(0.4, 0.95))
+    axes.set(xscale="log", xlabel="labelled galaxies", ylabel="accuracy on test galaxies", ylim=(0.4, 0.95))
     axes.set_xticks([*N_LABELLED, int(summary["labelled"].max())])
     axes.xaxis.set_major_formatter("{x:.0f}")
     axes.minorticks_off()

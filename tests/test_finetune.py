@@ -12,17 +12,15 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from tiny_network import tiny_encoder
 
 from zoobot3d_tf.cli import main
-from zoobot3d_tf.evaluation.calibration import reliability
-from zoobot3d_tf.evaluation.labels import confusion
 from zoobot3d_tf.finetuning import stages
 from zoobot3d_tf.finetuning.finetune import finetune
 from zoobot3d_tf.finetuning.recipe import Finetuning, Recipe
-from zoobot3d_tf.finetuning.scores import Validation, validation_scores
-from zoobot3d_tf.finetuning.stages import LayerDecayAdamW, begin, encoder_blocks, unfreeze
+from zoobot3d_tf.finetuning.stages import begin
 from zoobot3d_tf.labels import Label
-from zoobot3d_tf.models import ModelConfig, build
+from zoobot3d_tf.models import build
 from zoobot3d_tf.models.encoder import build_encoder
 from zoobot3d_tf.models.heads import restore_class_shares
 from zoobot3d_tf.runs.run_folder import SHIPPED_FOLDER, WEIGHTS_NAME, read_run, write_config
@@ -38,21 +36,6 @@ RINGS = get_schema("rings")
 TASKS = ("votes", "spiral_mask", "bar_mask")
 N_GALAXIES = 60
 QUICK = {"epochs": 6, "batch_size": 16, "learning_rate": 0.01, "eval_size": 0.3}
-
-
-def tiny_encoder(name: str, image_size: int, channels: int) -> keras.Model:
-    """Five blocks of one convolution, named as in EfficientNet."""
-    image = keras.Input((image_size, image_size, channels))
-    x, levels = keras.layers.Rescaling(1 / 255)(image), {}
-    for n in range(1, 6):
-        x = levels[f"P{n}"] = tiny_block(x, 16, 2, f"block{n}a")
-    return keras.Model(image, {**levels, "top": tiny_block(x, 32, 1, "top")}, name="encoder")
-
-
-def tiny_block(x, channels: int, stride: int, name: str):
-    x = keras.layers.Conv2D(channels, 3, stride, "same", use_bias=False, name=f"{name}_conv")(x)
-    x = keras.layers.BatchNormalization(momentum=0.9, name=f"{name}_bn")(x)
-    return keras.layers.Activation("relu", name=f"{name}_activation")(x)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -184,7 +167,7 @@ def test_other_settings_in_the_same_folder_are_refused(tuned, catalog, base):
 def test_shards_that_were_removed_are_missed_in_a_sentence(tuned, catalog, base, tmp_path):
     folder = shutil.copytree(tuned, tmp_path / "run")
     next(folder.glob("shards/eval_shards/*.tfrecord")).unlink()
-    with pytest.raises(FileNotFoundError, match=r"tfrecord: no such file, though shards\.json lists it"):
+    with pytest.raises(FileNotFoundError, match=r"\.tfrecord: .*shards\.json"):
         finetune(catalog, folder, base, label_col="blue", n_blocks=2, **QUICK)
 
 
@@ -228,7 +211,7 @@ def test_votes_are_learned_from_as_many_views_as_memory_holds(catalog, base, tmp
     caplog.set_level("INFO")
     monkeypatch.setattr(stages, "FEATURE_BYTES", 4 * 16 * 32 * 6)  # six batches of sixteen
     finetune(catalog, tmp_path / "run", base, schema="rings", **QUICK | {"epochs": 30})
-    assert "galaxies in 2 random views each" in caplog.text
+    assert "2 random views" in caplog.text
     scores = json.loads((tmp_path / "run" / "validation.json").read_text())
     assert scores["fraction_mae_of_always_the_mean"] == pytest.approx(4 / 9, abs=0.05)
     assert scores["fraction_mae"] < 0.8 * scores["fraction_mae_of_always_the_mean"]
@@ -276,25 +259,6 @@ def test_masks_are_learned_in_both_stages(survey, of_survey, tmp_path):
     assert (tmp_path / "run" / "learning_curve.png").is_file()
 
 
-@pytest.mark.parametrize("encoder", ["EfficientNetB0", "efficientnet_b0"])
-def test_unfreezing_takes_the_last_blocks_the_top_and_the_heads(encoder, monkeypatch):
-    monkeypatch.setattr(build, "build_encoder", build_encoder)
-    model = build.build_model(ModelConfig(RINGS, 32, encoder, tasks=("votes",)))
-    groups = encoder_blocks(model.get_layer("encoder"))
-    assert len(groups) == 16 + 2
-    factors = unfreeze(model, 1, layer_decay=0.5)
-    last, top = (
-        {variable.path for layer in group for variable in layer.trainable_variables}
-        for group in (groups[-2], groups[-1])
-    )
-    heads = {variable.path for variable in model.get_layer("vote_head").trainable_variables}
-    assert {variable.path for variable in model.trainable_variables} == last | top | heads
-    assert len(top) == 1
-    assert len(last) == 7  # three convolutions, and two with a bias in squeeze-and-excite
-    assert {factors[name] for name in last} == {0.5}
-    assert not (heads | top) & factors.keys()  # they have the whole rate
-
-
 @pytest.mark.slow
 def test_the_network_of_the_package_is_fine_tuned(catalog, tmp_path, monkeypatch):
     if not (SHIPPED_FOLDER / WEIGHTS_NAME).is_file():
@@ -305,78 +269,21 @@ def test_the_network_of_the_package_is_fine_tuned(catalog, tmp_path, monkeypatch
     assert scores["mae"] < scores["mae_of_always_the_mean"]
 
 
-def test_layer_decay_moves_each_variable_by_its_own_rate():
-    variables = [keras.Variable([2.0], name=name) for name in ("near", "far")]
-    optimizer = LayerDecayAdamW(0.1, decay=0.01, factors={variables[1].path: 0.25})
-    optimizer.build(variables)
-    optimizer.apply([keras.ops.ones(1), keras.ops.ones(1)])
-    # Adam's first step is the rate itself, whatever the gradient; the decay takes 2 x 0.01 x rate.
-    np.testing.assert_allclose(variables[0], 2 - 0.1 * (1 + 0.02), atol=1e-5)
-    np.testing.assert_allclose(variables[1], 2 - 0.025 * (1 + 0.02), atol=1e-5)
-
-
-def test_scores_of_classes_are_those_counted_by_hand():
-    predicted = np.array([[0.9], [0.8], [0.3], [0.6], [0.1], [0.2]])
-    validation = Validation(predicted, np.array([[1.0], [1], [1], [0], [0], [0]]))
-    label = Label("ring", "binary")
-    np.testing.assert_array_equal(confusion(label, predicted, validation.known[:, 0]), [[2, 1], [1, 2]])
-    model = ModelConfig(None, tasks=("label",), label=label)
-    scores = validation_scores(model, validation)
-    assert scores["auc"] == pytest.approx(8 / 9)  # of nine pairs, only (0.3, 0.6) is in the wrong order
-    assert scores["accuracy"] == pytest.approx(2 / 3)
-    assert scores["accuracy_of_commonest_class"] == 0.5
-    assert scores["purity"] == {"0": pytest.approx(2 / 3), "1": pytest.approx(2 / 3)}
-
-
-def test_scores_of_numbers_are_those_counted_by_hand():
-    validation = Validation(np.array([[1.0], [4.0]]), np.array([[2.0], [4.0]]))
-    model = ModelConfig(None, tasks=("label",), label=Label("age", "regression", mean=3.0))
-    scores = validation_scores(model, validation)
-    assert scores == {
-        "galaxies": 2,
-        "mae": 0.5,
-        "mae_of_always_the_mean": 1.0,
-        "bias": -0.5,
-        "rms": pytest.approx(0.5**0.5),
-    }
-
-
-@pytest.mark.filterwarnings("error")
-def test_scores_of_votes_leave_out_what_nobody_was_asked():
-    schema = get_schema("decals")
-    known, predicted = np.zeros((2, len(schema.label_cols))), np.ones((2, len(schema.label_cols)))
-    known[:, :3] = [[4, 0, 0], [0, 4, 0]]  # the first question alone
-    predicted[0, :3] = [2, 1, 1]
-    scores = validation_scores(ModelConfig(schema, tasks=("votes",)), Validation(predicted, known))
-    assert scores == {
-        "galaxies": 2,
-        "fraction_mae": pytest.approx((1 / 2 + 1 / 4 + 1 / 4 + 1 / 3 + 2 / 3 + 1 / 3) / 6),
-        "fraction_mae_of_always_the_mean": pytest.approx((4 * 0.5) / 6),
-    }
-
-
-def test_reliability_is_of_bins_and_leaves_out_empty_ones():
-    predicted, observed, numbers = reliability(np.array([0.12, 0.18, 0.95, 1.0]), np.array([0.0, 1.0, 1.0, 1.0]))
-    np.testing.assert_allclose(predicted, [0.15, 0.975])
-    np.testing.assert_allclose(observed, [0.5, 1.0])
-    np.testing.assert_array_equal(numbers, [2, 2])
-
-
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
         ({"label_col": "ring"}, "lacks the column ring"),
-        ({}, "what to learn: give label_col or schema"),
-        ({"label_col": "blue", "schema": "rings"}, "give one of them"),
-        ({"label_col": "colour", "task": "regression"}, "must be a number"),
-        ({"label_col": "blue", "task": "counts"}, "task 'counts' does not use label_col"),
+        ({}, "give label_col or schema.*brightness"),
+        ({"label_col": "blue", "schema": "rings"}, "label_col .*schema .*give one"),
+        ({"label_col": "colour", "task": "regression"}, "colour.* number"),
+        ({"label_col": "blue", "task": "counts"}, "'counts'.* label_col"),
         ({"schema": "decals"}, "lacks the columns smooth-or-featured_smooth"),
-        ({"task": "masks"}, "give spiral_mask_loc or bar_mask_loc or marks_loc"),
-        ({"label_col": "blue", "n_blocks": -1}, "n_blocks must be at least 0"),
-        ({"label_col": "blue", "layer_decay": 0.0}, "layer_decay must be above 0"),
-        ({"label_col": "blue", "crop_size": 65}, "must not exceed the image size 64"),
+        ({"task": "masks"}, "spiral_mask_loc, bar_mask_loc, marks_loc"),
+        ({"label_col": "blue", "n_blocks": -1}, "n_blocks .* 0; received -1"),
+        ({"label_col": "blue", "layer_decay": 0.0}, "layer_decay .* 0 .*received 0"),
+        ({"label_col": "blue", "crop_size": 65}, "crop.size.* 65 .* 64"),
         ({"label_col": "blue", "resize_size": 50}, "multiple of 32"),
-        ({"label_col": "blue", "eval_size": 0.0}, "eval_size must be a share"),
+        ({"label_col": "blue", "eval_size": 0.0}, "eval_size"),
     ],
 )
 def test_impossible_fine_tunings_are_refused_before_anything_is_written(catalog, base, tmp_path, settings, words):
@@ -388,19 +295,19 @@ def test_impossible_fine_tunings_are_refused_before_anything_is_written(catalog,
 def test_one_class_is_refused(catalog, base, tmp_path):
     table = pd.read_csv(catalog).assign(blue=1)
     table.to_csv(tmp_path / "blue.csv", index=False)
-    with pytest.raises(ValueError, match=r"blue is '1' wherever it is known; a label needs both classes"):
+    with pytest.raises(ValueError, match=r"blue .*'1'"):
         finetune(tmp_path / "blue.csv", tmp_path / "run", base, label_col="blue")
 
 
 def test_a_wrong_image_root_is_named(catalog, base, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"none of its 60 images exists, .* is image_root right"):
+    with pytest.raises(FileNotFoundError, match=r"discs\.csv: none of its 60 images exists .*0\.png.*image_root"):
         finetune(catalog, tmp_path / "run", base, label_col="blue", image_root=tmp_path)
 
 
 def test_the_folder_of_another_run_is_refused_untouched(catalog, base, tmp_path):
     run = Path(base)
     before = sorted(path.name for path in run.iterdir())
-    with pytest.raises(ValueError, match="already holds a run that is no fine-tuning: choose another folder"):
+    with pytest.raises(ValueError, match=r"base: .*run.*not a fine-tuning"):
         finetune(catalog, run, base=base, label_col="blue")
     assert sorted(path.name for path in run.iterdir()) == before
 

@@ -1,1 +1,1 @@
-"""Fine-tuning: a new task, learned from a few labelled galaxies."""
+"""Fine-tuning: a trained network learns a new task from a few labelled galaxies."""

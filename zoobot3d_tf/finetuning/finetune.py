@@ -1,16 +1,17 @@
-"""Fine-tuning: a new task from a few labelled galaxies, on top of a network that has seen many.
+"""Fine-tuning: a trained network learns a new task from a few labelled galaxies.
 
-Nothing here imports TensorFlow, only the stages do (see `finetune_stages`), so that mistakes are named at once.
+This module checks the catalogue and makes the shards. Only the stages import TensorFlow, so that errors come at once.
 """
 
 import logging
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from zoobot3d_tf.catalogs.training_catalog import MASK_COLUMNS
+from zoobot3d_tf.catalogs.training_catalog import MASK_COLUMNS, has_mask
 from zoobot3d_tf.data.framing import Framing
 from zoobot3d_tf.files import PathLike
 from zoobot3d_tf.finetuning.recipe import FINETUNE_TASKS, Finetuning, Recipe
@@ -26,11 +27,14 @@ from zoobot3d_tf.tables.columns import require_columns, shorten
 from zoobot3d_tf.tables.formats import read_table
 from zoobot3d_tf.training.run_config import DEFAULT_LOSS_WEIGHTS, RunConfig
 
+if TYPE_CHECKING:
+    import keras
+
 log = logging.getLogger(__name__)
 
 SHARDS_NAME = "shards"
-# Images are encoded by one process for so many galaxies: a process takes seconds to start.
-_GALAXIES_A_PROCESS = 1000
+"""Name of the folder of shards in the run folder."""
+_GALAXIES_PER_PROCESS = 1000  # a process takes seconds to start
 
 
 def finetune(
@@ -45,47 +49,48 @@ def finetune(
     crop_size: int | None = None,
     resize_size: int | None = None,
     workers: int = 1,
-    **recipe,
-):
-    """Teaches a trained network a new task from a catalogue of labelled galaxies.
+    **recipe: Any,
+) -> "keras.Model":
+    """Fine-tune a trained network on a new task, from a catalogue of labelled galaxies.
 
-    Makes shards of the galaxies; trains a new head on the encoder's features; with `n_blocks`, lets the end of the
-    encoder follow, which is kept only if the validation loss falls below the head's. A fine-tuning that was killed goes
-    on when the same is called again.
+    The galaxies are written to shards. A new head is trained on the features of the encoder. With `n_blocks`, the last
+    blocks of the encoder are trained in a second stage, which is kept only if it lowers the validation loss. If a
+    fine-tuning was interrupted, the same call continues it.
 
     Args:
-        catalog: table with `id_str`, `file_loc` and a column `label_col`, or votes, or masks; see
+        catalog: table with `id_str`, `file_loc` and the column `label_col`, or votes, or masks; see
             `read_training_catalog`.
-        save_dir: the run folder to fill, from which predictions can start; the shards go to `shards/` in it, the plots
-            and `validation.json` beside.
-        base: run folder, `hf://owner/name`, or the run that comes with the package.
-        schema: decision tree of the votes, or its name or file, for `counts`.
-        label_col: the column to learn, for `binary`, `multiclass` and `regression`.
-        task: one of `FINETUNE_TASKS`. By default what `read_labels` makes of the column; `counts` with a schema;
-            `masks` with neither.
-        image_root: folder that relative file names start from; by default the catalogue's.
-        eval_size: galaxies to validate on: about so many, or a share below 1.
-        crop_size: central part that the network sees, in pixels of the shards' images; by default as the base.
-        resize_size: size of the network's input, a multiple of 32; by default as the base.
-        workers: processes to make the shards with.
-        recipe: any field of `Recipe`.
+        save_dir: run folder to fill, which predictions can use. It also receives the shards in `shards/`, the scores in
+            `validation.json`, and plots.
+        base: run folder of the trained network, `hf://owner/name`, or "shipped" for the run of the package.
+        schema: decision tree of the votes, its name or its file, for the task `counts`.
+        label_col: name of the column to learn, for the tasks `binary`, `multiclass` and `regression`.
+        task: task to learn, one of `FINETUNE_TASKS`. By default the kind that `read_labels` finds for the column;
+            `counts` with a schema; `masks` without column and schema.
+        image_root: folder that relative paths start from; by default the folder of the catalogue.
+        eval_size: approximate number of galaxies for validation, or their share if below 1.
+        crop_size: height and width of the central part that the network sees, in pixels of the stored images; by
+            default as of the base.
+        resize_size: height and width of the network's input, in pixels; a multiple of 32; by default as of the base.
+        workers: largest number of processes that write the shards.
+        recipe: fields of `Recipe`.
 
     Returns:
-        The fine-tuned `keras.Model`, uncompiled, as saved in the run folder.
+        The fine-tuned model, uncompiled, as saved in the run folder.
 
     Raises:
-        ValueError: the catalogue or an option is faulty, a split lacks what is to be learned, or the folder holds
-            another fine-tuning.
+        ValueError: the catalogue or an argument is wrong, no galaxy to train or to validate on has what is to be
+            learned, or the run folder holds another run.
         OSError: the base, the catalogue, all images or shards made earlier are missing.
-        FloatingPointError: the loss became NaN.
+        FloatingPointError: the loss became NaN or infinite.
     """
     settings = Recipe(**recipe)
     run = read_run(base)
-    run.weights_loc  # noqa: B018  refuses a run without weights before the long work
+    run.weights_loc  # noqa: B018  raises an error if there are no weights, before the long work
     framing = Framing(
         run.framing.initial_size, crop_size or run.framing.crop_size, resize_size or run.framing.final_size
     )
-    _ = replace(run.model, image_size=framing.final_size)  # refuses an impossible size
+    model = replace(run.model, image_size=framing.final_size)
     schema = schema if schema is None or isinstance(schema, Schema) else load_schema(schema)
     save_dir = Path(save_dir).absolute()
     _check_folder(save_dir)
@@ -101,21 +106,16 @@ def finetune(
         image_root=image_root,
         label_col=label_col,
         label_kind=kind if kind in LABEL_KINDS else None,
-        max_failed=1.0,  # of fifty galaxies, one is past the usual share
-        workers=min(workers, len(table) // _GALAXIES_A_PROCESS + 1),
+        max_failed=1.0,  # one of fifty galaxies is more than the default share
+        workers=min(workers, len(table) // _GALAXIES_PER_PROCESS + 1),
         resume=True,
     )
-    log.info("%s of %d galaxies, on top of %s%s", kind, len(table), base, f" ({run.note})" if run.note else "")
+    note = f" ({run.note})" if run.note else ""
+    log.info("Fine-tuning %s%s on %d galaxies; task: %s.", base, note, len(table), kind)
     create_shards(catalog, save_dir / SHARDS_NAME, schema if kind == "counts" else None, options)
     manifest = read_manifest(save_dir / SHARDS_NAME)
     check_shards([*manifest.paths("train"), *manifest.paths("eval")])
-    model = replace(
-        run.model,
-        schema=manifest.schema,
-        tasks=_learnable(manifest, kind),
-        label=manifest.label,
-        image_size=framing.final_size,
-    )
+    model = replace(model, schema=manifest.schema, tasks=_learnable(manifest, kind), label=manifest.label)
     finetuning = Finetuning(run, _name_of(base), _run_config(model, framing, save_dir, manifest, settings), settings)
     write_config(save_dir, finetuning.to_dict())
     from zoobot3d_tf.finetuning.stages import run_stages
@@ -126,11 +126,13 @@ def finetune(
 def _task_of(
     catalog: PathLike, table: pd.DataFrame, schema: Schema | None, label_col: str | None, task: str | None
 ) -> str:
-    """What is to be learned, once the catalogue can be seen to have it."""
+    """Find the task, and check that the catalogue has the columns for it."""
     if task not in (None, *FINETUNE_TASKS):
         raise ValueError(f"task must be one of {', '.join(FINETUNE_TASKS)}; received {task!r}")
     if schema is not None and label_col is not None:
-        raise ValueError("label_col names a column to learn, schema a tree whose votes to learn: give one of them")
+        raise ValueError(
+            "label_col names a column to learn, schema a decision tree whose votes to learn; give one of them"
+        )
     if label_col is not None:
         if task not in (None, *LABEL_KINDS):
             raise ValueError(
@@ -143,46 +145,46 @@ def _task_of(
             raise ValueError(f"schema applies to the task 'counts', not to {task!r}; omit schema, or choose that task")
         require_columns(catalog, table.columns, schema.label_cols)
         return "counts"
-    if task in (None, "masks") and any((table[column] != "").any() for column in MASK_COLUMNS if column in table):
-        return "masks"
-    needed = {
-        None: "label_col or schema",
-        "counts": "schema",
-        "masks": " or ".join(MASK_COLUMNS),
-    }
+    if task == "masks" or task is None:
+        if has_mask(table.reindex(columns=list(MASK_COLUMNS), fill_value="")).any():
+            return "masks"
+    if task == "masks":
+        raise ValueError(f"{catalog}: no galaxy has a mask; fill one of the columns {', '.join(MASK_COLUMNS)}")
+    needed = {None: "label_col or schema", "counts": "schema"}.get(task, "label_col")
     raise ValueError(
-        f"{catalog}: it is unknown what to learn: give {needed.get(task, 'label_col')}; it has the columns "
+        f"{catalog}: nothing names what to learn; give {needed}; the catalogue has the columns "
         f"{shorten(list(map(str, table.columns)))}"
     )
 
 
 def _check_folder(save_dir: Path) -> None:
-    """Refuse the folder of a run that is no fine-tuning, before shards are written there."""
+    """Raise an error if the folder holds a run that is not a fine-tuning, before shards are written there."""
     path = save_dir / CONFIG_NAME
     if path.is_file() and '"base_sha256"' not in path.read_text(encoding="utf-8"):
-        raise ValueError(f"{save_dir} already holds a run that is no fine-tuning: choose another folder")
+        raise ValueError(f"{save_dir}: already holds a run that is not a fine-tuning; choose another save_dir")
 
 
 def _check_images(catalog: PathLike, table: pd.DataFrame, root: Path) -> None:
-    """Refuse a catalogue of which no image is where it says: a wrong folder is no matter of single galaxies."""
+    """Raise an error if no image of the catalogue exists: the folder is then wrong, not a single galaxy."""
     require_columns(catalog, table.columns, ["id_str", "file_loc"])
     locations = [os.path.join(root, name) for name in table["file_loc"]]
     if not any(map(os.path.isfile, locations)):
-        first = f", the first is {locations[0]}" if locations else ""
-        raise FileNotFoundError(f"{catalog}: none of its {len(table)} images exists{first}; is image_root right?")
+        first = f" (the first is {locations[0]})" if locations else ""
+        raise FileNotFoundError(f"{catalog}: none of its {len(table)} images exists{first}; check image_root")
 
 
 def _learnable(manifest: Manifest, kind: str) -> tuple[str, ...]:
-    """The tasks of the network, each with something to learn from and something to validate on."""
+    """Tasks of the network, for each of which there are galaxies to train and to validate on."""
     candidates = {"counts": ("votes",), "masks": MASKS}.get(kind, ("label",))
     tasks = tuple(task for task in candidates if manifest.count("train", f"with_{task}"))
     for split, use in (("train", "train"), ("eval", "validate")):
-        absent = [task for task in tasks or candidates if not manifest.count(split, f"with_{task}")]
-        if absent:
-            raise ValueError(
-                f"{manifest.folder}: none of the {manifest.count(split)} galaxies to {use} on has a "
-                f"{absent[0].replace('_', ' ')}; add galaxies that have one, or choose another eval_size"
-            )
+        for task in tasks or candidates:
+            if not manifest.count(split, f"with_{task}"):
+                what = "votes" if task == "votes" else f"a {task.replace('_', ' ')}"
+                raise ValueError(
+                    f"{manifest.folder}: none of the {manifest.count(split)} galaxies to {use} on has {what}; add "
+                    "labelled galaxies, or choose another eval_size"
+                )
     return tasks
 
 
@@ -195,16 +197,16 @@ def _run_config(model: ModelConfig, framing: Framing, save_dir: Path, manifest: 
         eval_records=tuple(map(str, manifest.paths("eval"))),
         epochs=recipe.epochs,
         batch_size=recipe.batch_size,
-        # Of few galaxies with thin structures the median, which l1 learns, would be an empty mask.
+        # The loss l1 learns the median, which is an empty mask for few galaxies with thin structures.
         mask_loss="beta-binomial" if model.mask_head == "beta-binomial" else "cross-entropy",
         learning_rate=recipe.learning_rate,
         patience=recipe.patience,
         seed=recipe.seed,
-        loss_weights=DEFAULT_LOSS_WEIGHTS | {"label": 1.0},  # it has no other task to compete with
+        loss_weights=DEFAULT_LOSS_WEIGHTS | {"label": 1.0},  # there is no other task beside a label
     )
 
 
 def _name_of(base: PathLike) -> str:
-    """What names the base wherever the folder is copied to."""
+    """Name of the base that does not depend on where its folder is."""
     name = os.fspath(base)
     return name if name == SHIPPED or name.startswith("hf:") else Path(name).absolute().name

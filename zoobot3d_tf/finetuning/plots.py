@@ -1,4 +1,4 @@
-"""A fine-tuning at a glance: how it learned, and how it does on the validation galaxies."""
+"""Plots of a fine-tuning: the learning curve, and predictions for the validation galaxies."""
 
 from collections.abc import Callable
 from functools import partial
@@ -22,7 +22,7 @@ except ImportError:
     raise ImportError("plots need matplotlib: pip install 'zoobot3d_tf[plots]'") from None
 
 _BLUE, _RED = "#4c78a8", "#e45756"
-# What a learning curve shows beside the loss: the first of these that there is.
+# The learning curve shows the loss, and the first of these metrics that the history has.
 _METRICS = {
     "auc": "area under the ROC curve",
     "accuracy": "accuracy",
@@ -36,17 +36,18 @@ _METRICS = {
 def draw_plots(
     model: ModelConfig, history: pd.DataFrame, kept: str, validation: Validation, folder: Path
 ) -> list[Path]:
-    """Draw all plots that the task has.
+    """Draw the plots of a fine-tuning.
 
     Args:
-        model: what was trained.
-        history: a row an epoch, with `stage`.
-        kept: the stage that the network is from.
-        validation: galaxies that were not trained on.
-        folder: where to write PNGs.
+        model: configuration of the fine-tuned network.
+        history: losses and metrics, one row per epoch, with the column `stage`.
+        kept: name of the stage with the lowest validation loss.
+        validation: predictions for the validation galaxies.
+        folder: folder of the PNG files.
 
     Returns:
-        Their paths.
+        Paths of the files: `learning_curve.png`, and by task `calibration.png`, `confusion_matrix.png` or
+        `predicted_vs_true.png`.
     """
     plots: dict[str, Callable[[Figure], None]] = {"learning_curve": partial(_learning_curve, history, kept)}
     if model.vote_schema is not None:
@@ -63,8 +64,8 @@ def draw_plots(
 def _save(draw: Callable[[Figure], None], path: Path) -> Path:
     figure = Figure(figsize=(6, 5), dpi=150, layout="constrained")
     draw(figure)
-    with whole_file(path) as partial:
-        figure.savefig(partial)
+    with whole_file(path) as unfinished:
+        figure.savefig(unfinished)
     return path
 
 
@@ -82,14 +83,14 @@ def _learning_curve(history: pd.DataFrame, kept: str, figure: Figure) -> None:
             axes.plot(at, shown[f"val_{name}"], color=_RED, label="validation" if at[0] == 1 else None)
             if at[0] > 1:
                 axes.axvline(at[0] - 0.5, color="0.8", linewidth=0.8)
-        axes.plot(epochs[best], history[f"val_{name}"].iloc[best], "o", color=_RED, label=f"best, in stage {kept}")
+        axes.plot(epochs[best], history[f"val_{name}"].iloc[best], "o", color=_RED, label=f"best epoch ({kept} stage)")
         axes.set_ylabel(words)
         _plain(axes)
     all_axes[0].legend(frameon=False, fontsize=9)
     all_axes[-1].set_xlabel("epoch")
     for stage in history["stage"].unique():
         middle = epochs[history["stage"] == stage].mean()
-        all_axes[0].text(middle, 1.02, f"stage {stage}", transform=all_axes[0].get_xaxis_transform(), ha="center")
+        all_axes[0].text(middle, 1.02, f"{stage} stage", transform=all_axes[0].get_xaxis_transform(), ha="center")
 
 
 def _confusion_matrix(label: Label, validation: Validation, figure: Figure) -> None:
@@ -108,12 +109,12 @@ def _confusion_matrix(label: Label, validation: Validation, figure: Figure) -> N
             axes.text(column, row, words, ha="center", va="center", color=colour, fontsize=9)
     axes.set_xlabel(f"predicted {label.column}")
     axes.set_ylabel(f"true {label.column}")
-    axes.set_title(f"{matrix.sum():,} validation galaxies; shares of each true class", fontsize=10)
+    axes.set_title(f"{matrix.sum():,} validation galaxies; percentages per true class", fontsize=10)
 
 
 def _label_calibration(label: Label, validation: Validation, figure: Figure) -> None:
     curve = reliability(validation.predicted[:, 0], validation.known[:, 0])
-    _draw_calibration(figure, curve, f"predicted probability of {label.column}", f"share that is {label.column}")
+    _draw_calibration(figure, curve, f"predicted probability of {label.column}", f"observed share of {label.column}")
     figure.axes[0].set_title(f"{len(validation.known):,} validation galaxies", fontsize=10)
 
 
@@ -122,8 +123,8 @@ def _vote_calibration(schema: Schema, validation: Validation, figure: Figure) ->
     asked = ~np.isnan(observed)
     predicted = vote_fractions(validation.predicted, schema)[asked]
     curve = reliability(predicted, observed[asked])
-    _draw_calibration(figure, curve, "predicted vote fraction", "mean observed fraction")
-    figure.axes[0].set_title(f"all answers of {len(observed):,} validation galaxies", fontsize=10)
+    _draw_calibration(figure, curve, "predicted vote fraction", "mean observed vote fraction")
+    figure.axes[0].set_title(f"{len(observed):,} validation galaxies, all answers", fontsize=10)
 
 
 def _draw_calibration(figure: Figure, curve: tuple[np.ndarray, ...], x: str, y: str) -> None:

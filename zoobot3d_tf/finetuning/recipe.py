@@ -1,4 +1,4 @@
-"""The options of a fine-tuning, checked."""
+"""Options of a fine-tuning, and one fine-tuning with everything that its stages need."""
 
 from dataclasses import asdict, dataclass
 
@@ -8,24 +8,26 @@ from zoobot3d_tf.runs.run_folder import TrainedRun
 from zoobot3d_tf.training.run_config import RunConfig
 
 FINETUNE_TASKS = (*LABEL_KINDS, "counts", "masks")
+"""Tasks of fine-tuning: kinds of labels, votes and masks."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to fine-tune.
+    """Options of a fine-tuning.
 
     Attributes:
-        n_blocks: so many of the encoder's last blocks, or all, learn too, in a second stage; with 0 there is none.
-        layer_decay: factor of the learning rate from each block to the one below it; 1 is one rate for all.
-        learning_rate: of the new head at the start; it falls along a cosine, as in all training.
-        blocks_learning_rate: likewise, of the second stage.
-        epochs: at most so many in each stage.
-        patience: epochs without a lower validation loss before a stage ends.
-        batch_size: galaxies a step.
-        seed: of initial weights, order and augmentation.
+        n_blocks: number of the encoder's last blocks that are trained in a second stage; all if there are fewer. With 0
+            there is no second stage.
+        layer_decay: factor of the learning rate from each block to the block below it; 1 is the same rate for all.
+        learning_rate: initial learning rate of the new head. It decreases to zero along a cosine, as in training.
+        blocks_learning_rate: initial learning rate of the second stage.
+        epochs: largest number of epochs per stage.
+        patience: number of epochs without a lower validation loss after which a stage ends.
+        batch_size: number of galaxies per step.
+        seed: random seed of initial weights, order and augmentation.
 
     Raises:
-        ValueError: a value is impossible.
+        ValueError: a value is out of range.
     """
 
     n_blocks: int = 0
@@ -50,13 +52,13 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Finetuning:
-    """One fine-tuning, checked: what its stages need to know.
+    """One fine-tuning, with everything that its stages need.
 
     Attributes:
-        base: the run whose network it begins with.
-        base_name: as the user named it.
-        run: model, framing, folder and shards, with the settings of the first stage.
-        recipe: how to train.
+        base: run of the trained network.
+        base_name: name of the base, as the user gave it.
+        run: configuration of the new run, with the settings of the first stage.
+        recipe: options of the training.
     """
 
     base: TrainedRun
@@ -65,7 +67,7 @@ class Finetuning:
     recipe: Recipe
 
     def to_dict(self) -> dict:
-        """As stored in `config.json`: that of any run, and under `training` what this one began with."""
+        """Convert to the content of `config.json`: as of every run, and under `training` the base and the recipe."""
         config = self.run.to_dict()
         config["training"] |= asdict(self.recipe) | {
             "base": self.base_name,

@@ -1,6 +1,7 @@
-"""Scores of a fine-tuned network on its validation galaxies, as `validation.json` holds them."""
+"""Scores of a fine-tuned network on its validation galaxies, for `validation.json`."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -12,22 +13,31 @@ from zoobot3d_tf.schemas import vote_fractions
 
 @dataclass(frozen=True)
 class Validation:
-    """Validation galaxies that have what was learned.
+    """Predictions for the validation galaxies that have votes or a label.
 
     Attributes:
-        predicted: outputs of the network, shape (galaxies, outputs).
-        known: labels, shape (galaxies, 1), or votes, shape (galaxies, answers).
+        predicted: outputs of the network, shape (galaxies, outputs); see `ModelConfig`.
+        known: labels, shape (galaxies, 1), or numbers of votes, shape (galaxies, answers).
     """
 
     predicted: np.ndarray
     known: np.ndarray
 
 
-def validation_scores(model: ModelConfig, validation: Validation) -> dict:
-    """Scores by name; none for masks, whose metrics training has computed already."""
+def validation_scores(model: ModelConfig, validation: Validation) -> dict[str, Any]:
+    """Score the predictions for the validation galaxies.
+
+    Args:
+        model: configuration of the fine-tuned network.
+        validation: predictions, and the labels or votes.
+
+    Returns:
+        Number of `galaxies`, and the scores of `evaluation.votes.fraction_scores`, `evaluation.labels.class_scores` or
+        `evaluation.labels.number_scores`. Empty for masks, whose scores are the metrics of training.
+    """
     n_galaxies = {"galaxies": len(validation.known)}
     if model.vote_schema is not None:
-        # The share of a question's concentrations is the expected fraction.
+        # The expected fraction of an answer is its concentration divided by the sum of the question.
         fractions = vote_fractions(validation.predicted, model.vote_schema)
         return n_galaxies | fraction_scores(fractions, validation.known, model.vote_schema)
     if model.label is None:

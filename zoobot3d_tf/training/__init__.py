@@ -1,1 +1,1 @@
-"""Training: losses, metrics, the run folder, and the loop."""
+"""Training: configuration, losses, metrics, checkpoints and the training loop."""

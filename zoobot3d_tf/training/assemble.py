@@ -1,11 +1,13 @@
-"""What a training loop needs: batches, the compiled model, callbacks."""
+"""The parts of a training loop: batches, compiled model, learning rate and loggers."""
+
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from zoobot3d_tf.data.dataset import evaluation_batches, training_batches
-from zoobot3d_tf.models import build_model
+from zoobot3d_tf.models.build import build_model
 from zoobot3d_tf.training.losses import MASK_LOSSES, label_loss, votes_loss
 from zoobot3d_tf.training.metrics import compiled_metrics
 from zoobot3d_tf.training.panels import MaskPanels
@@ -13,16 +15,47 @@ from zoobot3d_tf.training.run_config import RunConfig
 
 
 def batches(config: RunConfig, seed: int) -> tuple[tf.data.Dataset, tf.data.Dataset]:
-    """Batches of a run to train and to validate on."""
-    model, weights = config.model, () if config.model.label is None else config.model.label.class_weights
-    common = (len(model.label_cols), config.framing, config.batch_size, model.tasks)
-    with_volunteers = model.mask_head == "beta-binomial"  # its loss is one of counts, not of fractions
-    training = training_batches(config.train_records, *common, seed, weights, with_volunteers)
-    return training, evaluation_batches(config.eval_records, *common, weights, with_volunteers)
+    """Read the shards of a run as batches.
+
+    Args:
+        config: configuration of the run.
+        seed: random seed of the order and the augmentation of the training batches.
+
+    Returns:
+        Batches to train on and batches to validate on; for their form see `data.dataset`.
+    """
+    model, label = config.model, config.model.label
+    settings: dict[str, Any] = {
+        "n_answers": len(model.label_cols),
+        "framing": config.framing,
+        "batch_size": config.batch_size,
+        "tasks": model.tasks,
+        "class_weights": () if label is None else label.class_weights,
+        "with_volunteers": model.mask_head == "beta-binomial",  # the likelihood of counts, not of fractions
+    }
+    training = training_batches(config.train_records, seed=seed, **settings)
+    return training, evaluation_batches(config.eval_records, **settings)
+
+
+def initial_model(config: RunConfig, epochs_done: int = 0) -> keras.Model:
+    """Build the compiled model of a run as it is before a training loop.
+
+    Args:
+        config: configuration of the run.
+        epochs_done: number of epochs trained before an interruption. The weights of the last epoch are loaded by the
+            loop, see `Checkpoints.restore`.
+    """
+    # A continued run must not repeat the order and the augmentation of its first epochs.
+    keras.utils.set_random_seed(config.seed + epochs_done)
+    with strategy(config).scope():
+        model = compiled_model(config)
+    if config.encoder_weights and not epochs_done:
+        config.encoder_weights.load(model, config.model)
+    return model
 
 
 def compiled_model(config: RunConfig) -> keras.Model:
-    """The model of a run with its losses, metrics and optimiser, in the precision that the run asks for."""
+    """Build the model of a run with random weights, in the precision of the run, and compile it with AdamW."""
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_float16" if config.mixed_precision else "float32")
     try:
@@ -34,7 +67,7 @@ def compiled_model(config: RunConfig) -> keras.Model:
 
 
 def compile_model(model: keras.Model, config: RunConfig, optimizer: keras.optimizers.Optimizer) -> None:
-    """Gives a model the losses and metrics of a run's tasks."""
+    """Compile a model with the losses and metrics of the tasks of a run."""
     losses = {name: MASK_LOSSES[config.mask_loss] for name in config.model.masks}
     if schema := config.model.vote_schema:
         losses["votes"] = votes_loss(schema)
@@ -47,22 +80,32 @@ def compile_model(model: keras.Model, config: RunConfig, optimizer: keras.optimi
         weighted_metrics=compiled_metrics(config.model),
         jit_compile="auto" if tf.config.list_physical_devices("GPU") else False,  # XLA is ten times slower on a CPU
     )
-    model.optimizer.build(model.trainable_variables)  # a checkpoint can be restored, and the step is traced once
+    # Checkpoints need the variables of the optimiser, and the training step is then traced only once.
+    model.optimizer.build(model.trainable_variables)
 
 
 def cosine(config: RunConfig) -> keras.callbacks.Callback:
-    """Lowers the rate epoch by epoch; a schedule inside the optimiser is traced anew for each of 200 variables."""
+    """Make the callback that lowers the learning rate to zero along a cosine, epoch by epoch."""
+    # A schedule inside the optimiser would be traced again for each of 200 variables.
     rates = config.learning_rate * 0.5 * (1 + np.cos(np.pi * np.arange(config.epochs) / config.epochs))
     return keras.callbacks.LearningRateScheduler(lambda epoch: float(rates[epoch]))
 
 
 def strategy(config: RunConfig) -> tf.distribute.Strategy:
-    """The model is mirrored on all local GPUs, or stays on one device."""
+    """Choose the distribution: the model on all local GPUs, or on one device."""
     return tf.distribute.MirroredStrategy() if config.distributed else tf.distribute.get_strategy()
 
 
 def reporters(config: RunConfig, validation: tf.data.Dataset) -> list[keras.callbacks.Callback]:
-    """Callbacks that log a run: TensorBoard, pictures of masks, Weights & Biases."""
+    """Make the callbacks that log a run: TensorBoard, panels of masks, Weights & Biases.
+
+    Args:
+        config: configuration of the run.
+        validation: batches to validate on, from which the panels take their galaxies.
+
+    Raises:
+        ImportError: the configuration asks for Weights & Biases, and wandb is not installed.
+    """
     folder = config.log_dir / "tensorboard"
     reporters: list[keras.callbacks.Callback] = [keras.callbacks.TensorBoard(folder, write_graph=False)]
     if config.model.masks:

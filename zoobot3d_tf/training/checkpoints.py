@@ -1,6 +1,7 @@
-"""What a run must not lose: the best weights, where it stands, and its history, safe against a kill at any moment."""
+"""Checkpoints of a run: best weights, state and history, in files that survive a kill at any moment."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import keras
@@ -11,13 +12,17 @@ from zoobot3d_tf.runs.run_folder import HISTORY_NAME
 
 
 class Checkpoints(keras.callbacks.Callback):
-    """Saves each epoch, keeps the best, stops early, and continues where a killed run stood.
+    """Callback that saves each epoch, keeps the best weights, stops early, and restores an interrupted run.
 
-    Keras has a callback for each of these, but none remembers, after a kill, how long the loss had not improved, and
-    their files can be cut in half by one.
+    Keras has a callback for each of these purposes. After a kill they do not remember for how many epochs the loss has
+    not improved, and the kill can leave an incomplete file.
 
-    The folder holds `best.weights.h5`, `epoch-N.weights.h5` (with the optimiser's state) and `state.json`, which names
-    the latter and is written last; `history.csv` stands beside the folder.
+    The folder holds `best.weights.h5`, `epoch-N.weights.h5` (with the state of the optimiser) and `state.json`, which
+    gives N and is written last. `history.csv` is beside the folder.
+
+    Args:
+        folder: folder of the checkpoints. The history of a run that was interrupted is read from it.
+        patience: number of epochs without a lower validation loss after which training stops.
     """
 
     def __init__(self, folder: Path, patience: int) -> None:
@@ -30,12 +35,12 @@ class Checkpoints(keras.callbacks.Callback):
 
     @property
     def best_path(self) -> Path:
-        """Weights of the epoch with the lowest validation loss."""
+        """Path of the weights of the epoch with the lowest validation loss, the first of them if several are equal."""
         return self.folder / "best.weights.h5"
 
     @property
     def epochs_done(self) -> int:
-        """Epochs behind this run, those before a kill included."""
+        """Number of finished epochs, including the epochs before an interruption."""
         return len(self.history)
 
     @property
@@ -45,16 +50,17 @@ class Checkpoints(keras.callbacks.Callback):
         return bool(losses) and len(losses) - 1 - losses.index(min(losses)) >= self.patience
 
     def finished(self, epochs: int) -> bool:
-        """Whether nothing is left to do of so many epochs."""
+        """Whether training ends here, if `epochs` is the largest number of epochs."""
         return self.epochs_done >= epochs or self.exhausted
 
     def restore(self, model: keras.Model) -> None:
-        """Loads the last epoch's weights and optimiser state into a compiled model, where there are any."""
+        """Load the weights and the optimiser state of the last epoch, if there is one, into a compiled model."""
         if self.history:
             model.load_weights(self._epoch_path(self.epochs_done))
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Saves, in an order that leaves a usable folder after a kill between any two lines."""
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Save the epoch."""
+        # The order of the lines leaves a usable folder after a kill between any two of them.
         self.folder.mkdir(parents=True, exist_ok=True)
         best_before = min((past["val_loss"] for past in self.history), default=float("inf"))
         self.history.append({"epoch": epoch + 1, **{name: float(value) for name, value in (logs or {}).items()}})
@@ -79,17 +85,17 @@ class Checkpoints(keras.callbacks.Callback):
 
 
 class StopOnNaN(keras.callbacks.Callback):
-    """Ends a run whose loss is no number, before it is saved."""
+    """Callback that stops a run with an error, before the epoch is saved, if the loss becomes NaN or infinite."""
 
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        """Remembers the epoch for the message."""
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Keep the number of the epoch for the message."""
         self.epoch = epoch + 1
 
-    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        """Raises FloatingPointError when the running loss is NaN or infinite."""
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Raise a FloatingPointError if the running loss is NaN or infinite."""
         loss = float((logs or {}).get("loss", 0.0))
         if not abs(loss) < float("inf"):
             raise FloatingPointError(
-                f"the loss became {loss} in epoch {self.epoch}, batch {batch + 1}: lower the learning rate or turn off "
-                "mixed precision, then run the same command in another folder; finished epochs are kept in checkpoints/"
+                f"the loss became {loss} in epoch {self.epoch}, batch {batch + 1}: choose a lower learning_rate or no "
+                "mixed_precision, and another run folder; finished epochs are kept in checkpoints/"
             )

@@ -1,19 +1,34 @@
-"""The end of a training: the trained model is written to the run folder."""
+"""The end of a training: the best model is written to the run folder."""
 
 import keras
 
 from zoobot3d_tf.files import whole_file
+from zoobot3d_tf.models.build import build_model
 from zoobot3d_tf.models.heads import restore_class_shares
 from zoobot3d_tf.runs.run_folder import MODEL_NAME, WEIGHTS_NAME
+from zoobot3d_tf.training.checkpoints import Checkpoints
 from zoobot3d_tf.training.run_config import RunConfig
 
 
+def finish_run(config: RunConfig, checkpoints: Checkpoints) -> keras.Model:
+    """Load the weights of the best epoch and write the model to the run folder.
+
+    Returns:
+        The model as written, in float32 and uncompiled.
+    """
+    model = build_model(config.model)
+    model.load_weights(checkpoints.best_path)
+    finish_model(model, config)
+    return model
+
+
 def finish_model(model: keras.Model, config: RunConfig) -> None:
-    """Writes `model.keras` and `model.weights.h5` of a trained model, as plain Keras can load it.
+    """Write `model.keras` and `model.weights.h5` of a trained model, which plain Keras can load.
 
     Args:
-        model: in float32 and uncompiled. The probabilities of a label become true of the training galaxies.
-        config: of the run.
+        model: trained model, in float32 and uncompiled. The class weighting of a label is undone in place, so that the
+            probabilities match the class frequencies of the training set.
+        config: configuration of the run.
     """
     label = config.model.label
     if label is not None and label.counts:

@@ -1,4 +1,4 @@
-"""The training loop."""
+"""The training loop on one machine."""
 
 import logging
 
@@ -15,11 +15,25 @@ logger = logging.getLogger(__name__)
 
 
 def fit(model: keras.Model, config: RunConfig, checkpoints: Checkpoints) -> None:
-    """Trains a compiled model on the shards of a run, from where its checkpoints stand."""
+    """Train a compiled model on the shards of a run with `keras.Model.fit`, from its last checkpoint.
+
+    Args:
+        model: compiled model. It is trained in place.
+        config: configuration of the run.
+        checkpoints: checkpoints of the run. They are written after each epoch.
+
+    Raises:
+        FloatingPointError: the loss became NaN or infinite.
+    """
     training, validation = batches(config, config.seed + checkpoints.epochs_done)
     steps = -(-galaxies_in(config.train_records) // config.batch_size)
     checkpoints.restore(model)
-    logger.info("%d parameters; epoch %d of %d", model.count_params(), checkpoints.epochs_done + 1, config.epochs)
+    logger.info(
+        "The model has %s parameters. Training starts at epoch %d of %d.",
+        f"{model.count_params():,}",
+        checkpoints.epochs_done + 1,
+        config.epochs,
+    )
     model.fit(
         training.apply(tf.data.experimental.assert_cardinality(steps)),
         validation_data=validation,

@@ -1,7 +1,7 @@
-"""Losses: one value an example, before sample weights apply.
+"""Losses: one value per galaxy, to which sample weights apply.
 
-Keras multiplies these by the weight of each example and divides by the size of the batch, so that a galaxy without a
-label costs nothing and moves nothing.
+Keras multiplies the value of each galaxy by its weight and divides the sum by the size of the batch. A galaxy without
+votes, masks or a label has the weight 0 in that task, and adds nothing to its loss and gradient.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,26 +18,26 @@ from zoobot3d_tf.training.run_config import MASK_LOSS_NAMES
 def dirichlet_multinomial_nll(
     votes: tf.Tensor, concentrations: tf.Tensor, question_index_groups: Sequence[tuple[int, int]]
 ) -> tf.Tensor:
-    """Negative log-likelihood of the votes on each question, in nats, multinomial coefficient included.
+    """Compute the negative log-likelihood of the votes for each question, including the multinomial coefficient.
 
-    Walmsley et al. 2022 (arXiv 2102.08414), equation 2.
+    The votes follow a Dirichlet-multinomial distribution (Walmsley et al. 2022, arXiv 2102.08414, equation 2).
 
     Args:
-        votes: counts, whole numbers in floats, shape (batch, answers).
-        concentrations: concentrations above 0, shape (batch, answers).
-        question_index_groups: first and last (inclusive) answer of each question, as users of Zoobot know them.
+        votes: numbers of votes, whole numbers in floats, shape (batch, answers).
+        concentrations: concentrations of the Dirichlet distributions, > 0, shape (batch, answers).
+        question_index_groups: indices of the first and the last answer of each question, both inclusive, as in Zoobot.
 
     Returns:
-        Shape (batch, questions), in the type of the concentrations. Where a question has no votes, the value and its
-        gradient are exactly 0.
+        Negative log-likelihoods in nats, shape (batch, questions), in the type of the concentrations. If a question has
+        no votes, the value and its gradient are exactly 0.
     """
     return nll_by_question(votes, concentrations, [slice(first, last + 1) for first, last in question_index_groups])
 
 
 def nll_by_question(votes: tf.Tensor, concentrations: tf.Tensor, slices: Sequence[slice]) -> tf.Tensor:
-    """The same as `dirichlet_multinomial_nll`, with the answers of each question as in `Schema.slices`."""
+    """Compute `dirichlet_multinomial_nll`, with the answers of each question given as in `Schema.slices`."""
     concentrations = tf.convert_to_tensor(concentrations)
-    # Differences of large log-gammas: float32 would lose the third decimal, and these few values cost nothing.
+    # The likelihood is a difference of large log-gamma values, whose third decimal float32 would lose.
     votes, precise = tf.cast(votes, tf.float64), tf.cast(concentrations, tf.float64)
     per_question = []
     for answers in slices:
@@ -50,7 +50,7 @@ def nll_by_question(votes: tf.Tensor, concentrations: tf.Tensor, slices: Sequenc
 
 
 def votes_loss(schema: Schema) -> Callable:
-    """Loss of the vote head: the sum of `dirichlet_multinomial_nll` over the questions, shape (batch,)."""
+    """Make the loss of the vote head: the sum of `dirichlet_multinomial_nll` over the questions, shape (batch,)."""
     slices = schema.slices
 
     def votes_nll(votes: tf.Tensor, concentrations: tf.Tensor) -> tf.Tensor:
@@ -60,9 +60,14 @@ def votes_loss(schema: Schema) -> Callable:
 
 
 def label_loss(label: Label) -> Callable:
-    """Loss of the label head, (batch,): squared error in units of the label's scatter, or cross-entropy in nats.
+    """Make the loss of the label head: squared error in units of the label's scatter, or cross-entropy in nats.
 
-    Takes the labels, (batch, 1), and the head's output, (batch, 1) or (batch, classes).
+    Args:
+        label: label to learn.
+
+    Returns:
+        Function of the labels, shape (batch, 1), and the output of the head, shape (batch, 1) or (batch, classes). Its
+        values have the shape (batch,).
     """
     if label.kind == "regression":
         return lambda values, predicted: tf.square((values - predicted)[:, 0] / label.scale)
@@ -70,32 +75,32 @@ def label_loss(label: Label) -> Callable:
 
 
 def l1(fraction: tf.Tensor, predicted: tf.Tensor) -> tf.Tensor:
-    """Mean absolute error of a mask, (batch,)."""
+    """Mean absolute error of a mask over pixels, shape (batch,)."""
     return _mean_over_pixels(tf.abs(fraction - predicted))
 
 
 def mse(fraction: tf.Tensor, predicted: tf.Tensor) -> tf.Tensor:
-    """Mean squared error of a mask, (batch,)."""
+    """Mean squared error of a mask over pixels, shape (batch,)."""
     return _mean_over_pixels(tf.square(fraction - predicted))
 
 
 def cross_entropy(fraction: tf.Tensor, predicted: tf.Tensor) -> tf.Tensor:
-    """Cross-entropy of each volunteer's choice to enclose a pixel or not, (batch,), mean over pixels."""
+    """Mean cross-entropy over pixels of a volunteer's choice to enclose a pixel or not, in nats, shape (batch,)."""
     epsilon = 1e-6
     predicted = tf.clip_by_value(predicted, epsilon, 1 - epsilon)
     return _mean_over_pixels(-fraction * tf.math.log(predicted) - (1 - fraction) * tf.math.log(1 - predicted))
 
 
 def beta_binomial(mask: tf.Tensor, concentrations: tf.Tensor) -> tf.Tensor:
-    """Negative log-likelihood of the count of volunteers who enclose a pixel, mean over pixels.
+    """Mean negative log-likelihood over pixels of the number of volunteers who enclose a pixel.
 
     Args:
         mask: fraction of the volunteers who enclosed each pixel, and number of volunteers who were asked, shape
             (batch, H, W, 2). Resampled masks hold fractions between counts, which the likelihood interpolates.
-        concentrations: concentrations of enclosing and of not enclosing, shape (batch, H, W, 2).
+        concentrations: concentrations of the answers "inside" and "outside", > 0, shape (batch, H, W, 2).
 
     Returns:
-        Shape (batch,), in nats.
+        Negative log-likelihoods in nats, shape (batch,).
     """
     fraction, n_volunteers = mask[..., 0], mask[..., 1]
     distribution = tfp.distributions.BetaBinomial(
@@ -105,7 +110,7 @@ def beta_binomial(mask: tf.Tensor, concentrations: tf.Tensor) -> tf.Tensor:
 
 
 MASK_LOSSES: dict[str, Callable] = dict(zip(MASK_LOSS_NAMES, (l1, mse, cross_entropy, beta_binomial), strict=True))
-"""Loss of the masks by the name that a configuration gives it."""
+"""Losses of masks by their name in a configuration."""
 
 
 def _mean_over_pixels(values: tf.Tensor) -> tf.Tensor:

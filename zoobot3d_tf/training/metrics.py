@@ -1,4 +1,4 @@
-"""Metrics that respect presence: galaxies without a label (weight 0) count neither for nor against."""
+"""Metrics over the galaxies that have votes, a mask or a label; galaxies of weight 0 are ignored."""
 
 import keras
 import tensorflow as tf
@@ -12,10 +12,10 @@ from zoobot3d_tf.training.losses import nll_by_question
 
 
 def compiled_metrics(model: ModelConfig) -> dict[str, list[keras.metrics.Metric]]:
-    """Metrics of each task, for `compile(weighted_metrics=...)`.
+    """Make the metrics of each task, for `compile(weighted_metrics=...)`.
 
-    Votes: the loss of each question, and `fraction_mae`. Masks: `iou` and `mae`. Label: `accuracy`, and `auc` if it is
-    binary; `mae` if it is a number.
+    Votes have the loss of each question and `fraction_mae`. Masks have `iou` and `mae`. A label has `accuracy`, and a
+    binary label also `auc`; a label that is a number has `mae`.
     """
     metrics: dict[str, list[keras.metrics.Metric]] = {name: [MaskIoU(), MaskError()] for name in model.masks}
     if schema := model.vote_schema:
@@ -30,14 +30,14 @@ def compiled_metrics(model: ModelConfig) -> dict[str, list[keras.metrics.Metric]
 
 
 def label_metrics(label: Label) -> list[keras.metrics.Metric]:
-    """Metrics of a label, over galaxies, however their classes are weighted."""
+    """Make the metrics of a label. Each labelled galaxy counts once, whatever the weight of its class."""
     if label.kind == "regression":
         return [LabelError()]
     return [LabelAccuracy(), *([LabelAUC()] if label.kind == "binary" else [])]
 
 
 class _Ratio(keras.metrics.Metric):
-    """A sum over a sum, both taken over all examples since the last reset; 0 when nothing was counted."""
+    """Ratio of two sums over all galaxies since the last reset; 0 if nothing was counted."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name=name)
@@ -51,12 +51,12 @@ class _Ratio(keras.metrics.Metric):
         self.denominator.assign_add(tf.reduce_sum(weight * denominator))
 
     def result(self) -> tf.Tensor:
-        """The ratio so far."""
+        """Compute the ratio for the galaxies added so far."""
         return tf.math.divide_no_nan(self.numerator.value, self.denominator.value)
 
 
 class QuestionLoss(_Ratio):
-    """Mean Dirichlet-multinomial loss of one question, over galaxies that were asked it."""
+    """Mean Dirichlet-multinomial loss of one question, over galaxies for which it was asked."""
 
     def __init__(self, answers: slice, name: str) -> None:
         super().__init__(name=name)
@@ -85,9 +85,9 @@ class VoteFractionError(_Ratio):
 
 
 class MaskIoU(_Ratio):
-    """Intersection over union of the pixels above the threshold, summed over all galaxies.
+    """Intersection over union of the enclosed pixels, summed over all galaxies before the division.
 
-    It is summed, not averaged over galaxies: a galaxy without arms, correctly predicted, has no union to divide by.
+    A mean over galaxies would not be defined: a galaxy without arms, correctly predicted, has an empty union.
     """
 
     def __init__(self, name: str = "iou", threshold: float = MASK_THRESHOLD) -> None:
@@ -108,47 +108,47 @@ class MaskError(_Ratio):
         super().__init__(name=name)
 
     def update_state(self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None) -> None:
-        """Adds fractions and mask outputs, (batch, H, W, channels)."""
+        """Add masks as in a batch and outputs of a mask head, shape (batch, H, W, channels)."""
         error = tf.reduce_mean(tf.abs(y_true[..., :1] - mask_fraction(y_pred)), axis=(1, 2, 3))
         self.add(error, tf.ones_like(error), sample_weight)
 
 
 class LabelAccuracy(_Ratio):
-    """Share of galaxies whose class is the likeliest; for binary, on whose side of one half the probability lies."""
+    """Share of galaxies whose most probable class is right. A binary label is "1" from a probability of one half."""
 
     def __init__(self, name: str = "accuracy") -> None:
         super().__init__(name=name)
 
     def update_state(self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None) -> None:
-        """Adds labels, (batch, 1), and probabilities, (batch, 1) or (batch, classes)."""
+        """Add labels, shape (batch, 1), and probabilities, shape (batch, 1) or (batch, classes)."""
         likeliest = tf.argmax(y_pred, axis=1) if y_pred.shape[1] > 1 else tf.cast(y_pred[:, 0] >= 0.5, tf.int64)
         is_right = tf.cast(likeliest == tf.cast(y_true[:, 0], tf.int64), tf.float32)
         self.add(is_right, tf.ones_like(is_right), _presence(sample_weight))
 
 
 class LabelError(_Ratio):
-    """Mean absolute error of a label that is a number, in its own units."""
+    """Mean absolute error of a label that is a number, in the units of the label."""
 
     def __init__(self, name: str = "mae") -> None:
         super().__init__(name=name)
 
     def update_state(self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None) -> None:
-        """Adds labels and predictions, (batch, 1)."""
+        """Add labels and predictions, shape (batch, 1)."""
         error = tf.abs(y_true - y_pred)[:, 0]
         self.add(error, tf.ones_like(error), _presence(sample_weight))
 
 
 class LabelAUC(keras.metrics.AUC):
-    """Area under the curve of true over false positives of a binary label."""
+    """Area under the ROC curve of a binary label."""
 
     def __init__(self, name: str = "auc") -> None:
         super().__init__(name=name)
 
     def update_state(self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None) -> None:
-        """Adds labels and probabilities, (batch, 1)."""
+        """Add labels and probabilities, shape (batch, 1)."""
         super().update_state(y_true[:, 0], y_pred[:, 0], _presence(sample_weight))
 
 
 def _presence(sample_weight: tf.Tensor | None) -> tf.Tensor | None:
-    """1 where there is a label, whatever its class weighs."""
+    """1 for galaxies that have a label, whatever the weight of its class."""
     return None if sample_weight is None else tf.cast(sample_weight > 0, tf.float32)

@@ -1,5 +1,6 @@
-"""TensorBoard panels of validation galaxies with their true and predicted masks, epoch by epoch."""
+"""TensorBoard panels of validation galaxies with their true and predicted masks."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +12,24 @@ from zoobot3d_tf.images.masks import MASKS
 from zoobot3d_tf.models.heads import mask_fraction
 
 N_GALAXIES = 4
-SEARCHED = 200  # of the validation galaxies, for some whose masks are known
+SEARCHED = 200  # validation galaxies among which galaxies with known masks are searched
 
 
 class MaskPanels(keras.callbacks.Callback):
-    """Writes one picture a galaxy after each epoch: the image, then true and predicted masks side by side."""
+    """Callback that writes one panel per galaxy after each epoch: the image, and true and predicted masks beside it.
+
+    Args:
+        folder: folder of TensorBoard.
+        validation: batches to validate on, of which the first galaxies with all masks are shown.
+    """
 
     def __init__(self, folder: Path, validation: tf.data.Dataset) -> None:
         super().__init__()
         self.writer = tf.summary.create_file_writer(str(folder / "masks"))
         self.images, self.targets = _galaxies_with_masks(validation)
 
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Predicts and writes the panels."""
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Predict the masks and write the panels."""
         predicted = self.model(self.images, training=False)
         columns = [self.images / 255.0]
         for name in MASKS:
@@ -37,7 +43,7 @@ class MaskPanels(keras.callbacks.Callback):
 
 
 def _galaxies_with_masks(validation: tf.data.Dataset) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Validation galaxies that have every mask first, so that there is something to compare with; then any others."""
+    """Images and targets of `N_GALAXIES` validation galaxies, of galaxies with all masks if there are enough."""
     galaxies = validation.unbatch().take(SEARCHED)
 
     def all_known(image: Any, targets: Any, weights: Any) -> Any:

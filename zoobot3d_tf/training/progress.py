@@ -1,11 +1,12 @@
-"""What a person watching a run sees: a bar through each epoch, then one line."""
+"""Progress on the terminal: a bar during each epoch, and one line after it."""
 
 import time
+from collections.abc import Mapping
 
 import keras
 from tqdm import tqdm
 
-# Keras leaves the name of the task out where there is but one.
+# Keras omits the name of the task if there is only one task.
 SHOWN = {
     "loss": "loss",
     "val_loss": "validation",
@@ -23,21 +24,24 @@ SHOWN = {
 
 
 class EpochLines(keras.callbacks.Callback):
-    """Replaces the bar of Keras, which would show dozens of metrics at every step; history.csv keeps them all."""
+    """Callback that replaces the progress bar of Keras, which would show dozens of metrics.
 
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        """Starts the bar."""
+    The line after an epoch shows the most important metrics; `history.csv` holds all.
+    """
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Start the bar."""
         self.started = time.monotonic()
         label = f"epoch {epoch + 1}/{self.params['epochs']}"
         self.bar = tqdm(total=self.params["steps"], desc=label, unit="batch", leave=False, disable=None)
 
-    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        """Moves the bar."""
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Move the bar."""
         self.bar.update()
         self.bar.set_postfix(loss=f"{(logs or {}).get('loss', float('nan')):.3f}")
 
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Closes the bar and says how the epoch went."""
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Close the bar, and print losses, metrics and duration of the epoch."""
         self.bar.close()
         logs = logs or {}
         figures = " | ".join(f"{label} {logs[name]:.3f}" for name, label in SHOWN.items() if name in logs)

@@ -13,34 +13,36 @@ from zoobot3d_tf.runs.run_folder import FORMAT_VERSION
 
 MASK_LOSS_NAMES = ("l1", "mse", "cross-entropy", "beta-binomial")
 
-# A galaxy's votes cost about 35; its pixels about 0.02 for arms and 0.003 for a bar, since most are sky; its label
-# about 1, a cross-entropy or a squared error in units of the scatter. Without these factors the encoder would hear the
-# votes alone.
+"""Names of the losses of masks; see `training.losses`."""
+
+# Typical losses per galaxy are 35 for votes; 0.02 for spiral arms and 0.003 for a bar, because most pixels are sky; and
+# 1 for a label. The factors bring the tasks to a similar weight, or the encoder would learn from the votes only.
 DEFAULT_LOSS_WEIGHTS = {"votes": 1.0, "spiral_mask": 300.0, "bar_mask": 600.0, "label": 10.0}
+"""Factor of the loss of each task."""
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One training run.
+    """Configuration of one training run.
 
     Attributes:
-        model: what to train.
-        framing: sizes of stored images, of the crop, and of the network's input.
-        log_dir: the run folder.
+        model: configuration of the model.
+        framing: sizes of stored images, crop and network input.
+        log_dir: run folder.
         train_records: TFRecord files to train on.
         eval_records: TFRecord files to validate on.
-        epochs: at most so many passes over the training galaxies.
-        batch_size: galaxies a step.
-        mask_loss: one of `MASK_LOSS_NAMES`.
-        loss_weights: factor of each task's loss.
-        learning_rate: of AdamW at the start; it falls to zero along a cosine over all epochs.
-        weight_decay: of AdamW.
-        patience: epochs without a lower validation loss before stopping early.
-        seed: of initial weights, order and augmentation.
-        mixed_precision: compute in float16 where the device gains from it (GPUs).
-        distributed: mirror the model on all local GPUs.
-        encoder_weights: what the encoder begins with; None begins at random.
-        wandb: also log to Weights & Biases (extra `[wandb]`).
+        epochs: largest number of epochs, which are passes over the training galaxies.
+        batch_size: number of galaxies per step.
+        mask_loss: name of the loss of the masks, one of `MASK_LOSS_NAMES`.
+        loss_weights: factor of the loss of each task.
+        learning_rate: initial learning rate of AdamW. It decreases to zero along a cosine over all epochs.
+        weight_decay: weight decay of AdamW.
+        patience: number of epochs without a lower validation loss after which training stops.
+        seed: random seed of initial weights, order and augmentation.
+        mixed_precision: whether to compute in float16, which is faster on GPUs and slower on CPUs.
+        distributed: whether to mirror the model on all local GPUs.
+        encoder_weights: initial weights of the encoder; random if None.
+        wandb: whether to log to Weights & Biases too (extra `[wandb]`).
 
     Raises:
         ValueError: values contradict each other or are out of range.
@@ -66,24 +68,29 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         if self.model.image_size != self.framing.final_size:
-            raise ValueError(f"the model takes {self.model.image_size} px; the framing gives {self.framing.final_size}")
+            raise ValueError(
+                f"the image_size of the model must be the final_size of the framing; received {self.model.image_size} "
+                f"and {self.framing.final_size} pixels"
+            )
         for name in ("train_records", "eval_records"):
             if not getattr(self, name):
-                raise ValueError(f"{name} is empty; it must name .tfrecord files")
+                raise ValueError(f"{name} must name .tfrecord files; received none")
         for name in ("epochs", "batch_size", "patience"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1; received {getattr(self, name)}")
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate must be positive; received {self.learning_rate}")
         if self.mask_loss not in MASK_LOSS_NAMES:
-            raise ValueError(f"mask loss must be one of {', '.join(MASK_LOSS_NAMES)}; received {self.mask_loss!r}")
+            raise ValueError(f"mask_loss must be one of {', '.join(MASK_LOSS_NAMES)}; received {self.mask_loss!r}")
         if unknown := set(self.loss_weights) - set(TASKS):
-            raise ValueError(f"loss weights name unknown tasks {sorted(unknown)}; known are {', '.join(TASKS)}")
+            raise ValueError(
+                f"loss_weights must name tasks of {', '.join(TASKS)}; received {', '.join(sorted(unknown))}"
+            )
 
     def to_dict(self) -> dict:
-        """As stored in `config.json`: all that rebuilds the model, repeats the run, and frames images to predict.
+        """Convert to the content of `config.json`, except for the stretch, which only the shards know.
 
-        The shards add their stretch to it.
+        The content is sufficient to rebuild the model, to repeat the run, and to frame images for predictions.
         """
         schema, label = self.model.schema, self.model.label
         model = asdict(self.model) | {
@@ -93,7 +100,7 @@ class RunConfig:
         }
         names = ("mask_loss", "learning_rate", "weight_decay", "patience", "seed", "batch_size", "epochs")
         training = {name: getattr(self, name) for name in names}
-        # That of a label only where there is one: runs begun before there were labels are continued.
+        # Runs that were begun before there were labels have no weight for them, and must still be continued.
         weights = {name: weight for name, weight in self.loss_weights.items() if label or name != "label"}
         training |= {"loss_weights": weights, "mixed_precision": self.mixed_precision}
         training["encoder_weights"] = self.encoder_weights and self.encoder_weights.to_dict()

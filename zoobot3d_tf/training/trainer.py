@@ -1,27 +1,67 @@
-"""The training loop: one run, from shards to a run folder that predictions can use."""
+"""Training of one run, from shards to a run folder that predictions can use."""
 
-import keras
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from zoobot3d_tf.models import build_model
-from zoobot3d_tf.training.assemble import compiled_model, strategy
-from zoobot3d_tf.training.checkpoints import Checkpoints
-from zoobot3d_tf.training.finish import finish_model
-from zoobot3d_tf.training.loop import fit
+from zoobot3d_tf.runs.run_folder import write_config
+from zoobot3d_tf.shards.manifest import check_shards
 from zoobot3d_tf.training.run_config import RunConfig
 
+if TYPE_CHECKING:
+    import keras
 
-def train(config: RunConfig) -> keras.Model:
-    """The work behind `RunConfig.run_estimator`, which has checked the shards and written `config.json`."""
+    from zoobot3d_tf.training.checkpoints import Checkpoints
+
+    Loop = Callable[[keras.Model, RunConfig, Checkpoints], None]
+
+
+def train(config: RunConfig, loop: "Loop | None" = None) -> "keras.Model":
+    """Train the model of a run, and leave the best weights in the run folder.
+
+    Args:
+        config: configuration of the run.
+        loop: training loop. It trains the compiled model on the shards of the run from the last checkpoint, and calls
+            the checkpoints after each epoch. By default `loop.fit`, which calls `keras.Model.fit`.
+
+    Returns:
+        The best model, in float32 and uncompiled.
+
+    Raises:
+        ValueError: the shards do not fit the configuration or each other, or the run folder holds another run.
+        FloatingPointError: the loss became NaN or infinite.
+    """
+    check_run(config)
+
+    # TensorFlow takes seconds to import, and is not needed for the checks.
+    from zoobot3d_tf.training.assemble import initial_model
+    from zoobot3d_tf.training.checkpoints import Checkpoints
+    from zoobot3d_tf.training.finish import finish_run
+    from zoobot3d_tf.training.loop import fit
+
     checkpoints = Checkpoints(config.log_dir / "checkpoints", config.patience)
     if not checkpoints.finished(config.epochs):
-        # A continued run must not repeat the order and the augmentations of its first epochs.
-        keras.utils.set_random_seed(config.seed + checkpoints.epochs_done)
-        with strategy(config).scope():
-            model = compiled_model(config)
-        if config.encoder_weights and not checkpoints.epochs_done:
-            config.encoder_weights.load(model, config.model)
-        fit(model, config, checkpoints)
-    best = build_model(config.model)
-    best.load_weights(checkpoints.best_path)
-    finish_model(best, config)
-    return best
+        model = initial_model(config, checkpoints.epochs_done)
+        (loop or fit)(model, config, checkpoints)
+    return finish_run(config, checkpoints)
+
+
+def check_run(config: RunConfig) -> None:
+    """Check the shards of a run, and write its configuration to the run folder.
+
+    Args:
+        config: configuration of the run.
+
+    Raises:
+        ValueError: the shards do not fit the configuration or each other, or the run folder holds another run.
+        OSError: shards are missing, or the run folder cannot be written.
+    """
+    training, validation = (
+        check_shards(records, config.model.schema, config.framing.initial_size, label=config.model.label)
+        for records in (config.train_records, config.eval_records)
+    )
+    if training.stretch != validation.stretch:
+        raise ValueError(
+            f"the images in {training.folder} have the stretch {training.stretch!r}, the images in {validation.folder} "
+            f"the stretch {validation.stretch!r}; make both with the same stretch"
+        )
+    write_config(config.log_dir, config.to_dict() | {"stretch": training.stretch})

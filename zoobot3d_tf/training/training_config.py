@@ -1,23 +1,23 @@
-"""Training as users of Zoobot start it: a configuration from plain values, and the method that trains.
+"""Training with the names that users of Zoobot know.
 
 run_config = get_run_config(...)
 model = run_config.run_estimator()
 
-Everything is checked before TensorFlow is imported.
+The configuration and the shards are checked before TensorFlow is imported.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zoobot3d_tf.data.framing import Framing
 from zoobot3d_tf.models.config import TASKS, VOLUNTEER_TASKS, ModelConfig
 from zoobot3d_tf.runs.encoder_weights import find_encoder_weights
-from zoobot3d_tf.runs.run_folder import write_config
 from zoobot3d_tf.schemas import Schema
-from zoobot3d_tf.shards.manifest import Manifest, check_shards, read_manifest
+from zoobot3d_tf.shards.manifest import Manifest, read_manifest
 from zoobot3d_tf.training.run_config import DEFAULT_LOSS_WEIGHTS, RunConfig
+from zoobot3d_tf.training.trainer import train
 
 if TYPE_CHECKING:
     import keras
@@ -30,28 +30,16 @@ class RunEstimatorConfig(RunConfig):
     def run_estimator(self) -> "keras.Model":
         """Train until the validation loss no longer improves, and leave the best model in the run folder.
 
-        A run that was killed continues after its last finished epoch when the same configuration is trained again. A
-        finished run is only loaded.
+        If a run with the same configuration was interrupted, training continues after its last finished epoch. If it
+        was finished, the model is only loaded.
 
         Returns:
             The best model, in float32 and uncompiled, as saved in `model.keras` and `model.weights.h5`.
 
         Raises:
-            ValueError: the shards do not fit the configuration or each other, or the folder holds another run.
-            FloatingPointError: the loss became NaN.
+            ValueError: the shards do not fit the configuration or each other, or the run folder holds another run.
+            FloatingPointError: the loss became NaN or infinite.
         """
-        to_train, to_validate = (
-            check_shards(records, self.model.schema, self.framing.initial_size, label=self.model.label)
-            for records in (self.train_records, self.eval_records)
-        )
-        if to_train.stretch != to_validate.stretch:
-            raise ValueError(
-                f"{to_train.folder} holds images of the stretch {to_train.stretch}, {to_validate.folder} of "
-                f"{to_validate.stretch}; make both with the same stretch"
-            )
-        write_config(self.log_dir, self.to_dict() | {"stretch": to_train.stretch})
-        from zoobot3d_tf.training.trainer import train
-
         return train(self)
 
 
@@ -72,32 +60,36 @@ def get_run_config(
     mask_loss: str = "l1",
     loss_weights: Mapping[str, float] | None = None,
     encoder_weights: str | None = None,
-    **settings,
+    **settings: Any,
 ) -> RunEstimatorConfig:
-    """A `RunEstimatorConfig` from plain values, with the names that users of Zoobot know.
+    """Make the configuration of a run from plain values, with the names that users of Zoobot know.
 
     Args:
-        initial_size: height and width of the images in the shards, pixels.
-        final_size: of the network's input, a multiple of 32.
-        crop_size: of the central part that the network sees, in pixels of the shards' images.
-        log_dir: the run folder.
-        train_records: shards to train on.
-        eval_records: shards to validate on.
-        epochs: at most so many passes.
-        schema: the decision tree; None if there are no votes to learn.
-        batch_size: galaxies a step.
-        encoder: as in `ModelConfig`; by default that of the weights, or EfficientNetB0.
-        color: keep the three bands apart; by default as the weights ask, or not.
-        tasks: what to learn; by default whatever the training shards have labels for. They also say what a label is.
-        dropout: before the vote head.
-        mask_loss: one of `MASK_LOSS_NAMES`; "beta-binomial" also chooses that mask head.
-        loss_weights: factor of each task's loss; those not named keep their default.
-        encoder_weights: what the encoder begins with, as for `find_encoder_weights`: a folder, `hf://owner/name`,
-            "shipped" or "imagenet". They say which encoder it is and what range of pixels it takes.
-        settings: any other field of `RunConfig`.
+        initial_size: height and width of the images in the shards, in pixels.
+        final_size: height and width of the network's input, in pixels; a multiple of 32.
+        crop_size: height and width of the central part that the network sees, in pixels of the stored images.
+        log_dir: run folder.
+        train_records: TFRecord files to train on.
+        eval_records: TFRecord files to validate on.
+        epochs: largest number of epochs.
+        schema: decision tree; None if no votes are learned.
+        batch_size: number of galaxies per step.
+        encoder: name of the encoder, see `ModelConfig`; by default the encoder of the weights, or EfficientNetB0.
+        color: whether the network sees the three bands, or their mean; by default as the weights require, or the mean.
+        tasks: names of the tasks to learn, of `TASKS`; by default all tasks for which a training galaxy has a label.
+        dropout: dropout rate before the vote head.
+        mask_loss: name of the loss of the masks, one of `MASK_LOSS_NAMES`; "beta-binomial" also chooses the mask head
+            of that name.
+        loss_weights: factor of the loss of each task. Tasks that are not named keep their default.
+        encoder_weights: source of the initial weights of the encoder, see `find_encoder_weights`: a folder,
+            `hf://owner/name`, "shipped" or "imagenet". They determine the encoder and the pixel range.
+        settings: other fields of `RunConfig`.
+
+    Returns:
+        Configuration of the run.
 
     Raises:
-        ValueError: as `RunConfig`, `ModelConfig` and `find_encoder_weights`.
+        ValueError: a value is impossible, see `RunConfig`, `ModelConfig` and `find_encoder_weights`.
         FileNotFoundError: the shards have no `shards.json`.
     """
     label = None
@@ -139,22 +131,26 @@ def config_from_folders(
     shard_img_size: int | None = None,
     crop_size: int | None = None,
     resize_size: int = 224,
-    **settings,
+    **settings: Any,
 ) -> RunEstimatorConfig:
-    """A `RunEstimatorConfig` from folders of shards, which know their schema and their size.
+    """Make the configuration of a run from folders of shards, which give the schema and the image size.
 
     Args:
-        train_dir: folder of .tfrecord files to train on.
-        eval_dir: likewise, to validate on.
-        experiment_dir: the run folder.
-        shard_img_size: size of the images in the shards, pixels, if it should be checked.
-        crop_size: central part that the network sees; three quarters of the shards' size by default.
-        resize_size: size of the network's input, a multiple of 32.
-        settings: further arguments of `get_run_config`.
+        train_dir: folder of the TFRecord files to train on.
+        eval_dir: folder of the TFRecord files to validate on.
+        experiment_dir: run folder.
+        shard_img_size: height and width of the images in the shards, in pixels, to be checked; not checked if None.
+        crop_size: height and width of the central part that the network sees, in pixels of the stored images; by
+            default three quarters of their size.
+        resize_size: height and width of the network's input, in pixels; a multiple of 32.
+        settings: other arguments of `get_run_config`.
+
+    Returns:
+        Configuration of the run.
 
     Raises:
         FileNotFoundError: a folder has no shards.
-        ValueError: as `get_run_config`.
+        ValueError: a value is impossible, see `get_run_config`.
     """
     manifest = read_manifest(train_dir)
     initial_size = shard_img_size or manifest.image_size
@@ -171,12 +167,12 @@ def config_from_folders(
 
 
 def labelled_tasks(manifest: Manifest) -> tuple[str, ...]:
-    """Tasks for which some training galaxy has a label."""
+    """Find the tasks for which at least one training galaxy has a label."""
     return tuple(task for task in TASKS if manifest.count("train", f"with_{task}"))
 
 
 def _shards_in(folder: str | Path) -> list[Path]:
     shards = sorted(Path(folder).glob("*.tfrecord"))
     if not shards:
-        raise FileNotFoundError(f"{folder}: no .tfrecord files; `zoobot3d shards` makes them")
+        raise FileNotFoundError(f"{folder}: contains no .tfrecord files; `zoobot3d shards` makes them")
     return shards

@@ -1,0 +1,113 @@
+"""Configurations of runs: defaults, impossible values, and the checks before a run begins."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from zoobot3d_tf.runs.run_folder import read_run, write_config
+from zoobot3d_tf.schemas import get_schema
+from zoobot3d_tf.shards.manifest import read_manifest
+from zoobot3d_tf.training.trainer import check_run
+from zoobot3d_tf.training.training_config import config_from_folders, get_run_config
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run_config(shards, folder, **settings):
+    sizes = {"crop_size": 75, "resize_size": 32, "batch_size": 8, "epochs": 2}
+    return config_from_folders(shards / "train_shards", shards / "eval_shards", folder, **(sizes | settings))
+
+
+def test_tasks_are_those_with_labels_unless_named(shards, tmp_path):
+    assert run_config(shards, tmp_path).model.tasks == ("votes", "spiral_mask", "bar_mask")
+    assert run_config(shards, tmp_path, tasks=["votes"]).model.tasks == ("votes",)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"epochs": 0}, "epochs .* 1; received 0"),
+        ({"learning_rate": -1.0}, "learning_rate .*received -1"),
+        ({"mask_loss": "dice"}, "mask_loss .*l1, mse, cross-entropy, beta-binomial.*dice"),
+        ({"loss_weights": {"ring": 1.0}}, "loss_weights .*votes.*received ring"),
+        ({"eval_records": []}, "eval_records"),
+        ({"crop_size": 120}, r"crop.size.* 120 .* 100"),
+        ({"final_size": 100}, "multiple of 32"),
+    ],
+)
+def test_impossible_runs_are_refused(shards, tmp_path, settings, words):
+    records = read_manifest(shards).paths("train")
+    sizes = {"initial_size": 100, "crop_size": 75, "final_size": 32, "epochs": 1, "batch_size": 4}
+    files = {"train_records": records, "eval_records": records, "log_dir": tmp_path, "schema": get_schema("decals")}
+    with pytest.raises(ValueError, match=words):
+        get_run_config(**(sizes | files | settings))
+
+
+def test_a_folder_without_shards_is_refused(shards, tmp_path):
+    shutil.copy(shards / "shards.json", tmp_path)
+    (tmp_path / "train_shards").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"train_shards: .*no \.tfrecord files.*`zoobot3d shards`"):
+        config_from_folders(tmp_path / "train_shards", shards / "eval_shards", tmp_path / "run", epochs=1, batch_size=8)
+
+
+def test_the_run_folder_records_the_stretch_of_the_shards(shards, tmp_path):
+    lupton = with_stretch(shards, tmp_path / "lupton", "lupton")
+    check_run(run_config(lupton, tmp_path / "run"))
+    assert read_run(tmp_path / "run").stretch == "lupton"
+    with pytest.raises(ValueError, match=r"stretch was lupton, now galaxy-zoo"):
+        check_run(run_config(shards, tmp_path / "run"))
+    config = tmp_path / "run" / "config.json"
+    config.write_text(config.read_text().replace("lupton", "log"))
+    with pytest.raises(ValueError, match=r"config\.json.*stretch.*'log'"):
+        read_run(tmp_path / "run")
+
+
+def test_runs_that_do_not_name_their_stretch_had_that_of_galaxy_zoo(shards, tmp_path):
+    config = run_config(with_stretch(shards, tmp_path / "old", None), tmp_path / "run")
+    write_config(config.log_dir, config.to_dict())
+    assert "stretch" not in json.loads((tmp_path / "run" / "config.json").read_text())
+    assert read_run(tmp_path / "run").stretch == "galaxy-zoo"
+    check_run(config)
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["stretch"] == "galaxy-zoo"
+
+
+def test_shards_of_two_stretches_are_not_mixed(shards, tmp_path):
+    lupton = with_stretch(shards, tmp_path / "lupton", "lupton")
+    config = config_from_folders(
+        shards / "train_shards", lupton / "eval_shards", tmp_path / "run", resize_size=32, batch_size=8, epochs=1
+    )
+    with pytest.raises(ValueError, match=r"/shards .*galaxy-zoo.*/lupton .*lupton"):
+        config.run_estimator()
+    assert not (tmp_path / "run").exists()
+
+
+def with_stretch(shards: Path, folder: Path, stretch: str | None) -> Path:
+    """A copy of shards that says it was made with another stretch, or with none."""
+    shutil.copytree(shards, folder)
+    content = json.loads((folder / "shards.json").read_text())
+    del content["made_by"]["stretch"]
+    content["made_by"] |= {"stretch": stretch} if stretch else {}
+    (folder / "shards.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_other_settings_in_the_same_folder_are_refused(shards, tmp_path):
+    check_run(run_config(shards, tmp_path / "run"))
+    with pytest.raises(ValueError, match=r"training\.learning_rate was 0\.001, now 0\.1"):
+        check_run(run_config(shards, tmp_path / "run", learning_rate=0.1))
+
+
+def test_shards_of_another_size_are_refused_before_tensorflow_is_imported(shards, tmp_path):
+    command = [sys.executable, "-X", "importtime", "train_model.py", "--experiment-dir", tmp_path / "run"]
+    command += ["--train-dir", shards / "train_shards", "--eval-dir", shards / "eval_shards", "--shard-img-size", "300"]
+    result = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=ROOT)
+    assert result.returncode == 2
+    last = result.stderr.splitlines()[-1]
+    assert "100 x 100 pixels" in last
+    assert "300" in last
+    assert not any(line.split("|")[-1].strip() == "tensorflow" for line in result.stderr.splitlines())
+    assert not (tmp_path / "run").exists()
