@@ -24,8 +24,9 @@ def test_damaged_metadata_are_refused(tmp_path, content, message):
         read_metadata(tmp_path / "table.csv")
 
 
-def test_versions_are_those_of_the_packages_that_affect_the_results():
+def test_versions_are_those_of_the_packages_that_affect_the_results(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["zoobot3d", "predict", "--folder", "my galaxies"])
     made = how_it_was_made("tf")
     assert {"zoobot3d_tf", "tensorflow", "keras", "numpy"} <= set(made["versions"])
     assert "openvino" not in made["versions"]
-    assert "pytest" in made["command"]
+    assert made["command"] == "zoobot3d predict --folder 'my galaxies'"

@@ -6,6 +6,7 @@ import logging
 import os
 import random
 import runpy
+import shlex
 import signal
 import subprocess
 import sys
@@ -100,7 +101,7 @@ def test_metadata_say_what_made_the_table(run, images, tmp_path):
     assert metadata["forced"] == {}
     assert {"zoobot3d_tf", "tensorflow", "keras", "numpy"} <= set(metadata["versions"])
     assert "openvino" not in metadata["versions"]
-    assert "pytest" in metadata["command"]
+    assert metadata["command"] == shlex.join(sys.argv)
 
 
 @pytest.mark.usefixtures("red")
