@@ -1,8 +1,14 @@
-"""Files are complete or absent, and output paths are checked before the work."""
+"""Files are complete or absent, folders have one owner, and output paths are checked before the work."""
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
 
 import pytest
 
-from zoobot3d_tf.files import check_output, sha256_of, whole_file, write_atomically
+from zoobot3d_tf.files import LOCK_NAME, check_output, one_owner, sha256_of, whole_file, write_atomically
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path):
@@ -78,3 +84,61 @@ def test_folders_to_be_made_need_not_exist(tmp_path):
     with pytest.raises(NotADirectoryError, match="file: is a file"):
         check_output(tmp_path / "file" / "new" / "a.csv", "table", (), make_folder=True)
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
+OWN = """
+import sys, time
+from pathlib import Path
+from zoobot3d_tf.files import one_owner
+with one_owner(Path(sys.argv[1])):
+    print("owned", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_folder_has_one_owner_and_a_killed_one_is_succeeded(tmp_path):
+    folder = tmp_path / "new" / "run"
+    with subprocess.Popen([sys.executable, "-c", OWN, str(folder)], stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout.readline() == "owned\n"
+        with pytest.raises(BlockingIOError, match=rf"{folder}: process {owner.pid} on .+; wait"), one_owner(folder):
+            pass
+        owner.kill()
+    assert [path.name for path in folder.iterdir()] == [LOCK_NAME]
+    with one_owner(folder):
+        assert (folder / LOCK_NAME).read_text().startswith(f"process {os.getpid()} on ")
+        (folder / "a").touch()
+    assert [path.name for path in folder.iterdir()] == ["a"]
+
+
+def test_a_folder_that_stays_empty_is_removed_if_it_is_new(tmp_path):
+    (tmp_path / "old").mkdir()
+    for name in ("old", "new"):
+        with pytest.raises(ValueError, match="refused"), one_owner(tmp_path / name):
+            raise ValueError("refused")
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
+
+
+def test_an_owner_may_remove_its_folder(tmp_path):
+    with one_owner(tmp_path / "job"):
+        shutil.rmtree(tmp_path / "job")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_lock_that_was_removed_before_it_was_taken_is_refused(tmp_path, monkeypatch):
+    def end_before(file, operation):
+        (tmp_path / LOCK_NAME).unlink()
+
+    monkeypatch.setattr("fcntl.flock", end_before)
+    with pytest.raises(BlockingIOError, match="another process"), one_owner(tmp_path):
+        pass
+
+
+def test_a_file_system_without_locks_is_used_with_a_warning(tmp_path, monkeypatch, caplog):
+    def refuse(file, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with one_owner(tmp_path / "run"):
+        (tmp_path / "run" / "a").touch()
+    assert "No locks available" in caplog.text
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["a"]

@@ -34,8 +34,8 @@ from prediction_runs import (
 )
 from scipy import ndimage
 
-from zoobot3d_tf.files import sha256_of
-from zoobot3d_tf.inference import job, run_job
+from zoobot3d_tf.files import sha256_of, write_atomically
+from zoobot3d_tf.inference import job
 from zoobot3d_tf.inference.inputs import galaxies_in_folder
 from zoobot3d_tf.inference.job import start_job
 from zoobot3d_tf.predictions.mask_files import read_mask_file
@@ -345,22 +345,34 @@ def test_a_finished_run_is_removed_settings_first(run, images, tmp_path, monkeyp
 
 
 @pytest.mark.usefixtures("red")
-def test_two_runs_for_one_table_are_never_mixed(run, images, tmp_path, monkeypatch):
+def test_a_second_run_for_one_table_is_refused_and_the_first_ends_whole(run, images, tmp_path, monkeypatch):
     call = RedNetwork.__call__
 
-    def be_overtaken(*args):
-        with monkeypatch.context() as patch:
-            patch.setattr(RedNetwork, "__call__", call)
+    def start_again(*args):
+        with pytest.raises(BlockingIOError, match=rf"table\.csv: process {os.getpid()} .*wait"):
             predict(images, run, tmp_path / "table.csv", seed=1)
         return call(*args)
 
-    monkeypatch.setattr(run_job, "available_cores", lambda: 0)  # one thread, so that this happens once
-    monkeypatch.setattr(RedNetwork, "__call__", be_overtaken)
+    monkeypatch.setattr(RedNetwork, "__call__", start_again)
+    predictions = load_predictions(predict(images, run, tmp_path / "table.csv", seed=0))
+    assert len(predictions.table) == 11
+    assert predictions.metadata["seed"] == 0
+    assert not list(tmp_path.glob(".partial*"))
+
+
+@pytest.mark.usefixtures("red")
+def test_a_worker_left_by_another_run_adds_no_part(run, images, tmp_path, monkeypatch):
+    call = RedNetwork.__call__
+
+    def be_succeeded(*args):
+        settings = tmp_path / ".partial-table.csv" / "settings.json"
+        write_atomically(settings, json.dumps(json.loads(settings.read_text()) | {"seed": 1}), shared=True)
+        return call(*args)
+
+    monkeypatch.setattr(RedNetwork, "__call__", be_succeeded)
     with pytest.raises(ValueError, match=r"part \d+ .*another run .*same table"):
         predict(images, run, tmp_path / "table.csv", seed=0)
-    predictions = load_predictions(tmp_path / "table.csv")
-    assert len(predictions.table) == 11
-    assert predictions.metadata["seed"] == 1
+    assert not list((tmp_path / ".partial-table.csv").glob("part-*"))
 
 
 @pytest.mark.usefixtures("red")

@@ -1,10 +1,14 @@
-"""Files that are complete or absent, even if writing is interrupted; checks, names and hashes of files."""
+"""Files that are complete or absent, even if writing is interrupted; locks of folders; names and hashes."""
 
+import fcntl
 import hashlib
+import logging
 import os
+import platform
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 from uuid import uuid4
 
 PathLike = str | os.PathLike[str]
@@ -12,7 +16,12 @@ PathLike = str | os.PathLike[str]
 FAILED_NAME = "failed.csv"
 """Name of the file, in the folder that a command fills, that lists each galaxy left out, with the reason."""
 
+LOCK_NAME = ".lock"
+"""Name of the file in a folder that one process holds while it writes the folder; see `one_owner`."""
+
 _PARTIAL = ".partial-"
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -58,6 +67,51 @@ def write_atomically(path: Path, content: str | bytes, shared: bool = False) -> 
 def partial_path(path: Path) -> Path:
     """Path of the hidden file or folder, beside `path` and with its suffixes, to write before renaming it."""
     return path.with_name(f"{_PARTIAL}{path.name}")
+
+
+@contextmanager
+def one_owner(folder: Path) -> Iterator[None]:
+    """Own a folder during a block, so that two commands never write the same folder at the same time.
+
+    A missing folder is made, and removed again if the block leaves it empty. The operating system releases the lock
+    when the process ends, even if it is killed: the next run then owns the folder.
+
+    Args:
+        folder: path of the folder.
+
+    Raises:
+        BlockingIOError: another process owns the folder. The error names the process.
+        OSError: the folder cannot be written.
+    """
+    is_new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / LOCK_NAME
+    with path.open("a+", encoding="utf-8") as file:
+        if not _locked(file, folder):
+            file.seek(0)
+            owner = file.read() or "another process"
+            raise BlockingIOError(f"{folder}: {owner} is writing it; wait until that has ended, or use another folder")
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}")
+        file.flush()
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+            if is_new:
+                with suppress(OSError):  # the folder is not empty, as intended, or the block has removed it
+                    folder.rmdir()
+
+
+def _locked(file: TextIO, folder: Path) -> bool:
+    """Lock an open file; return whether that was possible."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        log.warning("%s: the file system has no locks (%s); run one command at a time here", folder, error.strerror)
+    return os.fstat(file.fileno()).st_nlink > 0  # its owner may have ended and removed it between opening and locking
 
 
 def failed_loc(table_loc: Path) -> Path:

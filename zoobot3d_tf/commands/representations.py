@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def _representations_arguments(parser: argparse.ArgumentParser) -> None:
-    from zoobot3d_tf.predictions.options import ENGINES
+    from zoobot3d_tf.inference.options import DEFAULT_BATCH_SIZE, DEFAULT_ENGINE, ENGINES
 
     add = parser.add_argument
     add("run_folder", metavar="RUN", help=RUN)
@@ -33,8 +33,13 @@ def _representations_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="Folder that paths in a catalogue start from (default: the folder of the catalogue)",
     )
-    add("--engine", default="auto", choices=ENGINES, help="Program that runs the network (openvino: extra [fast])")
-    add("--batch-size", type=at_least(1), default=64, help="Number of galaxies per step on a GPU")
+    add(
+        "--engine",
+        default=DEFAULT_ENGINE,
+        choices=ENGINES,
+        help="Program that runs the network (openvino: extra [fast])",
+    )
+    add("--batch-size", type=at_least(1), default=DEFAULT_BATCH_SIZE, help="Number of galaxies per step on a GPU")
 
 
 def _representations(args: argparse.Namespace) -> None:

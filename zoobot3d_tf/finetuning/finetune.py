@@ -13,7 +13,7 @@ import pandas as pd
 
 from zoobot3d_tf.catalogs.training_catalog import MASK_COLUMNS, has_mask
 from zoobot3d_tf.data.framing import Framing
-from zoobot3d_tf.files import PathLike
+from zoobot3d_tf.files import PathLike, one_owner
 from zoobot3d_tf.finetuning.recipe import FINETUNE_TASKS, Finetuning, Recipe
 from zoobot3d_tf.images.masks import MASKS
 from zoobot3d_tf.labels import LABEL_KINDS, read_labels
@@ -23,7 +23,7 @@ from zoobot3d_tf.schemas import Schema, load_schema
 from zoobot3d_tf.shards.manifest import Manifest, check_shards, read_manifest
 from zoobot3d_tf.shards.options import ShardOptions
 from zoobot3d_tf.shards.write import create_shards
-from zoobot3d_tf.tables.columns import require_columns, shorten
+from zoobot3d_tf.tables.columns import read_text, require_columns, shorten
 from zoobot3d_tf.tables.formats import read_table
 from zoobot3d_tf.training.run_config import DEFAULT_LOSS_WEIGHTS, RunConfig
 
@@ -112,15 +112,17 @@ def finetune(
     )
     note = f" ({run.note})" if run.note else ""
     log.info("Fine-tuning %s%s on %d galaxies; task: %s.", base, note, len(table), kind)
-    create_shards(catalog, save_dir / SHARDS_NAME, schema if kind == "counts" else None, options)
-    manifest = read_manifest(save_dir / SHARDS_NAME)
-    check_shards([*manifest.paths("train"), *manifest.paths("eval")])
-    model = replace(model, schema=manifest.schema, tasks=_learnable(manifest, kind), label=manifest.label)
-    finetuning = Finetuning(run, _name_of(base), _run_config(model, framing, save_dir, manifest, settings), settings)
-    write_config(save_dir, finetuning.to_dict())
-    from zoobot3d_tf.finetuning.stages import run_stages
+    with one_owner(save_dir):
+        create_shards(catalog, save_dir / SHARDS_NAME, schema if kind == "counts" else None, options)
+        manifest = read_manifest(save_dir / SHARDS_NAME)
+        check_shards([*manifest.paths("train"), *manifest.paths("eval")])
+        model = replace(model, schema=manifest.schema, tasks=_learnable(manifest, kind), label=manifest.label)
+        config = _run_config(model, framing, save_dir, manifest, settings)
+        finetuning = Finetuning(run, _name_of(base), config, settings)
+        write_config(save_dir, finetuning.to_dict())
+        from zoobot3d_tf.finetuning.stages import run_stages
 
-    return run_stages(finetuning)
+        return run_stages(finetuning)
 
 
 def _task_of(
@@ -167,7 +169,7 @@ def _check_folder(save_dir: Path) -> None:
 def _check_images(catalog: PathLike, table: pd.DataFrame, root: Path) -> None:
     """Raise an error if no image of the catalogue exists: the folder is then wrong, not a single galaxy."""
     require_columns(catalog, table.columns, ["id_str", "file_loc"])
-    locations = [os.path.join(root, name) for name in table["file_loc"]]
+    locations = [os.path.join(root, name) for name in read_text(catalog, table, "file_loc")]
     if not any(map(os.path.isfile, locations)):
         first = f" (the first is {locations[0]})" if locations else ""
         raise FileNotFoundError(f"{catalog}: none of its {len(table)} images exists{first}; check image_root")

@@ -24,7 +24,7 @@ import pandas as pd
 
 from zoobot3d_tf.files import PathLike
 from zoobot3d_tf.shards.manifest import MANIFEST_NAME, Manifest, ShardFile, check_shards, read_manifest
-from zoobot3d_tf.tables.columns import read_numbers, read_positions, refuse, require_columns
+from zoobot3d_tf.tables.columns import read_pixscale, read_positions, read_text, refuse, require_columns
 from zoobot3d_tf.tables.formats import read_table
 
 FILE_SUFFIXES = {
@@ -95,17 +95,16 @@ def galaxies_in_catalog(path: PathLike, image_root: PathLike | None = None) -> p
     if table.empty:
         raise ValueError(f"{path}: the catalogue has no rows")
     require_columns(path, table.columns, ["id_str", "file_loc"])
-    refuse(path, table, "file_loc", table["file_loc"] == "", "it must be the path of an image")
+    locs = read_text(path, table, "file_loc")
+    refuse(path, table, "file_loc", locs == "", "it must be the path of an image")
     root = Path(image_root if image_root is not None else Path(path).parent).absolute()
-    file_locs = _as_text(path, [os.path.join(root, loc) for loc in table["file_loc"]])
+    file_locs = _as_text(path, [os.path.join(root, loc) for loc in locs])
     known: dict[str, pd.Series] = {}
     if "ra" in table or "dec" in table:
         positions = read_positions(path, table, ("ra", "dec")).reindex(table.index)
         known |= {"ra": positions["ra"], "dec": positions["dec"]}
     if "pixscale" in table:
-        known["pixscale"] = pixscale = read_numbers(path, table, "pixscale")
-        is_wrong = ~(pixscale.isna() | (pixscale > 0) & (pixscale < np.inf))
-        refuse(path, table, "pixscale", is_wrong, "it must be larger than 0 arcsec per pixel")
+        known["pixscale"] = read_pixscale(path, table, "pixscale")
     ids = _as_text(path, table["id_str"].tolist())
     return _checked(path, pd.DataFrame({"id_str": ids, "file_loc": file_locs, **_UNKNOWN, **known}))
 

@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from zoobot3d_tf.files import write_atomically
+from zoobot3d_tf.files import LOCK_NAME, write_atomically
 
 _SETTINGS_NAME = "settings.json"
 _GALAXIES_NAME = "galaxies.parquet"
@@ -183,7 +183,7 @@ def start_job(folder: Path, settings: AnySettings, galaxies: pd.DataFrame) -> Jo
     """Make the folder of a job, or open the folder of an interrupted run.
 
     Args:
-        folder: folder of the job.
+        folder: folder of the job. The caller owns it; see `files.one_owner`.
         settings: settings of this run.
         galaxies: galaxies, as `inputs` lists them.
 
@@ -203,9 +203,10 @@ def start_job(folder: Path, settings: AnySettings, galaxies: pd.DataFrame) -> Jo
             f"{folder} holds an unfinished run with other {', '.join(changed)}: "
             "finish that run first, with its own settings, or delete the folder"
         )
-    if folder.is_dir():  # left by a run that was killed while it made or removed the folder
-        shutil.rmtree(folder)
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
+    for path in folder.iterdir():  # left by a run that was killed while it made or removed the folder
+        if path.name != LOCK_NAME:
+            path.unlink()
     table = pa.Table.from_pandas(galaxies, preserve_index=False)
     pq.write_table(table, folder / _GALAXIES_NAME, row_group_size=settings.part_size)
     write_atomically(folder / _SETTINGS_NAME, json.dumps(wanted, indent=1) + "\n")

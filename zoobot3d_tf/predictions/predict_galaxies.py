@@ -14,7 +14,7 @@ import pandas as pd
 
 from zoobot3d_tf import __version__
 from zoobot3d_tf.data.framing import Framing
-from zoobot3d_tf.files import PathLike, check_output, partial_path, sha256_of, whole_file
+from zoobot3d_tf.files import PathLike, check_output, one_owner, partial_path, sha256_of, whole_file
 from zoobot3d_tf.inference.engine import choose_engine
 from zoobot3d_tf.inference.inputs import fingerprint
 from zoobot3d_tf.inference.job import Job, start_job
@@ -105,13 +105,14 @@ def predict_galaxies(
         n_galaxies=len(galaxies),
         fingerprint=fingerprint(galaxies),
     )
-    job = start_job(partial_path(save_loc), settings, galaxies)
-    if executor is None and job.missing():
-        load(settings)  # an error of the weights is then raised once, not once per thread
-    with keeping_what_is_finished(save_loc):
-        run_parts(job, predict_part, executor)
-        metadata = {"table": save_loc.name, "note": run.note} | _metadata(settings, run.model, forced)
-        join_parts(job, save_loc, metadata, write_table, lambda: _join_masks(job))
+    with one_owner(partial_path(save_loc)):
+        job = start_job(partial_path(save_loc), settings, galaxies)
+        if executor is None and job.missing():
+            load(settings)  # an error of the weights is then raised once, not once per thread
+        with keeping_what_is_finished(save_loc):
+            run_parts(job, predict_part, executor)
+            metadata = {"table": save_loc.name, "note": run.note} | _metadata(settings, run.model, forced)
+            join_parts(job, save_loc, metadata, write_table, lambda: _join_masks(job))
     return save_loc
 
 

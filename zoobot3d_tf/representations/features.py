@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from zoobot3d_tf import __version__
 from zoobot3d_tf.data.framing import Framing
-from zoobot3d_tf.files import PathLike, check_output, partial_path, sha256_of
+from zoobot3d_tf.files import PathLike, check_output, one_owner, partial_path, sha256_of
 from zoobot3d_tf.images.read import ImageError
 from zoobot3d_tf.inference.inputs import fingerprint
 from zoobot3d_tf.inference.job import Failure, Job, JobSettings, start_job
@@ -125,12 +125,13 @@ def write_features(
         fingerprint=fingerprint(galaxies),
         level=level,
     )
-    job = start_job(partial_path(save_loc), settings, galaxies)
-    if executor is None and job.missing():
-        _load(settings)  # an error of the weights is then raised once, not once per thread
-    with keeping_what_is_finished(save_loc):
-        run_parts(job, features_part, executor)
-        join_parts(job, save_loc, asdict(settings) | how_it_was_made(engine), write_pieces)
+    with one_owner(partial_path(save_loc)):
+        job = start_job(partial_path(save_loc), settings, galaxies)
+        if executor is None and job.missing():
+            _load(settings)  # an error of the weights is then raised once, not once per thread
+        with keeping_what_is_finished(save_loc):
+            run_parts(job, features_part, executor)
+            join_parts(job, save_loc, asdict(settings) | how_it_was_made(engine), write_pieces)
     return save_loc
 
 

@@ -19,7 +19,7 @@ from astropy.wcs import WCS
 from PIL import Image
 from tqdm import tqdm
 
-from zoobot3d_tf.files import FAILED_NAME, PathLike, partial_path, whole_file, write_atomically
+from zoobot3d_tf.files import FAILED_NAME, PathLike, one_owner, partial_path, whole_file, write_atomically
 from zoobot3d_tf.images.read import FITS_SIGNATURE, read_image
 from zoobot3d_tf.images.wcs import pixscale_of
 from zoobot3d_tf.surveys.attempts import list_failed
@@ -93,26 +93,26 @@ def download_cutouts(
     check_file_names(catalog_loc, table)
     table = table[:limit]
     cutouts, reasons = _plan(catalog_loc, table, options, base_url)
-    _claim_folder(out, options)
+    with one_owner(out):
+        _claim_folder(out, options)
+        grids, failed = _fetch(cutouts, out, options, workers)
+        reasons |= failed
+        made: dict[str, dict[str, str | float]] = {}
+        for cutout in tqdm([cutout for cutout in cutouts if cutout.id_str in grids], unit="image", disable=None):
+            try:
+                made[cutout.id_str] = {"file_loc": _make_image(cutout, out, options), **grids[cutout.id_str]}
+            except ValueError as error:
+                (out / cutout.fits_name).unlink()
+                reasons[cutout.id_str] = str(error)
 
-    grids, failed = _fetch(cutouts, out, options, workers)
-    reasons |= failed
-    made: dict[str, dict[str, str | float]] = {}
-    for cutout in tqdm([cutout for cutout in cutouts if cutout.id_str in grids], unit="image", disable=None):
-        try:
-            made[cutout.id_str] = {"file_loc": _make_image(cutout, out, options), **grids[cutout.id_str]}
-        except ValueError as error:
-            (out / cutout.fits_name).unlink()
-            reasons[cutout.id_str] = str(error)
-
-    urls = {cutout.id_str: cutout.url for cutout in cutouts}
-    failures = [(name, urls.get(name, ""), reasons[name]) for name in table["id_str"] if name in reasons]
-    list_failed(out / FAILED_NAME, failures, n_tried=len(table), where="url")
-    log.info("%s: %d cutouts; row 0 of an image is north, column 0 is east", out, len(made))
-    columns = pd.DataFrame.from_dict(made, orient="index")
-    rows = move_paths(table.drop(columns=list(columns), errors="ignore"), Path(catalog_loc).parent, out)
-    rows = rows.join(columns, on="id_str", how="inner")
-    return write_table(rows, out / "catalog.csv")
+        urls = {cutout.id_str: cutout.url for cutout in cutouts}
+        failures = [(name, urls.get(name, ""), reasons[name]) for name in table["id_str"] if name in reasons]
+        list_failed(out / FAILED_NAME, failures, n_tried=len(table), where="url")
+        log.info("%s: %d cutouts; row 0 of an image is north, column 0 is east", out, len(made))
+        columns = pd.DataFrame.from_dict(made, orient="index")
+        rows = move_paths(table.drop(columns=list(columns), errors="ignore"), Path(catalog_loc).parent, out)
+        rows = rows.join(columns, on="id_str", how="inner")
+        return write_table(rows, out / "catalog.csv")
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ def _position_columns(path: PathLike, table: pd.DataFrame, center_on: str | None
 
 
 def _claim_folder(out: Path, options: CutoutOptions) -> None:
-    """Make the folder, or check that it was made with the same options."""
+    """Write the options to a new folder, or check that the folder was made with the same options."""
     path = out / SETTINGS_NAME
     if path.exists():
         earlier = json.loads(path.read_text(encoding="utf-8"))
@@ -186,10 +186,9 @@ def _claim_folder(out: Path, options: CutoutOptions) -> None:
             raise ValueError(
                 f"{out}: holds cutouts that were made with other options ({'; '.join(differing)}); use another folder"
             )
-    elif out.exists() and any(not path.name.startswith(".") for path in out.iterdir()):
+    elif any(not path.name.startswith(".") for path in out.iterdir()):
         raise FileExistsError(f"{out}: holds files but no {SETTINGS_NAME} of earlier cutouts; use another folder")
     else:
-        out.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(asdict(options), indent=1))
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 from astropy.wcs import WCS
 from PIL import Image
 
-from zoobot3d_tf.files import FAILED_NAME, PathLike, whole_file
+from zoobot3d_tf.files import FAILED_NAME, PathLike, one_owner, whole_file
 from zoobot3d_tf.images.masks import MASKS, Marks, align_counts_wcs, counts_from_marks
 from zoobot3d_tf.images.read import read_image
 from zoobot3d_tf.images.wcs import flip_rows, read_wcs, wcs_at
@@ -75,17 +75,18 @@ def draw_masks(
         raise ValueError(f"{catalog_loc}: would be overwritten; choose another folder for the masks")
     root = Path(catalog_loc).absolute().parent
     galaxies = _find_galaxies(catalog_loc, table, root, marks_dir)
-    out.mkdir(parents=True, exist_ok=True)
-    drawn, failed = attempt_all(partial(_draw, out, volunteers, drop_self_crossing), galaxies, workers, unit="galaxy")
-    failures = [(galaxy.id_str, str(galaxy.image), reason) for galaxy, reason in failed]
-    list_failed(out / FAILED_NAME, failures, n_tried=len(galaxies))
-    columns = pd.DataFrame([masks for _, masks in drawn], index=[galaxy.id_str for galaxy, _ in drawn])
-    columns = columns.astype({"n_volunteers": "Int64"})
-    n_spiral, n_bar = ((columns[f"{name}_loc"] != "").sum() for name in MASKS)
-    log.info("%s: %d spiral masks and %d bar masks of %d galaxies", out, n_spiral, n_bar, len(columns))
-    rows = move_paths(table.drop(columns=list(columns), errors="ignore"), root, out)
-    rows = rows.join(columns, on="id_str", how="inner")
-    return write_table(rows, out / CATALOG_NAME)
+    with one_owner(out):
+        draw = partial(_draw, out, volunteers, drop_self_crossing)
+        drawn, failed = attempt_all(draw, galaxies, workers, unit="galaxy")
+        failures = [(galaxy.id_str, str(galaxy.image), reason) for galaxy, reason in failed]
+        list_failed(out / FAILED_NAME, failures, n_tried=len(galaxies))
+        columns = pd.DataFrame([masks for _, masks in drawn], index=[galaxy.id_str for galaxy, _ in drawn])
+        columns = columns.astype({"n_volunteers": "Int64"})
+        n_spiral, n_bar = ((columns[f"{name}_loc"] != "").sum() for name in MASKS)
+        log.info("%s: %d spiral masks and %d bar masks of %d galaxies", out, n_spiral, n_bar, len(columns))
+        rows = move_paths(table.drop(columns=list(columns), errors="ignore"), root, out)
+        rows = rows.join(columns, on="id_str", how="inner")
+        return write_table(rows, out / CATALOG_NAME)
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,7 @@ def _read_catalog(path: PathLike) -> pd.DataFrame:
     table = read_table(path)
     check_file_names(path, table)
     require_columns(path, table.columns, ["file_loc", "wcs_ra", "wcs_dec"])
+    table["file_loc"] = read_text(path, table, "file_loc")
     refuse(path, table, "file_loc", table["file_loc"] == "", "it must be the path of the galaxy's image")
     return table
 

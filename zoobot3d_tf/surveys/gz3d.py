@@ -20,7 +20,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from isal import igzip
 
-from zoobot3d_tf.files import FAILED_NAME, PathLike, failed_loc, write_atomically
+from zoobot3d_tf.files import FAILED_NAME, PathLike, failed_loc, one_owner, write_atomically
 from zoobot3d_tf.images.masks import check_marks
 from zoobot3d_tf.images.wcs import north_up_wcs
 from zoobot3d_tf.surveys.attempts import attempt_all, list_failed
@@ -189,11 +189,11 @@ def gz3d_marks(folder: PathLike, out: PathLike, workers: int = 1) -> Path:
     """
     out = Path(out)
     locs = {path: out / f"{_id_str(path)}.json" for path in _find_files(folder)}
-    out.mkdir(parents=True, exist_ok=True)
-    missing = [(path, loc) for path, loc in locs.items() if not loc.exists()]
-    _, failed = attempt_all(_write_marks, missing, workers, unit="file")
-    failures = [(_id_str(path), str(path), reason) for (path, _), reason in failed]
-    list_failed(out / FAILED_NAME, failures, n_tried=len(locs))
+    with one_owner(out):
+        missing = [(path, loc) for path, loc in locs.items() if not loc.exists()]
+        _, failed = attempt_all(_write_marks, missing, workers, unit="file")
+        failures = [(_id_str(path), str(path), reason) for (path, _), reason in failed]
+        list_failed(out / FAILED_NAME, failures, n_tried=len(locs))
     return out
 
 

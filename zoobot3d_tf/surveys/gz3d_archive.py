@@ -9,7 +9,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 from isal import igzip, isal_zlib
 
-from zoobot3d_tf.files import PathLike
+from zoobot3d_tf.files import PathLike, one_owner
 from zoobot3d_tf.images.read import FITS_SIGNATURE
 from zoobot3d_tf.surveys.download import Download, Summary, download, fetch_page
 from zoobot3d_tf.surveys.gz3d import BLOCK_BYTES, MAX_INFLATED_BYTES
@@ -42,7 +42,8 @@ def download_archive(out: PathLike, limit: int | None = None, workers: int = 4, 
     """
     files = list_archive(base_url)[:limit]
     # Resuming is safe: if two versions of a file were joined together, the checksum of gzip would be wrong.
-    summary = download(files, out, workers, check=check_file, resume=True, max_bytes=MAX_INFLATED_BYTES)
+    with one_owner(Path(out)):
+        summary = download(files, out, workers, check=check_file, resume=True, max_bytes=MAX_INFLATED_BYTES)
     if len(summary.failures) == len(files):
         raise OSError(f"{base_url}: all {len(files)} files failed; the first: {summary.failures[0][2]}")
     return summary

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from zoobot3d_tf.files import one_owner
 from zoobot3d_tf.runs.run_folder import write_config
 from zoobot3d_tf.shards.manifest import check_shards
 from zoobot3d_tf.training.run_config import RunConfig
@@ -29,20 +30,22 @@ def train(config: RunConfig, loop: "Loop | None" = None) -> "keras.Model":
     Raises:
         ValueError: the shards do not fit the configuration or each other, or the run folder holds another run.
         FloatingPointError: the loss became NaN or infinite.
+        BlockingIOError: another process trains this run.
     """
-    check_run(config)
+    with one_owner(config.log_dir):
+        check_run(config)
 
-    # TensorFlow takes seconds to import, and is not needed for the checks.
-    from zoobot3d_tf.training.assemble import initial_model
-    from zoobot3d_tf.training.checkpoints import Checkpoints
-    from zoobot3d_tf.training.finish import finish_run
-    from zoobot3d_tf.training.loop import fit
+        # TensorFlow takes seconds to import, and is not needed for the checks.
+        from zoobot3d_tf.training.assemble import initial_model
+        from zoobot3d_tf.training.checkpoints import Checkpoints
+        from zoobot3d_tf.training.finish import finish_run
+        from zoobot3d_tf.training.loop import fit
 
-    checkpoints = Checkpoints(config.log_dir / "checkpoints", config.patience)
-    if not checkpoints.finished(config.epochs):
-        model = initial_model(config, checkpoints.epochs_done)
-        (loop or fit)(model, config, checkpoints)
-    return finish_run(config, checkpoints)
+        checkpoints = Checkpoints(config.log_dir / "checkpoints", config.patience)
+        if not checkpoints.finished(config.epochs):
+            model = initial_model(config, checkpoints.epochs_done)
+            (loop or fit)(model, config, checkpoints)
+        return finish_run(config, checkpoints)
 
 
 def check_run(config: RunConfig) -> None:
