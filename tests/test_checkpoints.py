@@ -36,13 +36,22 @@ def weights_in(path, model) -> float:
 
 
 @pytest.mark.parametrize(
-    ("losses", "best"), [([3.0, 1.0, 2.0], 2), ([3.0, 2.0, 1.0], 3), ([1.0, 2.0, 3.0], 1), ([2.0, 1.0, 1.0], 2)]
+    ("losses", "best"),
+    [
+        ([3.0, 1.0, 2.0], 2),
+        ([3.0, 2.0, 1.0], 3),
+        ([1.0, 2.0, 3.0], 1),
+        ([2.0, 1.0, 1.0], 2),
+        ([np.nan, 1.0, 0.5], 3),
+        ([np.nan, 0.5, np.nan, 1.0], 2),
+        ([np.inf, 2.0, -np.inf], 2),
+    ],
 )
 def test_the_best_weights_are_those_of_the_lowest_validation_loss(model, tmp_path, losses, best):
     checkpoints = checkpoints_of(model, tmp_path / "checkpoints", patience=9)
     run_epochs(checkpoints, losses)
     assert weights_in(checkpoints.best_path, model) == best
-    assert list(pd.read_csv(tmp_path / "history.csv")["val_loss"]) == losses
+    np.testing.assert_array_equal(pd.read_csv(tmp_path / "history.csv")["val_loss"], losses)
 
 
 def test_a_worse_epoch_after_a_kill_does_not_replace_the_best(model, tmp_path):
@@ -72,6 +81,28 @@ def test_early_stopping_remembers_epochs_before_a_kill(model, tmp_path):
         "epoch-4.weights.h5",
         "state.json",
     ]
+
+
+def test_a_validation_loss_of_nan_is_never_the_best_and_says_where_it_arose(model, tmp_path, caplog):
+    checkpoints = checkpoints_of(model, tmp_path / "checkpoints", patience=3)
+    run_epochs(checkpoints, [np.nan])
+    checkpoints.on_epoch_end(1, {"val_loss": np.nan, "val_votes_loss": np.nan, "val_bar_mask_loss": 1.0})
+    assert "Epoch 2: the validation loss of votes is nan." in caplog.text
+    assert not checkpoints.exhausted
+    with pytest.raises(FloatingPointError, match=r"NaN or infinite in all 2 epochs.*history\.csv"):
+        checkpoints.restore_best(model)
+    run_epochs(checkpoints_of(model, tmp_path / "checkpoints", patience=3), [np.nan])
+    assert checkpoints_of(model, tmp_path / "checkpoints", patience=3).exhausted
+
+
+@pytest.mark.parametrize("name", ["epoch-2", "best"])
+def test_weights_that_are_missing_are_named(model, tmp_path, name):
+    checkpoints = checkpoints_of(model, tmp_path / "checkpoints", patience=3)
+    run_epochs(checkpoints, [2.0, 1.0])
+    (tmp_path / "checkpoints" / f"{name}.weights.h5").unlink()
+    restore = checkpoints.restore if name == "epoch-2" else checkpoints.restore_best
+    with pytest.raises(FileNotFoundError, match=rf"checkpoints/{name}\.weights\.h5: no such file"):
+        restore(model)
 
 
 def test_nan_names_epoch_and_batch():

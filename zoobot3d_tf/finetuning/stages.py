@@ -23,7 +23,7 @@ from zoobot3d_tf.models.heads import POOLED_HEADS
 from zoobot3d_tf.runs.run_folder import HISTORY_NAME
 from zoobot3d_tf.shards.manifest import galaxies_in
 from zoobot3d_tf.training.assemble import batches, compile_model, cosine
-from zoobot3d_tf.training.checkpoints import Checkpoints, StopOnNaN
+from zoobot3d_tf.training.checkpoints import Checkpoints, StopOnNaN, best_epoch
 from zoobot3d_tf.training.finish import finish_model
 from zoobot3d_tf.training.loop import fit
 from zoobot3d_tf.training.progress import EpochLines
@@ -76,10 +76,11 @@ def run_stages(finetuning: Finetuning) -> keras.Model:
     if recipe.n_blocks:
         stage = replace(config, log_dir=config.log_dir / "blocks", learning_rate=recipe.blocks_learning_rate)
         histories["blocks"] = _train_blocks(model, stage, recipe.n_blocks, recipe.layer_decay)
-        kept = min(histories, key=lambda name: min(epoch["val_loss"] for epoch in histories[name]))
+        lowest = {name: best["val_loss"] for name, epochs in histories.items() if (best := best_epoch(epochs))}
+        kept = min(lowest, key=lambda name: lowest[name])
     best = build_model(config.model)  # uncompiled, with all layers trainable
     if kept == "blocks":
-        best.load_weights(Checkpoints(stage.log_dir / "checkpoints", stage.patience).best_path)
+        Checkpoints(stage.log_dir / "checkpoints", stage.patience).restore_best(best)
     else:
         best.set_weights(model.get_weights())
     finish_model(best, config)
@@ -102,7 +103,7 @@ def _train_head(model: keras.Model, config: RunConfig) -> list[dict]:
             fit(trainee, config, checkpoints)
         else:
             _fit_on_features(trainee, model, config, checkpoints)
-    trainee.load_weights(checkpoints.best_path)
+    checkpoints.restore_best(trainee)
     return checkpoints.history
 
 

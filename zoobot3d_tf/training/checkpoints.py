@@ -1,7 +1,10 @@
 """Checkpoints of a run: best weights, state and history, in files that survive a kill at any moment."""
 
 import json
-from collections.abc import Mapping
+import logging
+import math
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import keras
@@ -9,6 +12,8 @@ import pandas as pd
 
 from zoobot3d_tf.files import whole_file, write_atomically
 from zoobot3d_tf.runs.run_folder import HISTORY_NAME
+
+logger = logging.getLogger(__name__)
 
 
 class Checkpoints(keras.callbacks.Callback):
@@ -46,8 +51,8 @@ class Checkpoints(keras.callbacks.Callback):
     @property
     def exhausted(self) -> bool:
         """Whether the validation loss has not improved for `patience` epochs."""
-        losses = [epoch["val_loss"] for epoch in self.history]
-        return bool(losses) and len(losses) - 1 - losses.index(min(losses)) >= self.patience
+        best = best_epoch(self.history)
+        return self.epochs_done - (best["epoch"] if best else 0) >= self.patience
 
     def finished(self, epochs: int) -> bool:
         """Whether training ends here, if `epochs` is the largest number of epochs."""
@@ -56,21 +61,47 @@ class Checkpoints(keras.callbacks.Callback):
     def restore(self, model: keras.Model) -> None:
         """Load the weights and the optimiser state of the last epoch, if there is one, into a compiled model."""
         if self.history:
-            model.load_weights(self._epoch_path(self.epochs_done))
+            _load(model, self._epoch_path(self.epochs_done))
+
+    def restore_best(self, model: keras.Model) -> None:
+        """Load the weights of the best epoch into a model.
+
+        Raises:
+            FloatingPointError: the validation loss of no epoch is a finite number.
+            FileNotFoundError: the file of the weights is missing.
+        """
+        if best_epoch(self.history) is None:
+            raise FloatingPointError(
+                f"the validation loss was NaN or infinite in all {self.epochs_done} epochs, so none is the best: check "
+                f"the validation galaxies, or choose a lower learning_rate; the losses are in {self._history_path}"
+            )
+        _load(model, self.best_path)
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Save the epoch."""
         # The order of the lines leaves a usable folder after a kill between any two of them.
         self.folder.mkdir(parents=True, exist_ok=True)
-        best_before = min((past["val_loss"] for past in self.history), default=float("inf"))
         self.history.append({"epoch": epoch + 1, **{name: float(value) for name, value in (logs or {}).items()}})
-        if self.history[-1]["val_loss"] < best_before:
+        self._warn_if_nan(self.history[-1])
+        if best_epoch(self.history) is self.history[-1]:
             self._save(self.best_path)
         self._save(self._epoch_path(self.epochs_done))
         write_atomically(self._state_path, json.dumps({"history": self.history}, indent=1))
         self._epoch_path(self.epochs_done - 1).unlink(missing_ok=True)
-        write_atomically(self.folder.parent / HISTORY_NAME, pd.DataFrame(self.history).to_csv(index=False))
+        write_atomically(self._history_path, pd.DataFrame(self.history).to_csv(index=False))
         self.model.stop_training = self.exhausted
+
+    def _warn_if_nan(self, epoch: Mapping[str, float]) -> None:
+        """Say which validation loss is NaN or infinite. Such an epoch cannot be the best."""
+        if not math.isfinite(epoch["val_loss"]):
+            names = [name for name, value in epoch.items() if re.fullmatch("val_.+_loss", name)]
+            tasks = [name[len("val_") : -len("_loss")] for name in names if not math.isfinite(epoch[name])]
+            of = f" of {', '.join(tasks)}" if tasks else ""
+            logger.warning("Epoch %d: the validation loss%s is %s.", epoch["epoch"], of, epoch["val_loss"])
+
+    @property
+    def _history_path(self) -> Path:
+        return self.folder.parent / HISTORY_NAME
 
     @property
     def _state_path(self) -> Path:
@@ -82,6 +113,25 @@ class Checkpoints(keras.callbacks.Callback):
     def _save(self, path: Path) -> None:
         with whole_file(path) as partial:
             self.model.save_weights(partial)
+
+
+def best_epoch(history: Sequence[Mapping[str, float]]) -> Mapping[str, float] | None:
+    """Find the epoch with the lowest validation loss.
+
+    Args:
+        history: losses of each epoch, with `epoch` and `val_loss`.
+
+    Returns:
+        The losses of the epoch, the first of them if several are equal; None if no loss is a finite number.
+    """
+    finite = [epoch for epoch in history if math.isfinite(epoch["val_loss"])]
+    return min(finite, key=lambda epoch: epoch["val_loss"], default=None)
+
+
+def _load(model: keras.Model, path: Path) -> None:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file, but the run needs it to continue; train in another run folder")
+    model.load_weights(path)
 
 
 class StopOnNaN(keras.callbacks.Callback):

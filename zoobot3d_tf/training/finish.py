@@ -15,9 +15,13 @@ def finish_run(config: RunConfig, checkpoints: Checkpoints) -> keras.Model:
 
     Returns:
         The model as written, in float32 and uncompiled.
+
+    Raises:
+        FloatingPointError: the validation loss was never a finite number.
+        FileNotFoundError: the weights of the best epoch are missing.
     """
     model = build_model(config.model)
-    model.load_weights(checkpoints.best_path)
+    checkpoints.restore_best(model)
     finish_model(model, config)
     return model
 

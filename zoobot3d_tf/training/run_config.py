@@ -1,5 +1,6 @@
 """The configuration of a training run, as data."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -12,8 +13,10 @@ from zoobot3d_tf.runs.encoder_weights import EncoderWeights
 from zoobot3d_tf.runs.run_folder import FORMAT_VERSION
 
 MASK_LOSS_NAMES = ("l1", "mse", "cross-entropy", "beta-binomial")
-
 """Names of the losses of masks; see `training.losses`."""
+
+MAX_SEED = 2**32 - 1
+"""Largest random seed that NumPy takes."""
 
 # Typical losses per galaxy are 35 for votes; 0.02 for spiral arms and 0.003 for a bar, because most pixels are sky; and
 # 1 for a label. The factors bring the tasks to a similar weight, or the encoder would learn from the votes only.
@@ -34,11 +37,11 @@ class RunConfig:
         epochs: largest number of epochs, which are passes over the training galaxies.
         batch_size: number of galaxies per step.
         mask_loss: name of the loss of the masks, one of `MASK_LOSS_NAMES`.
-        loss_weights: factor of the loss of each task.
+        loss_weights: factor of the loss of each task, above 0.
         learning_rate: initial learning rate of AdamW. It decreases to zero along a cosine over all epochs.
         weight_decay: weight decay of AdamW.
         patience: number of epochs without a lower validation loss after which training stops.
-        seed: random seed of initial weights, order and augmentation.
+        seed: random seed of initial weights, order, augmentation and dropout, from 0 to `MAX_SEED`.
         mixed_precision: whether to compute in float16, which is faster on GPUs and slower on CPUs.
         distributed: whether to mirror the model on all local GPUs.
         encoder_weights: initial weights of the encoder; random if None.
@@ -78,14 +81,23 @@ class RunConfig:
         for name in ("epochs", "batch_size", "patience"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1; received {getattr(self, name)}")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate must be positive; received {self.learning_rate}")
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate must be a number above 0; received {self.learning_rate}")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(f"weight_decay must be a number of at least 0; received {self.weight_decay}")
+        if not 0 <= self.seed <= MAX_SEED:
+            raise ValueError(f"seed must be from 0 to {MAX_SEED}; received {self.seed}")
         if self.mask_loss not in MASK_LOSS_NAMES:
             raise ValueError(f"mask_loss must be one of {', '.join(MASK_LOSS_NAMES)}; received {self.mask_loss!r}")
         if unknown := set(self.loss_weights) - set(TASKS):
             raise ValueError(
                 f"loss_weights must name tasks of {', '.join(TASKS)}; received {', '.join(sorted(unknown))}"
             )
+        for name, weight in self.loss_weights.items():
+            if not 0 < weight < math.inf:
+                raise ValueError(
+                    f"loss_weights must be above 0; received {weight} for {name}: to leave out a task, omit it in tasks"
+                )
 
     def to_dict(self) -> dict:
         """Convert to the content of `config.json`, except for the stretch, which only the shards know.
