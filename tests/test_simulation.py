@@ -318,6 +318,28 @@ def test_survey_never_writes_over_files(survey):
         simulate_survey(survey, 3)
 
 
+def test_an_interrupted_survey_holds_only_whole_files(tmp_path, monkeypatch, survey):
+    whole = {path.name: path.read_bytes() for path in survey.rglob("*") if path.is_file()}
+    save, n_saved = Image.Image.save, 0
+
+    def save_five_and_a_half(image, path, **options):
+        nonlocal n_saved
+        n_saved += 1
+        save(image, path, **options)
+        if n_saved == 6:
+            path.write_bytes(path.read_bytes()[:100])
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Image.Image, "save", save_five_and_a_half)
+    with pytest.raises(KeyboardInterrupt):
+        simulate_survey(tmp_path / "new", N_SURVEY, seed=5)
+    written = [path for path in (tmp_path / "new").rglob("*") if path.is_file()]
+    assert sum(path.suffix == ".png" for path in written) == 5
+    assert not [path for path in written if path.suffix == ".csv"]
+    for path in written:
+        assert path.read_bytes() == whole[path.name]
+
+
 @pytest.mark.parametrize("wrong", [{"n": 0}, {"n": 2, "workers": 0}, {"n": 2, "seed": -1}])
 def test_impossible_requests_are_refused(tmp_path, wrong):
     with pytest.raises(ValueError, match="n and workers must be >= 1 and seed >= 0; received"):

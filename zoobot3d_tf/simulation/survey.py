@@ -13,6 +13,7 @@ import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
+from zoobot3d_tf.files import whole_file, write_atomically
 from zoobot3d_tf.images.masks import N_VOLUNTEERS, counts_from_marks
 from zoobot3d_tf.images.rgb import grz_to_rgb
 from zoobot3d_tf.machine import map_in_processes
@@ -23,6 +24,7 @@ from zoobot3d_tf.simulation.render import render
 from zoobot3d_tf.simulation.visibility import arms_visibility, bar_visibility, bulge_fraction, ring_visibility
 from zoobot3d_tf.simulation.volunteers import VolunteerMarks, draw_marks
 from zoobot3d_tf.simulation.votes import SCHEMA_NAME, draw_votes
+from zoobot3d_tf.tables.formats import write_table
 
 SHARE_WITHOUT_VOTES = 0.1
 SHARE_WITHOUT_MASKS = 0.6
@@ -121,9 +123,9 @@ def simulate_survey(out_dir: str | Path, n: int, seed: int = 0, workers: int = 1
     catalog = pd.DataFrame([known for known, _ in rows])
     whole = [*get_schema(SCHEMA_NAME).label_cols, "n_volunteers"]
     catalog[whole] = catalog[whole].astype("Int64")
-    catalog.to_csv(out_dir / "catalog.csv", index=False, lineterminator="\n")
-    pd.DataFrame([truth for _, truth in rows]).to_csv(out_dir / "truth.csv", index=False, lineterminator="\n")
-    return out_dir / "catalog.csv"
+    write_table(pd.DataFrame([truth for _, truth in rows]), out_dir / "truth.csv")
+    # The catalogue comes last: if it exists, the survey is complete.
+    return write_table(catalog, out_dir / "catalog.csv")
 
 
 def _write_galaxies(out_dir: Path, n: int, seed: int, workers: int) -> Iterator[tuple[dict, dict]]:
@@ -150,7 +152,7 @@ def _write_galaxy(out_dir: Path, seed: int, index: int) -> tuple[dict, dict]:
         for name, counts in (("spiral", galaxy.spiral_counts), ("bar", galaxy.bar_counts)):
             known[f"{name}_mask_loc"] = f"masks/{galaxy.id_str}_{name}.png"
             _write_png(out_dir / known[f"{name}_mask_loc"], counts)
-        (out_dir / known["marks_loc"]).write_text(json.dumps(galaxy.marks, separators=(",", ":")))
+        write_atomically(out_dir / known["marks_loc"], json.dumps(galaxy.marks, separators=(",", ":")))
     return known, {"id_str": galaxy.id_str} | _truth_row(galaxy.truth)
 
 
@@ -183,4 +185,5 @@ def _truth_row(scene: Scene) -> dict:
 
 def _write_png(path: Path, pixels: np.ndarray) -> None:
     # Noise repeats nothing but its frequent values: searching for longer repeats costs time and gains no space.
-    Image.fromarray(pixels).save(path, compress_level=1, compress_type=zlib.Z_RLE)
+    with whole_file(path) as partial:
+        Image.fromarray(pixels).save(partial, compress_level=1, compress_type=zlib.Z_RLE)
