@@ -1,1 +1,1 @@
-"""Galaxies and volunteers whose truth is known: the demo's data set and the source of test data."""
+"""Simulated galaxies and volunteers, whose truth is known: the data of the demo and of many tests."""

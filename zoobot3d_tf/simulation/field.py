@@ -1,19 +1,25 @@
-"""What else is on a cutout: distant galaxies, stars of our own, and what went wrong with the exposures."""
+"""Objects besides the galaxy in a cutout, distant galaxies and foreground stars, and defects of the exposures."""
 
 import numpy as np
 
 from zoobot3d_tf.simulation.galaxies import NATIVE_PIXSCALE
 from zoobot3d_tf.simulation.profiles import add_blobs, moffat
 
-# Number per square arcsec above FAINTEST, about those at high galactic latitude.
 GALAXY_DENSITY = 0.0050
+"""Number of distant galaxies brighter than `FAINTEST` per square arcsec, about that at high galactic latitude."""
 STAR_DENSITY = 0.0008
+"""Number of stars brighter than `FAINTEST` per square arcsec, about that at high galactic latitude."""
 FAINTEST = 0.12
-"""nanomaggies in r: 24.8 mag"""
+"""Lowest flux of these objects in r, in nanomaggies: 24.8 mag."""
 
 
 def add_distant_galaxies(bands: np.ndarray, rng: np.random.Generator) -> None:
-    """Scatter small galaxies over the image, in place."""
+    """Add small galaxies at random positions, in place.
+
+    Args:
+        bands: g, r, z in nanomaggies per native pixel, float32 (3, n, n).
+        rng: random generator of the galaxies.
+    """
     n = bands.shape[1]
     k = rng.poisson(GALAXY_DENSITY * (n * NATIVE_PIXSCALE) ** 2)
     flux = np.minimum(FAINTEST * rng.pareto(0.85, k) + FAINTEST, 60)
@@ -28,7 +34,13 @@ def add_distant_galaxies(bands: np.ndarray, rng: np.random.Generator) -> None:
 
 
 def add_stars(bands: np.ndarray, seeing: tuple[float, float, float], rng: np.random.Generator) -> None:
-    """Scatter stars over the image, in place; the brightest carry wings and diffraction spikes."""
+    """Add stars at random positions, in place. The brightest stars have halos and diffraction spikes.
+
+    Args:
+        bands: g, r, z in nanomaggies per native pixel, float32 (3, n, n).
+        seeing: full width at half maximum of the point-spread function in g, r, z, in arcsec.
+        rng: random generator of the stars.
+    """
     n = bands.shape[1]
     k = rng.poisson(STAR_DENSITY * (n * NATIVE_PIXSCALE) ** 2)
     flux = np.minimum(FAINTEST * rng.pareto(0.48, k) + FAINTEST, 20_000)
@@ -39,13 +51,23 @@ def add_stars(bands: np.ndarray, seeing: tuple[float, float, float], rng: np.ran
 
 
 def add_defect(bands: np.ndarray, defect: str, rng: np.random.Generator) -> None:
-    """Spoil the image in place: a satellite's "trail", a "bleed" of a bright star, a "lost-band" or an "edge"."""
+    """Add a defect of the exposures, in place.
+
+    Args:
+        bands: g, r, z in nanomaggies per native pixel, float32 (3, n, n).
+        defect: "trail" of a satellite in one band; "bleed" of a bright star, a saturated column; "lost-band", where
+            one band is zero in a part of the image; or "edge" of the survey, beyond which all bands are zero.
+        rng: random generator of the position, angle and strength.
+
+    Raises:
+        ValueError: the defect is unknown.
+    """
     n = bands.shape[1]
     y, x = np.mgrid[:n, :n].astype(np.float32)
     angle = rng.uniform(0, np.pi)
     signed = (x - n / 2) * np.float32(np.cos(angle)) + (y - n / 2) * np.float32(np.sin(angle))
     if defect == "trail":
-        # Exposures of one band are seldom those of another: a satellite crosses one of them.
+        # The bands are exposed at different times, so that a satellite crosses one band only.
         distance = signed - np.float32(rng.uniform(-0.12, 0.12) * n)
         bands[rng.integers(3)] += np.float32(rng.uniform(0.1, 1.0)) * np.exp(-0.5 * (distance / 2.5) ** 2)
     elif defect == "bleed":
@@ -60,11 +82,11 @@ def add_defect(bands: np.ndarray, defect: str, rng: np.random.Generator) -> None
     elif defect == "edge":
         bands[:, signed > rng.uniform(-0.02, 0.08) * n] = 0
     else:
-        raise ValueError(f"unknown defect {defect!r}; known: trail, bleed, lost-band, edge")
+        raise ValueError(f"defect must be trail, bleed, lost-band or edge; received {defect!r}")
 
 
 def _add_star(bands: np.ndarray, centre: np.ndarray, flux: np.ndarray, seeing: tuple[float, float, float]) -> None:
-    """A Moffat core on the aureole that scattered light makes, with spikes where it is bright (r < 17)."""
+    """Add a star: a Moffat core and, if the star is bright (r < 17), a halo of scattered light and spikes."""
     n = bands.shape[1]
     reach = int(np.clip(8 * flux[1] ** 0.35, 8, n))
     left, right = np.clip([int(centre[0]) - reach, int(centre[0]) + reach + 1], 0, n)
@@ -77,13 +99,13 @@ def _add_star(bands: np.ndarray, centre: np.ndarray, flux: np.ndarray, seeing: t
         peak = flux[band] * 0.44 * (NATIVE_PIXSCALE / fwhm) ** 2 * 2
         window[band] += np.float32(peak) * moffat(squared, fwhm)
     if flux[1] > 150:
-        aureole = 4e-5 / (1 + squared / 4)
-        # DECam's spider holds its spikes at 45 degrees to the equator.
+        halo = 4e-5 / (1 + squared / 4)
+        # The vanes that support DECam make spikes at 45 degrees to north.
         across = np.minimum(np.abs(dx - dy), np.abs(dx + dy))
-        aureole += 4e-5 * np.exp(-across / np.float32(0.5)) / (1 + squared / 30) ** 0.75
-        window += flux[:, None, None].astype(np.float32) * aureole
+        halo += 4e-5 * np.exp(-across / np.float32(0.5)) / (1 + squared / 30) ** 0.75
+        window += flux[:, None, None].astype(np.float32) * halo
 
 
 def _ratios(g_r: np.ndarray, r_z: np.ndarray) -> np.ndarray:
-    """Flux in g, r, z relative to r, shape (k, 3)."""
+    """Ratios of the fluxes in g, r, z to the flux in r, shape (k, 3), from colours in magnitudes, shape (k,)."""
     return 10 ** (0.4 * np.stack([-g_r, np.zeros_like(g_r), r_z], axis=1))

@@ -1,4 +1,4 @@
-"""The light of a simulated galaxy, from its geometry."""
+"""Surface brightness of a simulated galaxy, from its parameters."""
 
 import numpy as np
 from PIL import Image
@@ -7,26 +7,27 @@ from zoobot3d_tf.simulation.galaxies import NATIVE_PIXSCALE, Arm, Bar, Colour, D
 from zoobot3d_tf.simulation.profiles import add_blobs, sersic
 
 YOUNG = Colour(0.25, 0.05)
-"""Star-forming regions, bluer than the disc they lie in."""
+"""Colour of star-forming regions, which are bluer than their disc."""
 ARM_TINT = np.array([1.12, 1.0, 0.94])
-"""Light of arms in g, r, z relative to the disc's: arms are bluer."""
+"""Factors in g, r, z from the colour of the disc to that of the arms, which are bluer."""
 BAR_TINT = np.array([0.95, 1.0, 1.04])
+"""Factors in g, r, z from the colour of the disc to that of the bar, which is redder."""
 EXTINCTION = np.array([1.0, 0.7, 0.4])
-"""Optical depth of dust in g, r, z, relative to g."""
+"""Ratios of the optical depths of dust in g, r, z to that in g."""
 PATCH_SIZE = 0.3
-"""Coherence of a disc's patches in scale lengths."""
+"""Size of the patches of a disc, in scale lengths."""
 
 
 def galaxy_light(galaxy: Galaxy, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Surface brightness of a galaxy and its companions, without blur or noise.
+    """Draw a galaxy and its companions, without blur and noise.
 
     Args:
-        galaxy: the truth.
-        n: side of the image in native pixels.
-        rng: draws the patches of discs and the knots in arms.
+        galaxy: parameters of the galaxy.
+        n: height and width of the image, in native pixels.
+        rng: random generator of the patches of discs and the star-forming regions.
 
     Returns:
-        g, r, z in nanomaggies per pixel, float32 (3, n, n).
+        Fluxes in g, r, z, in nanomaggies per native pixel, float32 (3, n, n).
     """
     axis = ((np.arange(n) - (n - 1) / 2) * NATIVE_PIXSCALE).astype(np.float32)
     right, down = np.meshgrid(axis - np.float32(galaxy.centre[0]), axis - np.float32(galaxy.centre[1]))
@@ -45,25 +46,38 @@ def galaxy_light(galaxy: Galaxy, n: int, rng: np.random.Generator) -> np.ndarray
 
 
 def arm_profile(arm: Arm, radius: np.ndarray, azimuth: np.ndarray, log_radius: np.ndarray) -> np.ndarray:
-    """Light of an arm relative to the disc below, at points of the disc's plane."""
+    """Compute the light of an arm, divided by the light of the disc at the same points.
+
+    Args:
+        arm: parameters of the arm.
+        radius: radii in the plane of the disc, arcsec.
+        azimuth: azimuths in the plane of the disc, radians, same shape.
+        log_radius: natural logarithms of the radii.
+
+    Returns:
+        Ratios, same shape.
+    """
     away = (azimuth - arm.azimuth(log_radius)) * np.float32(1 / (2 * np.pi))
     away -= np.rint(away)
     away *= radius * np.float32(2 * np.pi * np.sin(np.radians(arm.pitch))) / arm.width_at(radius)
     profile = np.exp(-0.5 * away**2)
-    # Arms fade in and out over a fifth of their length, counted in log radius as their ridges are.
+    # The light of an arm rises and falls over a fifth of its length, which is measured in log radius.
     share = (log_radius - np.float32(np.log(arm.r_start))) * np.float32(1 / np.log(arm.r_end / arm.r_start))
     profile *= np.clip(np.minimum(share + 0.1, 1.1 - share) * 5, 0, 1)
     return np.float32(arm.contrast) * profile
 
 
 def ring_profile(ring: Ring, radius: np.ndarray) -> np.ndarray:
-    """Light of a ring relative to the disc below, at radii in the disc's plane."""
+    """Light of a ring divided by the light of the disc, at radii in the plane of the disc, in arcsec."""
     away = (radius - np.float32(ring.radius)) / np.float32(ring.width)
     return np.float32(ring.contrast) * np.exp(-0.5 * away**2)
 
 
 def ring_gap(ring: Ring, radius: np.ndarray) -> np.ndarray:
-    """Share of the disc's light that a ring leaves: least at 3/5 of its radius, and beyond it."""
+    """Share of the light of the disc that remains inside and beyond a ring, at radii in arcsec.
+
+    Inside the ring, the share is lowest at 3/5 of its radius.
+    """
     share = radius / np.float32(ring.radius)
     inside = np.exp(-0.5 * ((share - np.float32(0.6)) / np.float32(0.2)) ** 2)
     outside = np.clip((radius - np.float32(ring.radius)) / np.float32(2 * ring.width), 0, 1)
@@ -71,7 +85,16 @@ def ring_gap(ring: Ring, radius: np.ndarray) -> np.ndarray:
 
 
 def bar_profile(bar: Bar, along: np.ndarray, across: np.ndarray) -> np.ndarray:
-    """Light of a bar relative to its centre, at points of the disc's plane: flat, boxy and sharply ended."""
+    """Compute the light of a bar, divided by its central light. Bars are flat and boxy, with sharp ends.
+
+    Args:
+        bar: parameters of the bar.
+        along: coordinates along the major axis, in the plane of the disc, arcsec.
+        across: coordinates across it, arcsec, same shape.
+
+    Returns:
+        Ratios, same shape.
+    """
     cos, sin = np.float32(np.cos(bar.azimuth)), np.float32(np.sin(bar.azimuth))
     x = np.abs(along * cos + across * sin) / np.float32(bar.half_length)
     y = np.abs(across * cos - along * sin) / np.float32(bar.half_width)
@@ -98,7 +121,7 @@ def _add_inclined_disc(
         young = sum(arm_profile(arm, radius, azimuth, log_radius) for arm in galaxy.arms)
         _add(bands, light * patches * young, disc.colour.ratios() * ARM_TINT)
     if galaxy.bar is not None:
-        # Bars are flat: the disc half way along sets the light of the whole bar.
+        # The light of a bar is relative to that of the disc at half the half-length of the bar.
         level = galaxy.bar.contrast * nanomaggies(disc.mu_0) * np.exp(-galaxy.bar.half_length / 2 / disc.scale_length)
         _add(bands, np.float32(level) * bar_profile(galaxy.bar, along, across), disc.colour.ratios() * BAR_TINT)
     _add_knots(bands, galaxy, disc, rng)
@@ -107,7 +130,8 @@ def _add_inclined_disc(
 def _add_edge_on_disc(
     bands: np.ndarray, galaxy: Galaxy, disc: Disc, along: np.ndarray, across: np.ndarray, rng: np.random.Generator
 ) -> None:
-    # Scale heights are about an eighth of the scale length (Kregel et al. 2002); what is left of the disc's face adds.
+    # The scale height is about an eighth of the scale length (Kregel et al. 2002). The projected disc is thicker if the
+    # inclination is below 90 degrees.
     height = np.float32(disc.scale_length * (0.12 + 0.6 * np.cos(np.radians(galaxy.inclination))))
     distance = np.abs(along) / np.float32(disc.scale_length)
     vertical = 1 / np.cosh(np.clip(across / height, -40, 40))
@@ -119,7 +143,7 @@ def _add_edge_on_disc(
 
 
 def _add_knots(bands: np.ndarray, galaxy: Galaxy, disc: Disc, rng: np.random.Generator) -> None:
-    """Star-forming regions along the arms, or anywhere in a clumpy disc without arms."""
+    """Add star-forming regions, along the arms or, in a disc without arms, anywhere."""
     k = rng.poisson(150 * disc.clumpiness**1.5)
     if galaxy.arms:
         share = rng.uniform(0, 1, k)
@@ -142,12 +166,13 @@ def _add_knots(bands: np.ndarray, galaxy: Galaxy, disc: Disc, rng: np.random.Gen
 
 
 def _random_field(n: int, scale_length: float, rng: np.random.Generator) -> np.ndarray:
-    """Smooth random field of about unit variance over an image of n native pixels a side."""
+    """Smooth random field of about unit variance, shape (n, n), on native pixels."""
     n_coarse = int(np.clip(n * NATIVE_PIXSCALE / (PATCH_SIZE * scale_length), 8, n))
     coarse = Image.fromarray(rng.standard_normal((n_coarse, n_coarse), dtype=np.float32))
     return np.asarray(coarse.resize((n, n), Image.Resampling.BICUBIC))
 
 
 def _add(bands: np.ndarray, light: np.ndarray, ratios: np.ndarray) -> None:
+    """Add light in r, shape (n, n), to all bands, with its flux ratios in g, r, z."""
     for band, ratio in zip(bands, ratios, strict=True):
         band += np.float32(ratio) * light

@@ -1,4 +1,4 @@
-"""The population that simulated galaxies are drawn from: a natural mixture of kinds, sizes, colours and seeing."""
+"""The population of simulated galaxies: distributions of kinds, sizes, colours, seeing and depth."""
 
 from dataclasses import replace
 
@@ -26,24 +26,26 @@ KIND_SHARES = {
     "merger": 0.06,
     "artifact": 0.03,
 }
+"""Share of each kind in the population."""
 DEFECTS = ("trail", "bleed", "lost-band", "edge")
+"""Defects of artefacts, see `field.add_defect`."""
 
 
 def sample_scene(rng: np.random.Generator) -> Scene:
-    """Draw a galaxy of the natural mixture and the conditions it was observed in."""
+    """Draw a galaxy from the population, and the conditions of its observation."""
     kind = str(rng.choice(list(KIND_SHARES), p=list(KIND_SHARES.values())))
     size = float(np.clip(rng.lognormal(np.log(7.0), 0.40), 2.5, 17.0))
     galaxy = _SAMPLERS[kind](rng, size)
-    # Galaxy Zoo cutouts show p50 over 25 pixels or more; Petrosian radii scatter about the true ones.
+    # In cutouts of Galaxy Zoo the Petrosian half-light radius covers 25 pixels or more. Measured radii have a scatter.
     pixscale = np.clip(size * 0.031 * rng.lognormal(0, 0.28), 0.1, 0.5)
     depth = rng.lognormal(np.log(1.15), 0.22)
     seeing_r = rng.lognormal(np.log(1.25), 0.12)
     return Scene(
         galaxy=galaxy,
         n_native=round(pixscale * IMAGE_SIZE / NATIVE_PIXSCALE),
-        # Medians of the DECam Legacy Survey (Dey et al. 2019): 1.29, 1.18 and 1.11 arcsec in g, r and z.
+        # The median seeing of the DECam Legacy Survey is 1.29, 1.18 and 1.11 arcsec in g, r, z (Dey et al. 2019).
         seeing=(1.09 * seeing_r, seeing_r, 0.94 * seeing_r),
-        # Measured on DECaLS DR5 cutouts.
+        # The medians were measured on cutouts of DECaLS DR5.
         sky_noise=(0.0022 * depth, 0.0035 * depth, 0.0100 * depth),
         defect=str(rng.choice(DEFECTS)) if kind == "artifact" else None,
     )
@@ -51,19 +53,19 @@ def sample_scene(rng: np.random.Generator) -> Scene:
 
 def _spiral(rng: np.random.Generator, size: float) -> Galaxy:
     galaxy, disc = _disc_galaxy(rng, size, "spiral", late=rng.random(), barred=rng.random() < 0.5)
-    # Rings of spirals lie at the ends of bars, and arms start from them.
+    # The ring of a barred spiral is at the ends of the bar, and the arms start at the ring.
     ring = _ring(rng, disc, galaxy.bar) if rng.random() < (0.3 if galaxy.bar else 0.1) else None
     return replace(galaxy, ring=ring, arms=_arms(rng, disc, galaxy.bar, ring))
 
 
 def _armless_disc(rng: np.random.Generator, size: float) -> Galaxy:
-    """An S0, as a rule barred or ringed."""
+    """A disc without arms (S0). 65 % have a ring, 50 % a bar."""
     galaxy, disc = _disc_galaxy(rng, size, "disc", late=0.5 * rng.random(), barred=rng.random() < 0.5)
     return galaxy if rng.random() < 0.35 else replace(galaxy, ring=_ring(rng, disc, galaxy.bar))
 
 
 def _irregular(rng: np.random.Generator, size: float) -> Galaxy:
-    """A faint blue dwarf: clumps, a lopsided disc, at times a bar out of place, and neither bulge nor arms."""
+    """A faint blue dwarf: a clumpy, lopsided disc without bulge and arms; 30 % have a bar."""
     galaxy, disc = _disc_galaxy(rng, 0.8 * size, "irregular", late=1.0, barred=rng.random() < 0.3)
     clumpy = replace(
         disc,
@@ -75,7 +77,7 @@ def _irregular(rng: np.random.Generator, size: float) -> Galaxy:
 
 
 def _ring(rng: np.random.Generator, disc: Disc, bar: Bar | None) -> Ring:
-    """A ring, about the bar where there is one, with less light inside it and often a sharp outer edge."""
+    """A ring with less light inside it and often a sharp outer edge. If there is a bar, the ring encloses it."""
     h = disc.scale_length
     return Ring(
         radius=bar.half_length * rng.uniform(1.0, 1.4) if bar else h * rng.uniform(1.0, 2.4),
@@ -87,12 +89,12 @@ def _ring(rng: np.random.Generator, disc: Disc, bar: Bar | None) -> Ring:
 
 
 def _disc_galaxy(rng: np.random.Generator, size: float, kind: str, late: float, barred: bool) -> tuple[Galaxy, Disc]:
-    """A disc with its bulge and bar; `late` runs from the early types, 0, to the blue and bulgeless, 1."""
-    # Half the light of an exponential disc lies within 1.68 scale lengths.
+    """A disc with its bulge, and its bar if `barred`. `late` is 0 (early types) to 1 (blue, with faint bulges)."""
+    # `size` is the half-light radius, which is 1.68 scale lengths for an exponential disc.
     h = size / 1.68
-    # Randomly oriented discs have uniform cos(i); beyond about 75 degrees they count as edge-on.
+    # If the orientation is random, cos(i) is uniform. Discs above about 75 degrees have the kind edge-on.
     inclination = float(np.degrees(np.arccos(rng.uniform(0.28, 1.0))))
-    # Freeman's law (1970) in r, with the fainter discs of late types.
+    # Freeman's law (1970) in r; discs of late types are fainter.
     disc = Disc(
         scale_length=h,
         mu_0=rng.normal(20.6 + 0.9 * late, 0.45),
@@ -118,7 +120,7 @@ def _arms(rng: np.random.Generator, disc: Disc, bar: Bar | None, ring: Ring | No
     winds = int(rng.choice([-1, 1]))
     h = disc.scale_length
     contrast = rng.lognormal(np.log(1.4), 0.65) * (1 if n_arms < 4 else 0.8)
-    # Arms start at the ends of a bar, or from a ring.
+    # Arms start at the ring, else at the ends of the bar.
     r_start = bar.half_length * 0.95 if bar else h * rng.uniform(0.35, 0.8)
     if ring:
         r_start = ring.radius
@@ -139,7 +141,8 @@ def _arms(rng: np.random.Generator, disc: Disc, bar: Bar | None, ring: Ring | No
 
 
 def _bar(rng: np.random.Generator, h: float) -> Bar:
-    # Bars reach about 1.0 scale lengths, 1.3 in early and 0.6 in late types (Erwin 2005), with axis ratios 0.2-0.5.
+    # The half-length of bars is about 1.0 scale lengths, 1.3 in early and 0.6 in late types, and the axis ratio 0.2 to
+    # 0.5 (Erwin 2005).
     half_length = h * float(np.clip(rng.lognormal(np.log(1.1), 0.28), 0.45, 2.2))
     half_width = half_length * rng.uniform(0.18, 0.38)
     return Bar(half_length, half_width, azimuth=rng.uniform(0, np.pi), contrast=rng.lognormal(np.log(2.6), 0.5))

@@ -1,17 +1,27 @@
-"""Light profiles: Sersic bodies, Moffat stars, and small blobs stamped into an image."""
+"""Light profiles: Sersic profiles, Moffat profiles of stars, and small exponential discs."""
 
 import numpy as np
 from scipy import special
 
 from zoobot3d_tf.simulation.galaxies import NATIVE_PIXSCALE, Bulge, nanomaggies
 
-# The light of a cuspy profile is averaged over its central pixel.
 SOFTENING = 0.5 * NATIVE_PIXSCALE
+"""Softening length of Sersic profiles, arcsec. It approximates the average over the central pixel."""
 MOFFAT_BETA = 3.0
+"""Exponent of the Moffat profile of stars."""
 
 
 def sersic(bulge: Bulge, along: np.ndarray, across: np.ndarray) -> np.ndarray:
-    """Sersic profile at coordinates along its axes (arcsec), in r-band nanomaggies per native pixel."""
+    """Compute a Sersic profile.
+
+    Args:
+        bulge: parameters of the profile.
+        along: coordinates along the major axis on the sky, arcsec.
+        across: coordinates along the minor axis on the sky, arcsec, same shape.
+
+    Returns:
+        Fluxes in r, in nanomaggies per native pixel, same shape.
+    """
     c = bulge.boxiness
     if c == 2:
         log_radius = 0.5 * np.log(along**2 + (across / np.float32(bulge.axis_ratio)) ** 2 + np.float32(SOFTENING**2))
@@ -24,7 +34,16 @@ def sersic(bulge: Bulge, along: np.ndarray, across: np.ndarray) -> np.ndarray:
 
 
 def moffat(squared_distance: np.ndarray, fwhm: float, beta: float = MOFFAT_BETA) -> np.ndarray:
-    """Moffat profile, 1 in the centre, at squared distances in units of those of `fwhm`."""
+    """Compute a Moffat profile.
+
+    Args:
+        squared_distance: squares of the distances from the centre, in the square of the unit of `fwhm`.
+        fwhm: full width at half maximum.
+        beta: exponent.
+
+    Returns:
+        Profile, same shape, 1 in the centre.
+    """
     core = fwhm / (2 * np.sqrt(2 ** (1 / beta) - 1))
     return (1 + squared_distance / core**2) ** -beta
 
@@ -37,15 +56,15 @@ def add_blobs(
     axis_ratios: np.ndarray,
     angles: np.ndarray,
 ) -> None:
-    """Add small exponential discs in place, each within a window of seven scale lengths.
+    """Add small exponential discs in place. Each is cut off at seven scale lengths.
 
     Args:
-        bands: g, r, z, shape (3, n, n).
-        centres: [x, y] in pixels of `bands`, shape (k, 2); may lie outside.
-        fluxes: total flux of each in g, r and z, shape (k, 3).
+        bands: fluxes in g, r, z, shape (3, n, n).
+        centres: [x, y] in pixels of `bands`, shape (k, 2). They may be outside the image.
+        fluxes: total fluxes in g, r, z, in the unit of `bands`, shape (k, 3).
         sizes: scale lengths in pixels, shape (k,).
-        axis_ratios: minor over major axis, shape (k,).
-        angles: of the major axis, radians, shape (k,).
+        axis_ratios: minor axes divided by major axes, shape (k,).
+        angles: angles of the major axes from the x axis towards the y axis, radians, shape (k,).
     """
     n = bands.shape[1]
     reach = np.ceil(7 * sizes).astype(int)

@@ -1,7 +1,7 @@
-"""Scenes into pixels: light in g, r and z, blurred by the atmosphere, with neighbours, noise and defects.
+"""Images of simulated galaxies in g, r, z, with seeing, neighbours, noise and defects.
 
-Everything is drawn on the survey's native pixels and only then resampled to the image, as Galaxy Zoo's cutouts were:
-this is what gives their noise its texture.
+Everything is drawn on the native pixels of the survey, and then resampled. The cutouts of Galaxy Zoo were made in the
+same way, which correlates their noise.
 """
 
 import numpy as np
@@ -14,23 +14,23 @@ from zoobot3d_tf.simulation.light import galaxy_light
 from zoobot3d_tf.simulation.profiles import moffat
 
 PHOTONS_PER_NANOMAGGY = 1600.0
-"""In a coadd of some three exposures, about; sets the noise of bright pixels."""
+"""About the number in a coadd of three exposures. It gives the photon noise of bright pixels."""
 NEIGHBOUR_NOISE = 0.13
-"""Share of each pixel's noise found in its neighbours: adjacent pixels correlate by a quarter, as in DECaLS DR5."""
-
+"""Weight of the noise of the neighbours in a pixel. The correlation of adjacent pixels is 1/4, as in DECaLS DR5."""
 SKY_RESIDUAL = (-0.00025, -0.0005, -0.0006)
-"""What the survey's sky subtraction leaves in g, r, z, nanomaggies per pixel: it takes a little too much."""
+"""Mean of the sky in g, r, z, nanomaggies per native pixel. It is negative: the survey subtracts slightly too much."""
 
 
 def render(scene: Scene, rng: np.random.Generator) -> np.ndarray:
-    """Draw the scene as a survey's archive would deliver it.
+    """Draw the image that the archive of a survey would deliver.
 
     Args:
-        scene: the truth.
-        rng: draws what the scene leaves open: clumps, neighbours, noise, defects.
+        scene: galaxy and conditions of the observation.
+        rng: random generator of all that the scene does not fix: patches, neighbours, noise and defects.
 
     Returns:
-        g, r, z in nanomaggies per native pixel, on the image's grid, float32 (3, 424, 424), north up, east left.
+        Fluxes in g, r, z, float32 (3, 424, 424), with north up and east left. The unit is nanomaggies per native pixel,
+        although the pixels of the image have another size.
     """
     bands = galaxy_light(scene.galaxy, scene.n_native, rng)
     add_distant_galaxies(bands, rng)
@@ -44,7 +44,7 @@ def render(scene: Scene, rng: np.random.Generator) -> np.ndarray:
 
 
 def _blur(bands: np.ndarray, seeing: tuple[float, float, float]) -> np.ndarray:
-    """Convolve each band with its Moffat profile."""
+    """Convolve each band with a Moffat profile of its seeing."""
     n = bands.shape[1]
     reach = min(n // 2, 24)
     size = fft.next_fast_len(n + reach, real=True)
@@ -59,7 +59,7 @@ def _blur(bands: np.ndarray, seeing: tuple[float, float, float]) -> np.ndarray:
 
 
 def _noise(bands: np.ndarray, sky_noise: tuple[float, float, float], rng: np.random.Generator) -> np.ndarray:
-    """Noise of sky and photons, nanomaggies per pixel."""
+    """Noise of the sky and of the photons of the objects, in nanomaggies per native pixel."""
     n = bands.shape[1]
     side = np.float32(NEIGHBOUR_NOISE)
     noise = rng.standard_normal((3, n + 2, n + 2), dtype=np.float32)

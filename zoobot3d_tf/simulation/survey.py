@@ -1,4 +1,4 @@
-"""Simulated surveys: galaxies with images, votes and masks, in a folder as the rest of the package expects one."""
+"""Simulated surveys: a folder with a training catalogue, and the images, masks and marks of simulated galaxies."""
 
 import json
 import zlib
@@ -27,26 +27,28 @@ from zoobot3d_tf.simulation.votes import SCHEMA_NAME, draw_votes
 from zoobot3d_tf.tables.formats import write_table
 
 SHARE_WITHOUT_VOTES = 0.1
+"""Mean share of the galaxies of a survey without votes."""
 SHARE_WITHOUT_MASKS = 0.6
+"""Mean share of the galaxies of a survey without masks."""
 
 
 @dataclass(frozen=True)
 class SimulatedGalaxy:
-    """A galaxy, everything that is known about it and everything that was said about it.
+    """A simulated galaxy: its parameters, its image, and the votes and marks of volunteers.
 
     Attributes:
-        id_str: its name in a catalogue.
-        truth: its geometry, its light and how it was observed.
-        bands: g, r, z in nanomaggies per native pixel, float32 (3, 424, 424).
-        image: uint8 (424, 424, 3), north up, east left.
-        votes: of each answer of the schema `decals_rings`.
-        marks: `spiral_mask` and `bar_mask`: the volunteers' paths in pixels of the image.
-        spiral_counts: volunteers who enclosed each pixel, uint8 (424, 424).
-        bar_counts: the same for the bar.
+        id_str: name of the galaxy in the catalogue.
+        truth: parameters of the galaxy and its observation.
+        bands: fluxes in g, r, z, in nanomaggies per native pixel, float32 (3, 424, 424).
+        image: colour image, uint8 (424, 424, 3), with north up and east left.
+        votes: number of votes for each answer of the schema `decals_rings`.
+        marks: paths of the volunteers for `spiral_mask` and `bar_mask`, in pixels of the image.
+        spiral_counts: number of volunteers who enclosed each pixel as part of an arm, uint8 (424, 424).
+        bar_counts: number of volunteers who enclosed each pixel as part of the bar, uint8 (424, 424).
         ra: right ascension, degrees.
         dec: declination, degrees.
-        has_votes: whether its votes are part of a survey.
-        has_masks: whether its masks are part of a survey.
+        has_votes: whether the catalogue of a survey has its votes.
+        has_masks: whether the catalogue of a survey has its masks.
     """
 
     id_str: str
@@ -64,14 +66,21 @@ class SimulatedGalaxy:
 
 
 def simulate_galaxy(seed: int, index: int) -> SimulatedGalaxy:
-    """Draw one galaxy; it depends on the seed and its index alone.
+    """Draw one galaxy. The result depends on the seed and the index only.
+
+    Args:
+        seed: random seed of the survey, >= 0.
+        index: number of the galaxy in the survey, >= 0.
+
+    Returns:
+        The galaxy.
 
     Raises:
         ValueError: the seed or the index is negative.
     """
     if seed < 0 or index < 0:
         raise ValueError(f"seed and index must be >= 0; received seed {seed}, index {index}")
-    # One stream a stage: a change to how votes are drawn leaves every image as it was.
+    # Each stage has its own random stream, so that a change of one, such as the votes, does not change the images.
     for_scene, for_image, for_votes, for_marks, for_survey = np.random.default_rng([seed, index]).spawn(5)
     scene = sample_scene(for_scene)
     bands = render(scene, for_image)
@@ -96,40 +105,44 @@ def simulate_galaxy(seed: int, index: int) -> SimulatedGalaxy:
 def simulate_survey(out_dir: str | Path, n: int, seed: int = 0, workers: int = 1) -> Path:
     """Write a survey of simulated galaxies.
 
-    `out_dir` receives `catalog.csv` (what a survey knows: files, positions, votes and masks where there are any),
-    `truth.csv` (what nobody knows of real galaxies) and the folders `images`, `masks` and `marks`. The same n and seed
-    give the same bytes, however many workers; a larger n adds galaxies and changes none.
+    The folder `out_dir` receives `catalog.csv`, a training catalogue as `catalogs.training_catalog` reads it;
+    `truth.csv`, the true parameters of each galaxy; and the folders `images`, `masks` and `marks`. Each file is
+    complete or absent, and the catalogue is written last.
+
+    The same n and seed give the same bytes, for any number of workers. A larger n adds galaxies, and does not change
+    the others.
 
     Args:
-        out_dir: a folder that is empty or does not exist yet.
-        n: number of galaxies.
-        seed: of all random numbers, >= 0.
-        workers: processes.
+        out_dir: folder to fill. It must be empty or not exist.
+        n: number of galaxies, >= 1.
+        seed: random seed, >= 0.
+        workers: number of processes, >= 1.
 
     Returns:
         Path of the catalogue.
 
     Raises:
-        ValueError: `out_dir` is not empty, n or workers is below 1, or the seed is negative.
+        ValueError: `out_dir` is a file or not empty, n or workers is below 1, or the seed is negative.
+        OSError: a file cannot be written.
     """
     if n < 1 or workers < 1 or seed < 0:
         raise ValueError(f"n and workers must be >= 1 and seed >= 0; received n {n}, workers {workers}, seed {seed}")
     out_dir = Path(out_dir)
     if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
-        raise ValueError(f"{out_dir} must be an empty or a new folder: a survey is not written over other files")
+        raise ValueError(f"{out_dir}: is a file or a folder with files; choose a new or an empty folder")
     for folder in ("images", "masks", "marks"):
         (out_dir / folder).mkdir(parents=True, exist_ok=True)
     rows = list(tqdm(_write_galaxies(out_dir, n, seed, workers), total=n, desc="simulating", unit="galaxy"))
-    catalog = pd.DataFrame([known for known, _ in rows])
-    whole = [*get_schema(SCHEMA_NAME).label_cols, "n_volunteers"]
-    catalog[whole] = catalog[whole].astype("Int64")
+    catalog = pd.DataFrame([row for row, _ in rows])
+    counts = [*get_schema(SCHEMA_NAME).label_cols, "n_volunteers"]
+    catalog[counts] = catalog[counts].astype("Int64")
     write_table(pd.DataFrame([truth for _, truth in rows]), out_dir / "truth.csv")
-    # The catalogue comes last: if it exists, the survey is complete.
+    # The catalogue is written last. If it exists, the survey is complete.
     return write_table(catalog, out_dir / "catalog.csv")
 
 
 def _write_galaxies(out_dir: Path, n: int, seed: int, workers: int) -> Iterator[tuple[dict, dict]]:
-    """Catalogue and truth rows, in order."""
+    """Write the files of all galaxies; yield a row of the catalogue and a row of the true values for each, in order."""
     return map_in_processes(partial(_write_galaxy, out_dir, seed), range(n), workers, chunk_size=8)
 
 
@@ -137,27 +150,27 @@ def _write_galaxy(out_dir: Path, seed: int, index: int) -> tuple[dict, dict]:
     galaxy = simulate_galaxy(seed, index)
     image_loc = f"images/{galaxy.id_str}.png"
     _write_png(out_dir / image_loc, galaxy.image)
-    known: dict[str, Any] = {
+    row: dict[str, Any] = {
         "id_str": galaxy.id_str,
         "file_loc": image_loc,
         "ra": round(galaxy.ra, 6),
         "dec": round(galaxy.dec, 6),
         "pixscale": round(galaxy.truth.pixscale, 6),
     }
-    known |= galaxy.votes if galaxy.has_votes else dict.fromkeys(galaxy.votes)
-    known |= dict.fromkeys(("spiral_mask_loc", "bar_mask_loc", "marks_loc", "n_volunteers"))
+    row |= galaxy.votes if galaxy.has_votes else dict.fromkeys(galaxy.votes)
+    row |= dict.fromkeys(("spiral_mask_loc", "bar_mask_loc", "marks_loc", "n_volunteers"))
     if galaxy.has_masks:
-        known["n_volunteers"] = N_VOLUNTEERS
-        known["marks_loc"] = f"marks/{galaxy.id_str}.json"
+        row["n_volunteers"] = N_VOLUNTEERS
+        row["marks_loc"] = f"marks/{galaxy.id_str}.json"
         for name, counts in (("spiral", galaxy.spiral_counts), ("bar", galaxy.bar_counts)):
-            known[f"{name}_mask_loc"] = f"masks/{galaxy.id_str}_{name}.png"
-            _write_png(out_dir / known[f"{name}_mask_loc"], counts)
-        write_atomically(out_dir / known["marks_loc"], json.dumps(galaxy.marks, separators=(",", ":")))
-    return known, {"id_str": galaxy.id_str} | _truth_row(galaxy.truth)
+            row[f"{name}_mask_loc"] = f"masks/{galaxy.id_str}_{name}.png"
+            _write_png(out_dir / row[f"{name}_mask_loc"], counts)
+        write_atomically(out_dir / row["marks_loc"], json.dumps(galaxy.marks, separators=(",", ":")))
+    return row, {"id_str": galaxy.id_str} | _truth_row(galaxy.truth)
 
 
 def _truth_row(scene: Scene) -> dict:
-    """What is true of a galaxy, in one row: angles in degrees, lengths in arcsec."""
+    """Row of the table of true values. Angles are in degrees, lengths in arcsec."""
     galaxy = scene.galaxy
     bar, ring, disc = galaxy.bar, galaxy.ring, galaxy.disc
     row = {
@@ -184,6 +197,6 @@ def _truth_row(scene: Scene) -> dict:
 
 
 def _write_png(path: Path, pixels: np.ndarray) -> None:
-    # Noise repeats nothing but its frequent values: searching for longer repeats costs time and gains no space.
+    # Noisy images have no long repeats. A search for them takes time, and does not make the file smaller.
     with whole_file(path) as partial:
         Image.fromarray(pixels).save(partial, compress_level=1, compress_type=zlib.Z_RLE)

@@ -1,8 +1,8 @@
-"""Simulated votes: what Galaxy Zoo volunteers would answer about a galaxy whose truth is known.
+"""Simulated votes of Galaxy Zoo volunteers for a simulated galaxy.
 
-Votes fall through the decision tree: who answers that a galaxy is featured is asked about its features. At each
-question the volunteers' leaning is drawn from a Dirichlet distribution about what the truth suggests, their answers
-from a multinomial.
+The votes follow the decision tree: only volunteers who answer that a galaxy is featured are asked about its features.
+For each question, the probabilities of the answers are drawn from a Dirichlet distribution, whose mean depends on the
+true parameters of the galaxy. The votes are then drawn from a multinomial distribution.
 """
 
 from collections.abc import Mapping
@@ -14,20 +14,21 @@ from zoobot3d_tf.simulation.galaxies import Scene
 from zoobot3d_tf.simulation.visibility import arms_visibility, bar_visibility, bulge_fraction, ring_visibility
 
 SCHEMA_NAME = "decals_rings"
+"""Decision tree of the simulated votes: Galaxy Zoo DECaLS, and a question about rings."""
 CONCENTRATION = 30.0
-"""Of the Dirichlet distribution: how closely the volunteers of one galaxy lean the way its truth suggests."""
+"""Sum of the concentrations of the Dirichlet distribution. The larger it is, the less galaxies differ from the mean."""
 
 
 def draw_votes(scene: Scene, rng: np.random.Generator) -> dict[str, int]:
-    """Let some 40 volunteers answer the tree of Galaxy Zoo DECaLS, and say whether they see a ring.
+    """Draw the votes of 36 to 44 volunteers for the questions of Galaxy Zoo DECaLS and the question about rings.
 
     Args:
-        scene: the truth.
-        rng: draws the volunteers.
+        scene: galaxy and conditions of the observation.
+        rng: random generator of the votes.
 
     Returns:
-        Votes of each answer, in the order of the schema's `label_cols`. The total of a question is the total of the
-        answers after which it is asked.
+        Number of votes for each answer, in the order of the `label_cols` of the schema. The number of votes on a
+        question is the number of votes for the answers after which it is asked.
     """
     schema = get_schema(SCHEMA_NAME)
     leanings = answer_leanings(scene)
@@ -42,7 +43,14 @@ def draw_votes(scene: Scene, rng: np.random.Generator) -> dict[str, int]:
 
 
 def answer_leanings(scene: Scene) -> dict[str, float]:
-    """Probability of each answer, within its question, for a typical volunteer who is asked."""
+    """Compute the mean probability of each answer for a volunteer who is asked its question.
+
+    Args:
+        scene: galaxy and conditions of the observation.
+
+    Returns:
+        Probability of each answer, named as in `label_cols`. The answers of a question add to 1.
+    """
     galaxy = scene.galaxy
     arms, bar = arms_visibility(scene), bar_visibility(scene)
     ring, bulge = ring_visibility(scene), bulge_fraction(galaxy)
@@ -52,13 +60,13 @@ def answer_leanings(scene: Scene) -> dict[str, float]:
         "disk-edge-on": _yes_no(_edge_on(scene)),
         "has-spiral-arms": _yes_no(0.08 + 0.9 * arms),
         "bar": {"strong": bar * strong, "weak": bar * (1 - strong) + 0.08, "no": 1.02 - bar},
-        # Bulge sizes are seen as radii rather than as light, hence the root.
+        # Volunteers judge the radius of the bulge, which scales with the root of its flux.
         "bulge-size": _nearest(
             np.sqrt(bulge), {"dominant": 0.9, "large": 0.68, "moderate": 0.45, "small": 0.22, "none": 0.0}, 0.12
         ),
         "how-rounded": _nearest(_axis_ratio(scene), {"round": 0.92, "in-between": 0.62, "cigar-shaped": 0.28}, 0.14),
         "edge-on-bulge": _edge_on_bulge(scene),
-        # A medium spiral opens by 18 degrees, the mean of disc galaxies.
+        # 18 degrees is about the mean pitch angle of disc galaxies.
         "spiral-winding": _nearest(
             float(np.mean([arm.pitch for arm in galaxy.arms])) if galaxy.arms else 18.0,
             {"tight": 11.0, "medium": 18.0, "loose": 27.0},
@@ -89,14 +97,14 @@ def _smooth_or_featured(scene: Scene, arms: float, bar: float, ring: float) -> d
 
 
 def _edge_on(scene: Scene) -> float:
-    """Probability that a disc is called edge-on."""
+    """Mean probability of the answer edge-on."""
     if scene.galaxy.disc is None:
         return 0.1
     return float(np.clip(1 / (1 + np.exp(-(scene.galaxy.inclination - 77) / 3)), 0.03, 0.97))
 
 
 def _axis_ratio(scene: Scene) -> float:
-    """Axis ratio on the sky."""
+    """Minor axis divided by major axis, on the sky."""
     galaxy = scene.galaxy
     if galaxy.disc is None and galaxy.bulge is not None:
         return galaxy.bulge.axis_ratio
@@ -104,7 +112,7 @@ def _axis_ratio(scene: Scene) -> float:
 
 
 def _bar_strength(scene: Scene) -> float:
-    """Probability that a bar, once seen, is called strong: longer bars are."""
+    """Probability of the answer strong, if the bar is seen. It is higher for longer bars."""
     galaxy = scene.galaxy
     if galaxy.bar is None or galaxy.disc is None:
         return 0.0
@@ -122,7 +130,7 @@ def _edge_on_bulge(scene: Scene) -> dict[str, float]:
 
 def _arm_count(n_arms: int, seen: float) -> dict[str, float]:
     answers = ["1", "2", "3", "4", "more-than-4"]
-    # Who sees the arms dimly counts two, as most spirals have.
+    # If the arms are hard to see, more volunteers answer 2, the most common number.
     weights = {answer: 0.04 + (0.12 if answer == "2" else 0) * (1 - seen) for answer in answers}
     if n_arms:
         weights[answers[min(n_arms, 5) - 1]] += 0.3 + 0.6 * seen
@@ -142,5 +150,5 @@ def _yes_no(probability: float) -> dict[str, float]:
 
 
 def _nearest(value: float, centres: Mapping[str, float], width: float) -> dict[str, float]:
-    """Weights of ordered answers by their distance from a value, in units of a width; no answer is ruled out."""
+    """Weights of ordered answers: a Gaussian in the distance of their centres from the value, and a small constant."""
     return {answer: float(np.exp(-0.5 * ((value - c) / width) ** 2)) + 0.02 for answer, c in centres.items()}
