@@ -1,4 +1,4 @@
-"""Galaxy Zoo votes and masks, learned together: morphology and segmentation of galaxies in TensorFlow and Keras.
+"""Morphology and segmentation of galaxies, learned together from Galaxy Zoo votes and masks, in TensorFlow and Keras.
 
     from zoobot3d_tf import load_predictions, predict
 
@@ -9,10 +9,10 @@
 - `load_predictions`: read a table of predictions, see `predictions.prediction_tables.load_predictions`;
 - `load_run`: read a run folder, whose `load_model()` gives the Keras model, see `runs.run_folder.read_run`;
 - `finetune`: fine-tune a trained model on a new task, see `finetuning.finetune.finetune`;
-- `get_schema`: a published decision tree by name, see `schemas.get_schema`;
+- `get_schema`: build a published decision tree, see `schemas.get_schema`;
 - `build_model`: build the Keras model of a `models.ModelConfig`, see `models.build.build_model`.
 
-Importing the package is instant: each name is imported when it is first used.
+Each name is imported when it is first used, so that importing the package takes no time.
 """
 
 from importlib import import_module

@@ -1,11 +1,13 @@
-"""What each Galaxy Zoo survey asked its volunteers: questions, answers, and which answer leads to which question.
+"""Questions and answers of each Galaxy Zoo survey, and which answer leads to which question.
 
-Facts only; `zoobot3d_tf.schemas.get_schema(name)` turns them into a `Schema`. `..._pairs` lists the answers of each
-question in the order of the published tables, `..._dependencies` the answer (or answers) after which a question is
-asked, None where it is always asked. The tables are those of galaxy-datasets, and of Zoobot v0.0.2 for `decals`,
-`decals_partial`, `gz2` and `gz2_partial`, with two additions. Merging is asked of every galaxy that is smooth or
-featured, which the originals could not express and left as always asked. Hubble and CANDELS without a suffix,
-published without any dependencies, have those of their suffixed twins.
+`zoobot3d_tf.schemas.get_schema(name)` makes a `Schema` from these tables. `..._pairs` lists the answers of each
+question, in the order of the published tables. `..._dependencies` gives the answer or answers after which a question is
+asked; None means that it is always asked.
+
+The tables are those of galaxy-datasets; for `decals`, `decals_partial`, `gz2` and `gz2_partial` those of Zoobot v0.0.2.
+There are two changes. The question about merging is asked if a galaxy is smooth or featured; the published tables allow
+one answer only, and say that it is always asked. Hubble and CANDELS without a suffix, which were published without
+dependencies, have the dependencies of the trees with the suffix.
 """
 
 Pairs = dict[str, list[str]]
@@ -14,7 +16,7 @@ Dependencies = dict[str, str | tuple[str, ...] | None]
 SMOOTH_OR_FEATURED = ("smooth-or-featured_smooth", "smooth-or-featured_featured-or-disk")
 SMOOTH_OR_FEATURES = ("smooth-or-featured_smooth", "smooth-or-featured_features")  # Hubble and CANDELS say 'features'
 
-# DECaLS and the surveys that took over its tree: Cosmic Dawn, Euclid, JWST
+# DECaLS, and the surveys that use its tree: Cosmic Dawn, Euclid, JWST
 
 disk_pairs: Pairs = {
     "disk-edge-on": ["_yes", "_no"],
@@ -46,7 +48,7 @@ decals_dependencies: Dependencies = {
     "merging": SMOOTH_OR_FEATURED,
 }
 
-# Data releases 1 and 2 offered other answers to the same questions.
+# Data releases 1 and 2 had other answers to the same questions.
 decals_dr12_pairs: Pairs = {
     **decals_pairs,
     "bar": ["_yes", "_no"],
@@ -101,7 +103,7 @@ jwst_dependencies: Dependencies = {
 
 jwst_cosmos_pairs: Pairs = {question: jwst_pairs[question] for question in jwst_pairs if question != "how-rounded"}
 
-# Galaxy Zoo 2, whose tree UKIDSS took over
+# Galaxy Zoo 2, and UKIDSS, which uses its tree
 
 gz2_artifact_pairs: Pairs = {
     "smooth-or-featured": ["_smooth", "_featured-or-disk", "_artifact"],
@@ -128,7 +130,8 @@ gz2_artifact_dependencies: Dependencies = {
     "spiral-arm-count": "has-spiral-arms_yes",
 }
 
-# Zoobot v0.0.2 had no artifact, another name for the arm count, and spirals, bars and bulges only in face-on disks.
+# Zoobot v0.0.2 has no answer artifact, and another name for the arm count. It asks about spirals, bars and bulges only
+# if the disk is not edge-on.
 gz2_pairs: Pairs = {
     **{question: gz2_artifact_pairs[question] for question in gz2_artifact_pairs if question != "spiral-arm-count"},
     "smooth-or-featured": ["_smooth", "_featured-or-disk"],
@@ -161,7 +164,7 @@ hubble_pairs: Pairs = {
     "galaxy-symmetrical": ["_yes", "_no"],
     "clumps-embedded-larger-object": ["_yes", "_no"],
 }
-# The published tables put winding and arm count after 'not edge-on', not after 'has spiral arms'.
+# As in the published tables, winding and arm count depend on 'not edge-on', not on 'has spiral arms'.
 hubble_dependencies: Dependencies = {
     "smooth-or-featured": None,
     "how-rounded": "smooth-or-featured_smooth",
@@ -205,8 +208,8 @@ candels_dependencies: Dependencies = {
 rings_pairs: Pairs = {"ring": ["_yes", "_no"]}
 rings_dependencies: Dependencies = {"ring": None}
 
-# Each tree by name: its questions, what they depend on, and the suffix ("ortho" in the name) which keeps the votes of
-# different campaigns apart. Dependencies of questions that the tree lacks do not count.
+# Questions, dependencies and suffix of each tree by name. The suffix (names with "ortho") distinguishes the votes of
+# different campaigns. Dependencies of questions that the tree does not have are ignored.
 trees: dict[str, tuple[Pairs, Dependencies, str]] = {
     "decals": (decals_pairs, decals_dependencies, ""),
     "decals_partial": (decals_partial_pairs, decals_partial_dependencies, ""),
@@ -233,7 +236,7 @@ trees: dict[str, tuple[Pairs, Dependencies, str]] = {
     "jwst_cosmos_ortho": (jwst_cosmos_pairs, jwst_dependencies, "-jwst"),
 }
 
-# Trees that join others, in this order.
+# Trees that consist of other trees, in this order.
 _decals_campaigns = ("decals_dr12_ortho", "decals_dr5_ortho", "decals_dr8_ortho")
 _public_v1 = (*_decals_campaigns, "gz2_ortho", "candels_ortho", "hubble_ortho")
 _public_v2 = (*_decals_campaigns, "gz2_ortho", "candels_ortho", "hubble_v2_ortho")

@@ -1,6 +1,6 @@
-"""A decision tree read from a small YAML or JSON file, with the line of everything in it.
+"""Decision trees read from YAML or JSON files, with the line number of each part for errors.
 
-Read from YAML nodes rather than values: they know their line, and keep `yes`, `no` and `1` as the texts that they are.
+The YAML nodes are read, not the values: a node has a line number, and `yes`, `no` and `1` remain text.
 """
 
 from collections.abc import Sequence
@@ -10,16 +10,22 @@ import yaml
 
 _NULL = "tag:yaml.org,2002:null"
 Lines = dict[tuple[str | int, ...], int]
-"""Line of each place in a tree: `()`, `(question,)`, `(question, key)` or `(question, key, index)`."""
+"""Line number of each part of a tree: `()`, `(question,)`, `(question, key)` or `(question, key, index)`."""
 
 
 def read_tree(path: Path) -> tuple[str, dict[str, list[str]], dict[str, list[str]], Lines]:
-    """Name, question-answer pairs and dependencies of a file, and at which line each place of the tree stands.
+    """Read the tables of a decision tree from a file.
 
-    `Schema.from_file` shows the form and judges the tree; here only the form counts.
+    Only the form of the file, which `Schema.from_file` describes, is checked here. `Schema` checks the tree.
+
+    Args:
+        path: YAML or JSON file.
+
+    Returns:
+        Name of the tree; answers of each question; answers after which each question is asked; and line numbers.
 
     Raises:
-        ValueError: the file is not in that form; the message begins with `path:line`.
+        ValueError: the file has another form. The error begins with `path:line`.
         OSError: the file cannot be read.
     """
     root = _compose(path)
@@ -49,16 +55,18 @@ def read_tree(path: Path) -> tuple[str, dict[str, list[str]], dict[str, list[str
 def _compose(path: Path) -> yaml.Node:
     content = path.read_bytes()
     if path.suffix.lower() == ".json":
-        content = content.replace(b"\t", b" ")  # YAML reads all of JSON but its tabs
+        content = content.replace(b"\t", b" ")  # tabs are the only part of JSON that is not YAML
     try:
         root = yaml.compose(content, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = ", ".join(filter(None, [error.context, error.problem]))
-        raise ValueError(f"{path}:{mark.line + 1 if mark else 1}: not valid YAML or JSON: {problem}") from None
+        raise ValueError(
+            f"{path}:{mark.line + 1 if mark else 1}: the file is not valid YAML or JSON: {problem}"
+        ) from None
     except yaml.reader.ReaderError as error:
         line = content.count(b"\n", 0, error.position) + 1
-        raise ValueError(f"{path}:{line}: not a text file in UTF-8: {error.reason}") from None
+        raise ValueError(f"{path}:{line}: the file is not UTF-8 text: {error.reason}") from None
     if root is None:
         raise ValueError(f"{path}:1: the file is empty; it must list the questions of a tree")
     return root
@@ -67,7 +75,7 @@ def _compose(path: Path) -> yaml.Node:
 def _entries(
     path: Path, node: yaml.Node, what: str, allowed: Sequence[str] | None = None
 ) -> dict[str, tuple[yaml.Node, yaml.Node]]:
-    """The keys of a mapping, each with the nodes of its key and its value."""
+    """Read the keys of a mapping, each with the nodes of the key and the value."""
     if not isinstance(node, yaml.MappingNode):
         raise _line_error(path, node, f"{what} must be 'key: value' entries; received {_describe(node)}")
     entries: dict[str, tuple[yaml.Node, yaml.Node]] = {}
@@ -77,26 +85,26 @@ def _entries(
             expected = " and ".join(f"'{name}'" for name in allowed)
             raise _line_error(path, key_node, f"{what} has an unknown key '{key}'; the keys are {expected}")
         if key in entries:
-            raise _line_error(path, key_node, f"{what} has '{key}' twice, first in line {_line(entries[key][0])}")
+            raise _line_error(path, key_node, f"{what} has '{key}' twice, first on line {_line(entries[key][0])}")
         entries[key] = key_node, value
     return entries
 
 
 def _texts(path: Path, node: yaml.Node, what: str, or_one: bool) -> tuple[list[str], list[int]]:
-    """The texts of a list and their lines; with `or_one` also a single text, or nothing."""
+    """Read the strings of a list and their line numbers. With `or_one`, one string or an empty value is valid."""
     if or_one and isinstance(node, yaml.ScalarNode):
         items = [] if node.tag == _NULL else [node]
     elif isinstance(node, yaml.SequenceNode):
         items = node.value
     else:
-        wanted = "a text or a list" if or_one else "a list, [first, second]"
+        wanted = "text or a list" if or_one else "a list, such as [first, second]"
         raise _line_error(path, node, f"{what} must be {wanted}; received {_describe(node)}")
     return [_text(path, item, f"an item of {what}") for item in items], [_line(item) for item in items]
 
 
 def _text(path: Path, node: yaml.Node, what: str) -> str:
     if not isinstance(node, yaml.ScalarNode) or node.tag == _NULL or not node.value:
-        raise _line_error(path, node, f"{what} must be a text; received {_describe(node)}")
+        raise _line_error(path, node, f"{what} must be text; received {_describe(node)}")
     return node.value
 
 

@@ -1,11 +1,11 @@
-"""The decision tree asked of volunteers: its questions, their answers, and which answer leads to which question.
+"""Decision trees: the questions asked of volunteers, their answers, and which answer leads to which question.
 
     schema = get_schema("decals_dr5_ortho")        # a published tree; schema_names() lists them
     schema = Schema.from_file("my_survey.yaml")    # a tree of your own
     print(tree_text(schema))
-    schema.label_cols                              # one vote column an answer: 'smooth-or-featured-dr5_smooth', ...
+    schema.label_cols                              # one vote column per answer: 'smooth-or-featured-dr5_smooth', ...
 
-Imports nothing heavy: numpy and PyYAML are loaded only when first needed, so that the command line stays instant.
+The module imports numpy and PyYAML only when they are needed, so that the command line starts without delay.
 """
 
 from __future__ import annotations
@@ -27,23 +27,26 @@ _FILE_SUFFIXES = (".yaml", ".yml", ".json")  # JSON is read as YAML
 
 
 def schema_names() -> list[str]:
-    """Names of all published trees, as `get_schema` takes them."""
+    """Names of all published trees, for `get_schema`."""
     return [*label_metadata.trees, *label_metadata.joined_trees]
 
 
 def get_schema(name: str) -> Schema:
-    """A published Galaxy Zoo tree.
+    """Build a published Galaxy Zoo tree.
 
     Args:
         name: one of `schema_names()`, such as 'decals_dr5_ortho' or 'gz_evo_v2'.
 
+    Returns:
+        The tree.
+
     Raises:
-        ValueError: no tree has this name; the message gives the names close to it.
+        ValueError: there is no tree of this name. The error suggests similar names.
     """
     if name not in schema_names():
         raise ValueError(
             f"there is no schema '{name}'{_did_you_mean(name, schema_names())} "
-            f"(`zoobot3d schemas` lists them; a tree of your own is a {', '.join(_FILE_SUFFIXES)} file)"
+            f"(`zoobot3d schemas` lists them; for a tree of your own, give a {', '.join(_FILE_SUFFIXES)} file)"
         )
     pairs: dict[str, list[str]] = {}
     dependencies: dict[str, tuple[str, ...]] = {}
@@ -57,7 +60,14 @@ def get_schema(name: str) -> Schema:
 
 
 def load_schema(name_or_path: str | Path) -> Schema:
-    """The tree named at a command line: a published name, or the path of a .yaml, .yml or .json file.
+    """Build a published tree, or read a tree from a file.
+
+    Args:
+        name_or_path: one of `schema_names()`, or the path of a `.yaml`, `.yml` or `.json` file as `Schema.from_file`
+            reads it.
+
+    Returns:
+        The tree.
 
     Raises:
         ValueError: the name is unknown, or the file does not describe a tree.
@@ -69,17 +79,18 @@ def load_schema(name_or_path: str | Path) -> Schema:
 
 
 def vote_fractions(votes: ArrayLike, schema: Schema) -> np.ndarray:
-    """Share of each question's volunteers who chose each answer.
+    """Compute vote fractions: the votes for each answer divided by the votes on its question.
 
     Args:
-        votes: counts, shape (galaxies, answers), in the order of `schema.label_cols`; NaN counts as not asked.
-        schema: the decision tree.
+        votes: numbers of votes, shape (galaxies, answers), in the order of `schema.label_cols`. If an answer of a
+            question is NaN, the question counts as not asked.
+        schema: decision tree.
 
     Returns:
-        Fractions in 0..1, same shape; NaN where nobody was asked the question.
+        Fractions, 0 to 1, same shape; NaN where nobody was asked the question.
 
     Raises:
-        ValueError: a count is negative, or there is not one column per answer.
+        ValueError: a number is negative, or there is not one column per answer.
     """
     import numpy as np
 
@@ -93,17 +104,17 @@ def vote_fractions(votes: ArrayLike, schema: Schema) -> np.ndarray:
 
 
 def fraction_errors(fractions: Any, votes: Any, schema: Schema, xp: Any) -> tuple[Any, Any]:
-    """Absolute errors of expected vote fractions: the one definition, for training's metrics and for scores.
+    """Compute absolute errors of expected vote fractions, for the metrics of training and for the evaluation.
 
     Args:
-        fractions: expected share of each question's votes, shape (galaxies, answers).
-        votes: counts, same shape.
-        schema: the decision tree.
+        fractions: expected vote fractions, shape (galaxies, answers).
+        votes: numbers of votes, float, same shape.
+        schema: decision tree.
         xp: module that computes: `numpy` for arrays, `keras.ops` for tensors.
 
     Returns:
-        |fraction - votes / volunteers|, 0 where nobody was asked the question; and whether anybody was, bool. Both have
-        the shape of the votes.
+        The errors |expected - observed vote fraction|, 0 where nobody was asked the question; and whether anybody was
+        asked, bool. Both have the shape of the votes.
     """
     volunteers = xp.matmul(votes, schema.same_question)
     asked = volunteers > 0
@@ -111,9 +122,10 @@ def fraction_errors(fractions: Any, votes: Any, schema: Schema, xp: Any) -> tupl
 
 
 def tree_text(schema: Schema) -> str:
-    """The tree drawn with lines: each question beneath the answer it follows, leaf questions on one line.
+    """Draw a tree with lines of text.
 
-    A question that follows several answers is drawn once, beneath the question they belong to, and names them.
+    A question is drawn below the answer after which it is asked. If it is asked after several answers, it is drawn
+    once, below their question, and names them. A question that leads to no other question takes one line.
     """
     lines = [f"{schema.name or 'schema'} ({len(schema.questions)} questions, {len(schema.answers)} answers)"]
     for question in schema.questions:
@@ -128,9 +140,9 @@ class Answer:
     """One answer of a question.
 
     Attributes:
-        text: its column, 'bar_strong'.
-        question: the text of its question, 'bar'.
-        index: its place in `Schema.label_cols`.
+        text: name of its column, such as 'bar_strong'.
+        question: text of its question, such as 'bar'.
+        index: its index in `Schema.label_cols`.
     """
 
     text: str
@@ -139,7 +151,7 @@ class Answer:
 
     @property
     def label(self) -> str:
-        """The answer alone, 'strong'."""
+        """The answer without its question, such as 'strong'."""
         return self.text[len(self.question) + 1 :]
 
 
@@ -148,9 +160,10 @@ class Question:
     """One question of the tree.
 
     Attributes:
-        text: 'bar'.
-        answers: at least two, side by side in `Schema.label_cols`.
-        asked_after: it is asked of those who gave any of these answers, all of one earlier question; always if empty.
+        text: text of the question, such as 'bar'.
+        answers: at least two answers, whose columns are next to each other in `Schema.label_cols`.
+        asked_after: answers of one earlier question. The volunteers who gave one of them are asked this question. If
+            empty, all volunteers are asked.
     """
 
     text: str
@@ -160,11 +173,11 @@ class Question:
 
 @dataclass(frozen=True, init=False, repr=False)
 class Schema:
-    """A decision tree; immutable, and equal to any other of the same questions, answers and dependencies.
+    """Decision tree. It is immutable. Two trees are equal if their questions, answers and dependencies are equal.
 
     Attributes:
-        questions: in the order of their columns.
-        name: what to call it; plays no part in equality.
+        questions: questions, in the order of their columns.
+        name: name of the tree. It is not compared.
     """
 
     questions: tuple[Question, ...]
@@ -176,15 +189,15 @@ class Schema:
         dependencies: Mapping[str, str | Sequence[str] | None],
         name: str = "",
     ):
-        """Check and build a tree from the two tables that Zoobot uses.
+        """Check and build a tree from the two tables of Zoobot.
 
         Args:
-            question_answer_pairs: the answers of each question, {'bar': ['_strong', '_weak', '_no'], ...}. A question
-                stands below those that lead to it.
-            dependencies: the column of the answer after which each question is asked, {'bar': 'disk-edge-on_no', ...};
-                a tuple of several answers of one question; or None where it is always asked. Entries of questions
-                that the tree lacks do not count, and a tree of one question needs none.
-            name: what to call it.
+            question_answer_pairs: answers of each question, {'bar': ['_strong', '_weak', '_no'], ...}. A question must
+                be after the questions that lead to it.
+            dependencies: column of the answer after which each question is asked, {'bar': 'disk-edge-on_no', ...}; or
+                several answers of one question; or None if the question is always asked. Entries of other questions
+                are ignored. If the tree has one question only, it needs no entry.
+            name: name of the tree.
 
         Raises:
             ValueError: the tables do not describe a tree.
@@ -197,7 +210,7 @@ class Schema:
 
     @classmethod
     def from_file(cls, path: str | Path) -> Schema:
-        """Read a tree from a small YAML or JSON file.
+        """Read a tree from a YAML or JSON file of this form:
 
             name: my-survey                                  # by default the name of the file
             questions:
@@ -208,10 +221,10 @@ class Schema:
                 asked_after: smooth-or-featured_featured     # or a list; by default always asked
 
         Raises:
-            ValueError: the file does not describe a tree; the message begins with `path:line`.
+            ValueError: the file does not describe a tree. The error begins with `path:line`.
             OSError: the file cannot be read.
         """
-        from zoobot3d_tf.schema_files import read_tree  # brings YAML, which few need
+        from zoobot3d_tf.schema_files import read_tree  # imports PyYAML, which published trees do not need
 
         path = Path(path)
         name, pairs, dependencies, lines = read_tree(path)
@@ -222,23 +235,25 @@ class Schema:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Schema:
-        """The tree that `to_dict` stored.
+        """Build a tree from the dictionary that `to_dict` returned.
 
         Raises:
-            ValueError: it is not such a dictionary, or does not describe a tree.
+            ValueError: the dictionary has another form, or does not describe a tree.
         """
         try:
             pairs = {q["question"]: ["_" + label for label in q["answers"]] for q in stored["questions"]}
             dependencies = {q["question"]: q["asked_after"] for q in stored["questions"]}
             name, n_questions = stored["name"], len(stored["questions"])
         except (KeyError, TypeError) as error:
-            raise ValueError(f"a stored schema must look like Schema.to_dict(); received {stored!r:.80}") from error
+            raise ValueError(
+                f"a stored schema must have the form of Schema.to_dict(); received {stored!r:.80}"
+            ) from error
         if len(pairs) != n_questions:
             raise ValueError(f"the stored schema '{name}' lists a question twice")
         return cls(pairs, dependencies, name)
 
     def to_dict(self) -> dict[str, Any]:
-        """The whole tree as plain lists and texts, fit for JSON; the order of questions survives sorted keys."""
+        """Convert the tree to lists and strings for JSON. Questions are a list, which keeps their order."""
         return {
             "name": self.name,
             "questions": [
@@ -258,17 +273,20 @@ class Schema:
 
     @property
     def label_cols(self) -> list[str]:
-        """The vote columns, `<question>_<answer>`, one an answer."""
+        """Names of the vote columns, `<question>_<answer>`, one per answer."""
         return [answer.text for answer in self.answers]
 
     @property
     def slices(self) -> tuple[slice, ...]:
-        """Each question's part of `label_cols`, as Python slices."""
+        """Slice of `label_cols` of each question."""
         return tuple(slice(q.answers[0].index, q.answers[-1].index + 1) for q in self.questions)
 
     @cached_property
     def same_question(self) -> np.ndarray:
-        """1 where two answers belong to the same question, else 0: float32 (answers, answers)."""
+        """Matrix, float32 (answers, answers): 1 if two answers belong to the same question, else 0.
+
+        The product of votes and this matrix is the number of votes on the question of each answer.
+        """
         import numpy as np
 
         question_of = np.repeat(np.arange(len(self.questions)), [len(question.answers) for question in self.questions])
@@ -276,44 +294,46 @@ class Schema:
 
     @property
     def question_index_groups(self) -> list[tuple[int, int]]:
-        """First and last index of each question's answers. As in Zoobot the last is included: prefer `slices`."""
+        """Indices of the first and the last answer of each question, both inclusive, as in Zoobot; see `slices`."""
         return [(s.start, s.stop - 1) for s in self.slices]
 
     def get_question(self, text: str) -> Question:
-        """The question of this text, 'bar'; ValueError if there is none."""
+        """Return the question with a text, such as 'bar'. Raise a ValueError if there is none."""
         for question in self.questions:
             if question.text == text:
                 return question
         raise ValueError(f"{self!r} has no question '{text}'{_did_you_mean(text, [q.text for q in self.questions])}")
 
     def get_answer(self, text: str) -> Answer:
-        """The answer of this column, 'bar_strong'; ValueError if there is none."""
+        """Return the answer of a column, such as 'bar_strong'. Raise a ValueError if there is none."""
         for answer in self.answers:
             if answer.text == text:
                 return answer
         raise ValueError(f"{self!r} has no answer '{text}'{_did_you_mean(text, self.label_cols)}")
 
     def joint_p(self, prob_of_answers: ArrayLike, answer_text: str) -> np.ndarray:
-        """Probability that a volunteer is asked the question and gives this answer.
+        """Compute the probability that a volunteer is asked a question and gives one answer.
 
-        For all answers at once: `p * schema.repeat_by_question(schema.prob_asked(p))`.
+        To compute it for all answers, use `p * schema.repeat_by_question(schema.prob_asked(p))`.
 
         Args:
             prob_of_answers: P(answer | its question is asked), shape (galaxies, answers).
-            answer_text: column of the answer, 'bar_strong'.
+            answer_text: column of the answer, such as 'bar_strong'.
 
         Returns:
-            P(question asked) * P(answer | asked), shape (galaxies,).
+            P(question asked) * P(answer | question asked), shape (galaxies,).
 
         Raises:
-            ValueError: there is no such answer, or not one column per answer.
+            ValueError: the tree has no such answer, or there is not one column per answer.
         """
         answer = self.get_answer(answer_text)
         prob = self._by_answer(prob_of_answers)
         return self._prob_question_asked(prob, self.get_question(answer.question)) * prob[..., answer.index]
 
     def prob_asked(self, prob_of_answers: ArrayLike) -> np.ndarray:
-        """Probability that a volunteer is asked each question: 1 for a root, else the sum of `joint_p` of its parents.
+        """Compute the probability that a volunteer is asked each question.
+
+        It is 1 for a question that is always asked, else the sum of `joint_p` of the answers after which it is asked.
 
         Args:
             prob_of_answers: P(answer | its question is asked), shape (galaxies, answers).
@@ -330,13 +350,13 @@ class Schema:
         return np.stack([self._prob_question_asked(prob, question) for question in self.questions], axis=-1)
 
     def sum_by_question(self, values: ArrayLike) -> np.ndarray:
-        """Sum over the answers of each question: (..., answers) -> (..., questions)."""
+        """Sum values over the answers of each question: shape (..., answers) to (..., questions)."""
         import numpy as np
 
         return np.add.reduceat(self._by_answer(values), [s.start for s in self.slices], axis=-1)
 
     def repeat_by_question(self, values: ArrayLike) -> np.ndarray:
-        """Give every answer the value of its question: (..., questions) -> (..., answers)."""
+        """Repeat the value of each question for its answers: shape (..., questions) to (..., answers)."""
         import numpy as np
 
         values = _with_last_axis(values, len(self.questions), "question", self)
@@ -355,13 +375,14 @@ class Schema:
         return _with_last_axis(values, len(self.answers), "answer", self)
 
 
-def _with_last_axis(values: ArrayLike, length: int, of_what: str, schema: Schema) -> np.ndarray:
+def _with_last_axis(values: ArrayLike, length: int, what: str, schema: Schema) -> np.ndarray:
+    """Convert values to an array, and check that the last axis has one value per answer or question."""
     import numpy as np
 
     values = np.asarray(values)
     if values.shape[-1:] != (length,):
         raise ValueError(
-            f"{schema!r} needs {length} values on the last axis, one per {of_what}; received shape {values.shape}"
+            f"{schema!r} needs {length} values on the last axis, one per {what}; received shape {values.shape}"
         )
     return values
 
@@ -375,7 +396,11 @@ def _did_you_mean(text: str, known: Sequence[str]) -> str:
 
 
 class _TreeError(ValueError):
-    """The tables do not describe a tree; `place` leads to the culprit: question, then key, then item of its list."""
+    """The tables do not describe a tree.
+
+    Attributes:
+        place: where the mistake is: question, key and index of the item in its list, as far as known.
+    """
 
     def __init__(self, problem: str, *place: str | int):
         super().__init__(problem)
@@ -392,7 +417,7 @@ def _build_questions(
     if len(pairs) > 1:
         for question in pairs:
             if question not in dependencies:
-                raise _TreeError(f"the dependencies lack question '{question}' (None if it is always asked)", question)
+                raise _TreeError(f"dependencies lack question '{question}'; give None if it is always asked", question)
     return tuple(
         Question(question, answers[question], _find_parents(answers[question], dependencies.get(question), columns))
         for question in pairs
@@ -400,9 +425,9 @@ def _build_questions(
 
 
 def _build_answers(question: str, suffixes: Sequence[str], columns: dict[str, Answer]) -> tuple[Answer, ...]:
-    """The answers of a question, which are added to `columns`."""
+    """Check and build the answers of a question, and add them to `columns`."""
     if not isinstance(question, str) or not question:
-        raise _TreeError(f"the name of a question must be a text; received {question!r}")
+        raise _TreeError(f"the name of a question must be a non-empty string; received {question!r}")
     if isinstance(suffixes, str) or not isinstance(suffixes, Sequence):
         raise _TreeError(f"question '{question}' needs a list of answers; received {suffixes!r}", question, "answers")
     if len(suffixes) < 2:
@@ -413,10 +438,10 @@ def _build_answers(question: str, suffixes: Sequence[str], columns: dict[str, An
     for i, suffix in enumerate(suffixes):
         place = (question, "answers", i)
         if not isinstance(suffix, str) or suffix[:1] != "_" or suffix[1:2] in ("", "_"):
-            raise _TreeError(f"answers of '{question}' must be texts such as '_smooth'; received {suffix!r}", *place)
+            raise _TreeError(f"answers of '{question}' must be strings such as '_smooth'; received {suffix!r}", *place)
         answer = Answer(question + suffix, question, index=len(columns))
         if answer.text in columns:
-            raise _TreeError(f"two answers have the column '{answer.text}'", *place)
+            raise _TreeError(f"two answers have the column '{answer.text}'; columns must be unique", *place)
         columns[answer.text] = answer
         answers.append(answer)
     return tuple(answers)
@@ -425,7 +450,7 @@ def _build_answers(question: str, suffixes: Sequence[str], columns: dict[str, An
 def _find_parents(
     answers: tuple[Answer, ...], dependency: str | Sequence[str] | None, columns: Mapping[str, Answer]
 ) -> tuple[Answer, ...]:
-    """The answers after which a question is asked, in the order of their columns."""
+    """Find the answers after which a question is asked, in the order of their columns."""
     question = answers[0].question
     if not isinstance(dependency, Sequence | None):
         raise _TreeError(
@@ -444,12 +469,16 @@ def _find_parents(
             )
         parent = columns[text]
         if parent in parents:
-            raise _TreeError(f"question '{question}' is asked after '{text}' twice", *place)
+            raise _TreeError(f"question '{question}' is asked after '{text}' twice; list each answer once", *place)
         if parent.question == question:
-            raise _TreeError(f"question '{question}' is asked after its own answer '{text}'", *place)
+            raise _TreeError(
+                f"question '{question}' is asked after its own answer '{text}'; give an answer of an earlier question",
+                *place,
+            )
         if parent.index > answers[0].index:
             raise _TreeError(
-                f"question '{question}' is asked after '{text}', so '{parent.question}' must stand above it", *place
+                f"question '{question}' is asked after '{text}', so it must come after question '{parent.question}'",
+                *place,
             )
         if parents and parent.question != parents[0].question:
             raise _TreeError(
@@ -469,7 +498,7 @@ def _parent_texts(dependency: str | Sequence[str] | None) -> Sequence[str]:
 
 # Drawing a tree
 
-_Branch = tuple[str, list]  # a label, and the branches beneath it
+_Branch = tuple[str, list]  # a label, and the branches below it
 
 
 def _question_branch(schema: Schema, question: Question) -> _Branch:
@@ -488,8 +517,8 @@ def _question_branch(schema: Schema, question: Question) -> _Branch:
 
 
 def _branch_lines(branches: list[_Branch]) -> Iterator[str]:
-    for i, (label, beneath) in enumerate(branches, start=1):
+    for i, (label, below) in enumerate(branches, start=1):
         last = i == len(branches)
         yield ("└─ " if last else "├─ ") + label
-        for line in _branch_lines(beneath):
+        for line in _branch_lines(below):
             yield ("   " if last else "│  ") + line
