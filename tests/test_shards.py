@@ -1,4 +1,4 @@
-"""Shards: what goes in comes out, the same bytes however they are made, and errors in words."""
+"""Shards: stored galaxies are read back unchanged, equal input gives equal bytes, and errors name their cause."""
 
 import hashlib
 import json
@@ -34,7 +34,7 @@ SMALL = ShardOptions(img_size=32, eval_size=0.25, shard_size=4)
 
 @pytest.fixture(scope="module")
 def catalog(tmp_path_factory) -> Path:
-    """Forty galaxies of noise: every 4th without votes, every 2nd with a spiral mask, every 10th with an empty bar."""
+    """Forty galaxies of noise: every 4th has no votes, every 2nd a spiral mask, every 10th an empty bar mask."""
     folder = tmp_path_factory.mktemp("survey")
     rng = np.random.default_rng(0)
     rows = []
@@ -56,7 +56,7 @@ def catalog(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def shards(catalog, tmp_path_factory) -> Path:
-    """Shards of the forty galaxies, made once, for tests that only look at them."""
+    """Shards of the forty galaxies, for tests that do not change them."""
     return create_shards(catalog, tmp_path_factory.mktemp("made") / "shards", RINGS, SMALL).parent
 
 
@@ -65,7 +65,7 @@ def options(**changes) -> ShardOptions:
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file in a folder, by name: equal folders have equal ones."""
+    """SHA-256 of each file in a folder, by name."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
@@ -86,7 +86,7 @@ def with_broken_images(catalog: Path, folder: Path, broken: list[int]) -> Path:
     return folder / "broken.csv"
 
 
-def test_what_goes_in_comes_out(shards, catalog):
+def test_stored_galaxies_are_read_back(shards, catalog):
     galaxies = all_records(read_manifest(shards))
     assert sorted(galaxies) == [f"{i:04d}" for i in range(N_GALAXIES)]
     for i in range(N_GALAXIES):
@@ -108,7 +108,7 @@ def test_the_pixel_scale_is_that_of_the_stored_image(catalog, tmp_path):
     table.assign(pixscale=[0.3] * (N_GALAXIES - 1) + [None]).to_csv(path, index=False)
     folder = create_shards(path, tmp_path / "shards", RINGS, options(img_size=64, image_root=catalog.parent)).parent
     galaxies = all_records(read_manifest(folder))
-    # The images are 32 x 33: half a pixel of their central square is one of the stored image.
+    # The central squares of the images, 32 x 32 pixels, are stored with 64 x 64 pixels.
     assert galaxies["0003"]["pixscale"] == pytest.approx(0.15)
     assert np.isnan(galaxies["0039"]["pixscale"])
 
@@ -125,11 +125,11 @@ def test_cutouts_are_stored_with_the_stretch_that_the_manifest_names(tmp_path):
         assert manifest.stretch == stretch
         expected = read_image(tmp_path / "a.fits", stretch).astype(float)
         assert np.abs(all_records(manifest)["J0"]["image"] - expected).mean() < 4
-    with pytest.raises(ValueError, match="begun with other stretch"):
+    with pytest.raises(ValueError, match=r"lupton: .*\bstretch;"):
         create_shards(tmp_path / "catalog.csv", tmp_path / "lupton", RINGS, options(eval_size=0.5, resume=True))
 
 
-def test_shards_of_the_first_version_are_still_read_but_not_gone_on_with(copied, catalog):
+def test_shards_of_the_first_version_are_read_but_not_resumed(copied, catalog):
     path = copied / "shards.json"
     content = json.loads(path.read_text())
     del content["made_by"]["stretch"]
@@ -138,7 +138,7 @@ def test_shards_of_the_first_version_are_still_read_but_not_gone_on_with(copied,
     assert (manifest.format_version, manifest.stretch) == (1, "galaxy-zoo")
     assert json.loads(manifest.to_json())["format_version"] == 1
     assert len(all_records(manifest)) == N_GALAXIES
-    with pytest.raises(ValueError, match="begun with other format_version, stretch"):
+    with pytest.raises(ValueError, match="format_version, stretch;"):
         create_shards(catalog, copied, RINGS, options(resume=True))
 
 
@@ -156,7 +156,7 @@ def test_an_empty_mask_is_not_a_missing_one(shards):
             np.testing.assert_array_equal(galaxy["bar_mask"], np.zeros((32, 32)))
 
 
-def test_batches_parse_inside_a_dataset_as_they_do_outside(shards):
+def test_batches_are_parsed_inside_a_dataset_as_outside(shards):
     paths = read_manifest(shards).paths("train")
     serialised = next(iter(read_records(paths).batch(8)))
     eager = parse(serialised, 2)
@@ -234,9 +234,12 @@ def exit_code(process) -> int:
 
 
 def kill_ten_times_and_resume(start, folder: Path) -> int:
-    """Start a run ten times, kill it at a random moment, then let it finish; how many kills left it half done.
+    """Start a run ten times and kill it at a random moment, then let it finish.
 
-    Every other kill waits for the run to finish one more shard, so that they do not all fall into its start.
+    Every second kill waits until the run has finished one more shard, so that not all kills come at its start.
+
+    Returns:
+        Number of kills that left the run with some shards finished and others not.
     """
     moments = random.Random(0)
     half_done = 0
@@ -259,7 +262,7 @@ def is_running(process) -> bool:
 
 @pytest.fixture(scope="module")
 def fork_server():
-    """Starts processes that have TensorFlow already."""
+    """Context that starts processes in which TensorFlow is already imported."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tensorflow", "zoobot3d_tf.shards.write"])
     return context
@@ -297,7 +300,7 @@ def test_killed_runs_with_workers_resume_to_the_same_bytes(catalog, tmp_path):
     assert contents(folder) == contents(tmp_path / "whole")
 
 
-def test_membership_stays_when_galaxies_are_added_and_whatever_the_seed(catalog, tmp_path):
+def test_added_galaxies_and_the_seed_do_not_change_the_split_of_a_galaxy(catalog, tmp_path):
     ids = pd.DataFrame({"id_str": [f"J{i}" for i in range(301)]})
     before, after = split_by_hash(ids[:300], 60), split_by_hash(ids, 60)
     assert set(before["eval"]["id_str"]) == set(after["eval"]["id_str"]) - {"J300"}
@@ -328,14 +331,14 @@ def test_limits_take_the_first_galaxies_and_unlabelled_ones_have_no_labels(catal
     assert all(galaxy["id_str"].startswith("other") for galaxy in unlabelled)
     assert not any(galaxy["has_votes"] or galaxy["has_spiral_mask"] for galaxy in unlabelled)
 
-    with pytest.raises(ValueError, match=r"40 galaxies, 0000 first, stand in .*catalog.csv as well"):
+    with pytest.raises(ValueError, match=r"catalog\.csv: .*\b40 .*catalog\.csv.* 0000$"):
         create_shards(catalog, tmp_path / "both", RINGS, SMALL, unlabelled_catalog=catalog)
 
 
-def test_an_empty_split_says_what_to_change(catalog, tmp_path):
-    with pytest.raises(ValueError, match=r"eval_size 40 of 40 labelled galaxies leaves none in train; lower it"):
+def test_an_empty_split_is_an_error_that_tells_what_to_change(catalog, tmp_path):
+    with pytest.raises(ValueError, match=r"eval_size must be smaller than 40\b.* 40 labelled .* train$"):
         create_shards(catalog, tmp_path / "shards", RINGS, options(eval_size=40))
-    with pytest.raises(ValueError, match=r"eval_size 0.0001 of 40 labelled galaxies leaves none in eval; raise it"):
+    with pytest.raises(ValueError, match=r"eval_size must be larger than 0\.0001\b.* 40 labelled .* eval$"):
         create_shards(catalog, tmp_path / "shards", RINGS, options(eval_size=0.0001))
     assert not (tmp_path / "shards").exists()
 
@@ -343,14 +346,15 @@ def test_an_empty_split_says_what_to_change(catalog, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"img_size": 8}, "img_size must be from 16 to 8192; received 8"),
+        ({"img_size": 8}, "img_size .*16 to 8192.*received 8"),
         ({"stretch": "log"}, "stretch must be one of galaxy-zoo, lupton; received 'log'"),
-        ({"eval_size": 0}, "eval_size must be a share below 1 or a whole number; received 0"),
-        ({"eval_size": 1.5}, "eval_size must be a share below 1 or a whole number; received 1.5"),
+        ({"eval_size": 0}, "eval_size .*received 0"),
+        ({"eval_size": 1.5}, "eval_size .*received 1.5"),
         ({"max_failed": 2}, "max_failed must be .* from 0 to 1; received 2"),
         ({"shard_size": 0}, "shard_size must be at least 1; received 0"),
         ({"max_labelled": 0}, "max_labelled must be at least 1; received 0"),
-        ({"overwrite": True, "resume": True}, "give one of them"),
+        ({"overwrite": True, "resume": True}, "overwrite=True .* resume=True"),
+        ({"label_kind": "binary"}, "label_kind 'binary' needs label_col"),
     ],
 )
 def test_impossible_options_are_refused(changes, message):
@@ -358,7 +362,7 @@ def test_impossible_options_are_refused(changes, message):
         options(**changes)
 
 
-def test_galaxies_with_faults_are_left_out_and_listed(catalog, tmp_path):
+def test_galaxies_that_cannot_be_read_are_skipped_and_listed(catalog, tmp_path):
     broken = with_broken_images(catalog, tmp_path, [3, 7])
     table = pd.read_csv(broken, dtype={"id_str": str})
     Image.new("L", (20, 20)).save(tmp_path / "small.png")
@@ -376,7 +380,7 @@ def test_galaxies_with_faults_are_left_out_and_listed(catalog, tmp_path):
     assert sorted(all_records(read_manifest(folder))) == sorted(set(table["id_str"]) - set(failed.index))
 
 
-def test_too_many_faults_stop_the_run_which_can_go_on(catalog, tmp_path):
+def test_too_many_skipped_galaxies_stop_the_run_which_can_be_resumed(catalog, tmp_path):
     broken = with_broken_images(catalog, tmp_path, [3, 5, 7, 9])
     folder = tmp_path / "shards"
     with pytest.raises(ValueError, match=r"2 of 40 galaxies .* more than max_failed 0.03.*\(1\).*no such"):
@@ -390,19 +394,19 @@ def test_too_many_faults_stop_the_run_which_can_go_on(catalog, tmp_path):
     assert contents(folder) == contents(tmp_path / "whole")
 
 
-def test_a_split_lost_to_faults_is_an_error(catalog, tmp_path):
+def test_a_split_without_readable_galaxies_is_an_error(catalog, tmp_path):
     broken = with_broken_images(catalog, tmp_path, list(range(N_GALAXIES)))
-    with pytest.raises(ValueError, match=r"none of the train galaxies can be used; see failed.csv"):
+    with pytest.raises(ValueError, match=r"shards: .*\btrain\b.*failed\.csv"):
         create_shards(broken, tmp_path / "shards", RINGS, options(max_failed=1))
 
 
-def test_a_folder_in_use_is_left_alone_unless_told(catalog, tmp_path):
+def test_a_folder_that_is_not_empty_is_not_changed_by_default(catalog, tmp_path):
     folder = tmp_path / "shards"
     folder.mkdir()
     (folder / "notes.txt").write_text("mine")
-    with pytest.raises(FileExistsError, match=r"not empty; resume=True .*, overwrite=True replaces"):
+    with pytest.raises(FileExistsError, match=r"not empty.* resume=True .* overwrite=True"):
         create_shards(catalog, folder, RINGS, SMALL)
-    with pytest.raises(FileExistsError, match=r"not empty, but holds no run that resume=True"):
+    with pytest.raises(FileExistsError, match=r"not empty.* no run .*resume=True"):
         create_shards(catalog, folder, RINGS, options(resume=True))
     assert contents(folder).keys() == {"notes.txt"}
 
@@ -415,7 +419,7 @@ def test_a_folder_in_use_is_left_alone_unless_told(catalog, tmp_path):
     assert (folder / "train_shards" / "mine.tfrecord").read_text() == "mine"
 
 
-def test_a_faulty_catalogue_does_not_cost_the_shards_there_were(catalog, tmp_path):
+def test_an_error_in_the_catalogue_keeps_the_earlier_shards(catalog, tmp_path):
     folder = create_shards(catalog, tmp_path / "shards", RINGS, SMALL).parent
     before = contents(folder)
     (tmp_path / "faulty.csv").write_text("id_str,file_loc\n")
@@ -429,20 +433,20 @@ def test_resuming_a_finished_run_does_nothing_and_another_run_is_refused(catalog
     times = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     create_shards(catalog, folder, RINGS, options(resume=True, workers=2, max_failed=0.5))
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == times
-    with pytest.raises(ValueError, match="begun with other img_size, seed; repeat the first command"):
+    with pytest.raises(ValueError, match=r"shards: .* img_size, seed;"):
         create_shards(catalog, folder, RINGS, options(img_size=64, seed=3, resume=True))
 
 
 def test_resuming_keeps_whole_shards_and_writes_the_others(catalog, tmp_path):
     broken = with_broken_images(catalog, tmp_path, [3])
     folder = tmp_path / "shards"
-    with pytest.raises(ValueError, match="1 of 40 galaxies cannot be used"):
+    with pytest.raises(ValueError, match="1 of 40 galaxies"):
         create_shards(broken, folder, RINGS, options(shard_size=1, max_failed=0))
     kept, cut, lost = sorted(folder.glob("train_shards/*.tfrecord"))[:3]
     time_kept = kept.stat().st_mtime_ns
     cut.write_bytes(cut.read_bytes()[:-1])
     lost.unlink()
-    with pytest.raises(ValueError, match="begun with other labelled_catalog"):
+    with pytest.raises(ValueError, match=r"shards: .* labelled_catalog;"):
         create_shards(catalog, folder, RINGS, options(shard_size=1, resume=True))
     create_shards(broken, folder, RINGS, options(shard_size=1, max_failed=0.1, resume=True))
     assert kept.stat().st_mtime_ns == time_kept
@@ -451,52 +455,52 @@ def test_resuming_keeps_whole_shards_and_writes_the_others(catalog, tmp_path):
 
 @pytest.fixture
 def copied(shards, tmp_path) -> Path:
-    """A copy of the shards that a test may spoil."""
+    """A copy of the shards that a test may change."""
     return Path(shutil.copytree(shards, tmp_path / "copy"))
 
 
-def test_shards_that_disagree_are_refused(copied):
+def test_shards_that_differ_from_the_manifest_are_refused(copied):
     paths = read_manifest(copied).paths("train")
     with pytest.raises(ValueError, match=r"hold votes of the schema rings \(2 answers\); received the schema decals"):
         check_shards(paths, schema=get_schema("decals"))
     with pytest.raises(ValueError, match="images of 32 x 32 pixels; received the size 64"):
         check_shards(paths, image_size=64)
-    with pytest.raises(ValueError, match="no shards given"):
+    with pytest.raises(ValueError, match="no shards"):
         check_shards([])
 
     content = bytearray(paths[0].read_bytes())
     content[-5] ^= 1
     paths[0].write_bytes(content)
     assert check_shards(paths).count("train") > 0
-    with pytest.raises(ValueError, match=r"train-00000-of-.*: its SHA-256 is not the one in shards.json"):
+    with pytest.raises(ValueError, match=r"train-00000-of-.*: .*SHA-256.* shards\.json"):
         check_shards(paths, verify_hash=True)
     paths[0].write_bytes(content[:-5])
-    with pytest.raises(ValueError, match=rf"has {len(content) - 5} bytes, {len(content)} in shards.json"):
+    with pytest.raises(ValueError, match=rf"has {len(content) - 5} bytes.* {len(content)} in shards\.json"):
         check_shards(paths)
     paths[0].rename(paths[0].with_name("other.tfrecord"))
     with pytest.raises(ValueError, match=r"other.tfrecord: not listed in"):
         check_shards([paths[0].with_name("other.tfrecord")])
-    with pytest.raises(FileNotFoundError, match=r"no such file, though shards.json lists it"):
+    with pytest.raises(FileNotFoundError, match=r"no such file.* shards\.json"):
         check_shards(paths)
 
 
 def test_manifests_that_cannot_be_used_are_refused(copied, shards):
     path = copied / "shards.json"
     content = json.loads(path.read_text())
-    with pytest.raises(ValueError, match="from one shard folder"):
+    with pytest.raises(ValueError, match=rf"one shard folder.*{shards}.*{copied}"):
         check_shards([*read_manifest(copied).paths("train"), *read_manifest(shards).paths("train")])
     path.write_text(json.dumps(content | {"format_version": 99}))
-    with pytest.raises(ValueError, match="format version 99; this version reads 1 to 3: make the shards again"):
+    with pytest.raises(ValueError, match=r"shards\.json: .* 1 to 3\b.*version 99\b"):
         read_manifest(copied)
     path.write_text(path.read_text()[:100])
-    with pytest.raises(ValueError, match=r"shards.json: damaged"):
+    with pytest.raises(ValueError, match=r"shards\.json: .*damaged"):
         read_manifest(copied)
     path.unlink()
-    with pytest.raises(FileNotFoundError, match=r"no shards.json here or one folder up"):
+    with pytest.raises(FileNotFoundError, match=r"train_shards: no shards\.json"):
         read_manifest(copied / "train_shards")
 
 
-def test_catalogue_errors_do_not_wait_for_tensorflow():
+def test_catalogue_errors_are_found_without_tensorflow():
     program = "import sys, zoobot3d_tf.shards.write as w; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
 

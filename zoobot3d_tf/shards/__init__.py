@@ -1,1 +1,1 @@
-"""Galaxies stored as TFRecords that describe themselves: the record, writing and reading."""
+"""Shards: TFRecord files of galaxies with a manifest that describes them, and how to write and read them."""

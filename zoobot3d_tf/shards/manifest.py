@@ -1,4 +1,4 @@
-"""What stands beside the shards in `shards.json`: enough to use them without a word from whoever made them."""
+"""The manifest of a shard folder, `shards.json`: all that is needed to use the shards, and to check them."""
 
 import json
 from collections.abc import Sequence
@@ -11,17 +11,30 @@ from zoobot3d_tf.labels import Label
 from zoobot3d_tf.schemas import Schema
 
 FORMAT_VERSION = 3
-# In version 1 the pixel scale was that of the original image, whose size the shards do not tell; labels came with 3.
+# In version 1, the pixel scale was that of the original image, whose size is not stored. Version 3 added labels.
 READABLE_VERSIONS = (1, 2, FORMAT_VERSION)
+"""Format versions that can be read."""
 MANIFEST_NAME = "shards.json"
 PROGRESS_NAME = ".progress"
 SPLITS = ("train", "eval", "unlabelled")
 COUNTS = ("galaxies", "with_votes", "with_spiral_mask", "with_bar_mask", "with_label")
+"""Numbers of galaxies that the manifest gives for each file and split."""
 
 
 @dataclass(frozen=True)
 class ShardFile:
-    """One TFRecord file, named from the shard folder, as in `train_shards/train-00000-of-00004.tfrecord`."""
+    """One TFRecord file.
+
+    Attributes:
+        name: path relative to the shard folder, such as `train_shards/train-00000-of-00004.tfrecord`.
+        galaxies: number of galaxies.
+        with_votes: number of galaxies with votes.
+        with_spiral_mask: number of galaxies whose spiral arms volunteers were asked to draw.
+        with_bar_mask: number of galaxies whose bar volunteers were asked to draw.
+        bytes: size of the file.
+        sha256: SHA-256 of the file, hexadecimal.
+        with_label: number of galaxies with a label.
+    """
 
     name: str
     galaxies: int
@@ -38,13 +51,13 @@ class Manifest:
     """A folder of shards.
 
     Attributes:
-        folder: where `shards.json` stands.
-        schema: the decision tree whose answers the votes are of; None where there are no votes.
+        folder: folder of `shards.json`.
+        schema: decision tree of the votes; None if there are no votes.
         image_size: height and width of images and masks, in pixels.
-        splits: the files of `train`, `eval` and `unlabelled`.
+        splits: files of `train`, `eval` and `unlabelled`.
         made_by: catalogues and options that the shards depend on.
         format_version: one of `READABLE_VERSIONS`.
-        label: what the labels say, with the statistics of the galaxies in `train`; None where there are none.
+        label: description of the label, with its statistics for the galaxies in `train`; None if there is no label.
     """
 
     folder: Path
@@ -57,24 +70,29 @@ class Manifest:
 
     @property
     def n_answers(self) -> int:
-        """How many votes a galaxy has."""
+        """Number of answers of the decision tree; 0 if there are no votes."""
         return 0 if self.schema is None else len(self.schema.label_cols)
 
     @property
     def stretch(self) -> str:
-        """Of the fluxes of FITS cutouts, see `to_rgb`; shards that do not name it are older than the choice."""
+        """Colour stretch of FITS cutouts, see `to_rgb`. Older shards do not name it, and have the default stretch."""
         return self.made_by.get("stretch", DEFAULT_STRETCH)
 
     def paths(self, split: str) -> list[Path]:
-        """Files of a split, in order."""
+        """Paths of the files of a split, in order."""
         return [self.folder / file.name for file in self.splits[split]]
 
     def count(self, split: str, what: str = "galaxies") -> int:
-        """How many galaxies a split has: all, or those with one of the labels in `COUNTS`."""
+        """Count the galaxies of a split.
+
+        Args:
+            split: one of `SPLITS`.
+            what: one of `COUNTS`, such as "with_votes" for the galaxies with votes.
+        """
         return sum(getattr(file, what) for file in self.splits[split])
 
     def to_json(self) -> str:
-        """The text of `shards.json`: it holds neither time nor place, so that equal shards have equal manifests."""
+        """Content of `shards.json`. It has no time and no folder, so that equal shards have equal manifests."""
         splits = {
             split: {what: self.count(split, what) for what in COUNTS} | {"files": [asdict(file) for file in files]}
             for split, files in self.splits.items()
@@ -94,18 +112,21 @@ def read_manifest(folder: str | Path) -> Manifest:
     """Read `shards.json`.
 
     Args:
-        folder: the shard folder, or one of the folders of shards in it.
+        folder: shard folder, or one of the folders of shards in it.
 
     Raises:
-        FileNotFoundError: there is no `shards.json`, or no finished one.
-        ValueError: it is damaged, or of another format version.
+        FileNotFoundError: there is no `shards.json`, or the shards are not finished.
+        ValueError: `shards.json` is damaged, or its format version cannot be read.
     """
     folder = Path(folder)
-    home = next((place for place in (folder, folder.parent) if (place / MANIFEST_NAME).is_file()), None)
+    candidates = (folder, folder.parent)
+    home = next((candidate for candidate in candidates if (candidate / MANIFEST_NAME).is_file()), None)
     if home is None:
-        if any((place / PROGRESS_NAME).is_dir() for place in (folder, folder.parent)):
-            raise FileNotFoundError(f"{folder}: these shards are unfinished; continue `zoobot3d shards` with --resume")
-        raise FileNotFoundError(f"{folder}: no {MANIFEST_NAME} here or one folder up; `zoobot3d shards` makes shards")
+        if any((candidate / PROGRESS_NAME).is_dir() for candidate in candidates):
+            raise FileNotFoundError(f"{folder}: the shards are unfinished; repeat `zoobot3d shards` with --resume")
+        raise FileNotFoundError(
+            f"{folder}: no {MANIFEST_NAME} in this folder or its parent; make shards with `zoobot3d shards`"
+        )
     path = home / MANIFEST_NAME
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -123,9 +144,11 @@ def read_manifest(folder: str | Path) -> Manifest:
                 label=None if content.get("label") is None else Label.from_dict(content["label"]),
             )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: damaged ({error!r}); make the shards again") from error
-    readable = f"{READABLE_VERSIONS[0]} to {FORMAT_VERSION}"
-    raise ValueError(f"{path}: format version {version}; this version reads {readable}: make the shards again")
+        raise ValueError(f"{path}: the file is damaged ({error!r}); copy it again, or make the shards again") from error
+    raise ValueError(
+        f"{path}: the format version must be from {READABLE_VERSIONS[0]} to {FORMAT_VERSION}; the file has version "
+        f"{version}; make the shards again"
+    )
 
 
 def check_shards(
@@ -135,33 +158,35 @@ def check_shards(
     verify_hash: bool = False,
     label: Label | None = None,
 ) -> Manifest:
-    """Check shards against the `shards.json` one folder up, and against what the caller takes them for.
+    """Check shards against their manifest, and against what the caller expects.
 
     Args:
-        paths: TFRecord files of one shard folder.
-        schema: the decision tree they should be of; not compared if None.
-        image_size: height and width they should have, in pixels; not compared if None.
-        verify_hash: read the files through and compare their SHA-256; otherwise only sizes are compared.
-        label: what their labels should say; not compared if None.
+        paths: paths of TFRecord files of one shard folder.
+        schema: expected decision tree; not compared if None.
+        image_size: expected height and width of the images, in pixels; not compared if None.
+        verify_hash: whether to compare the SHA-256 of the files, which reads all of them. Otherwise only their sizes
+            are compared.
+        label: expected label; not compared if None.
 
     Returns:
-        The manifest of the shard folder.
+        Manifest of the shard folder.
 
     Raises:
-        FileNotFoundError: a file is missing, or the manifest.
-        ValueError: no paths are given, they belong to several shard folders, or something disagrees.
+        FileNotFoundError: a file or the manifest does not exist.
+        ValueError: there are no paths, the paths belong to several shard folders, or the shards differ from the
+            manifest or from what is expected.
     """
     files = [Path(path).absolute() for path in paths]
     if not files:
-        raise ValueError("no shards given; name the .tfrecord files in train_shards/ or eval_shards/")
+        raise ValueError("received no shards; give the .tfrecord files of train_shards/ or eval_shards/")
     homes = sorted({path.parent.parent for path in files})
     if len(homes) > 1:
-        raise ValueError(f"shards must come from one shard folder; received some from {homes[0]} and from {homes[1]}")
+        raise ValueError(f"shards must be in one shard folder; received shards in {homes[0]} and in {homes[1]}")
     manifest = read_manifest(files[0].parent)
     if schema is not None and schema != manifest.schema:
         raise ValueError(
-            f"{homes[0]}: these shards hold votes of the schema {_summary(manifest.schema)}; received the schema "
-            f"{_summary(schema)}, whose questions, answers or order differ"
+            f"{homes[0]}: these shards hold {_votes_summary(manifest.schema)}; received the schema "
+            f"{_schema_summary(schema)}, whose questions, answers or their order differ"
         )
     if label is not None and not label.same_as(manifest.label):
         raise ValueError(
@@ -177,16 +202,23 @@ def check_shards(
         if path not in listed:
             raise ValueError(f"{path}: not listed in {manifest.folder / MANIFEST_NAME}")
         if not path.is_file():
-            raise FileNotFoundError(f"{path}: no such file, though {MANIFEST_NAME} lists it")
-        if (size := path.stat().st_size) != (wanted := listed[path].bytes):
-            raise ValueError(f"{path}: has {size} bytes, {wanted} in {MANIFEST_NAME}; copy or make it again")
+            raise FileNotFoundError(
+                f"{path}: no such file, but {MANIFEST_NAME} lists it; copy it, or make the shards again"
+            )
+        remedy = "copy the file again, or make the shards again"
+        if (size := path.stat().st_size) != (expected := listed[path].bytes):
+            raise ValueError(f"{path}: has {size} bytes, but {expected} in {MANIFEST_NAME}; {remedy}")
         if verify_hash and sha256_of(path) != listed[path].sha256:
-            raise ValueError(f"{path}: its SHA-256 is not the one in {MANIFEST_NAME}; copy or make it again")
+            raise ValueError(f"{path}: its SHA-256 differs from that in {MANIFEST_NAME}; {remedy}")
     return manifest
 
 
 def galaxies_in(paths: Sequence[str | Path]) -> int:
-    """How many galaxies these files of one shard folder hold, as its manifest says."""
+    """Count the galaxies in files of one shard folder, from its manifest.
+
+    Args:
+        paths: paths of TFRecord files that the manifest lists; at least one.
+    """
     listed = _listed(read_manifest(Path(paths[0]).absolute().parent))
     return sum(listed[Path(path).absolute()].galaxies for path in paths)
 
@@ -195,9 +227,11 @@ def _listed(manifest: Manifest) -> dict[Path, ShardFile]:
     return {manifest.folder / file.name: file for files in manifest.splits.values() for file in files}
 
 
-def _summary(schema: Schema | None) -> str:
-    if schema is None:
-        return "none"
+def _votes_summary(schema: Schema | None) -> str:
+    return "no votes" if schema is None else f"votes of the schema {_schema_summary(schema)}"
+
+
+def _schema_summary(schema: Schema) -> str:
     return f"{schema.name or 'without a name'} ({len(schema.label_cols)} answers)"
 
 

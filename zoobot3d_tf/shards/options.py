@@ -1,4 +1,4 @@
-"""How to make shards, checked."""
+"""Options of making shards."""
 
 from dataclasses import dataclass
 
@@ -10,28 +10,30 @@ from zoobot3d_tf.labels import LABEL_KINDS
 
 @dataclass(frozen=True)
 class ShardOptions:
-    """How to make shards.
+    """Options of making shards.
 
     Attributes:
-        img_size: height and width to store images and masks with, in pixels.
-        stretch: of the fluxes of FITS cutouts, see `to_rgb`; predictions will use the same.
-        eval_size: how many labelled galaxies to hold back for evaluation, about, or their share if below 1; see
+        img_size: height and width of the stored images and masks, in pixels.
+        stretch: colour stretch of FITS cutouts, see `to_rgb`. Predictions will use the same stretch.
+        eval_size: approximate number of labelled galaxies for evaluation, or their share if below 1; see
             `split_by_hash`.
-        shard_size: galaxies in a file.
-        seed: of the order of galaxies within a split.
-        max_labelled: use only so many labelled galaxies, the first in that order.
-        max_unlabelled: use only so many unlabelled ones.
-        image_root: folder that relative file names start from; by default each catalogue's.
-        missing_questions_unasked: take questions without any column as asked of nobody.
-        label_col: column of the labelled catalogue with a label that is neither votes nor masks; see `read_labels`.
-        label_kind: its kind, one of `LABEL_KINDS`; guessed if None.
-        max_failed: share of galaxies that may be left out for faults of their files before the run stops.
-        workers: processes to use.
-        overwrite: replace the shards in the folder. Other files in it stay.
-        resume: go on with an interrupted run in the folder.
+        shard_size: number of galaxies per file.
+        seed: random seed of the order of the galaxies in a split.
+        max_labelled: largest number of labelled galaxies; all if None. The first ones in this order are used.
+        max_unlabelled: largest number of unlabelled galaxies; all if None.
+        image_root: folder that relative paths start from. By default the folder of each catalogue.
+        missing_questions_unasked: whether a question without any column counts as not asked. Otherwise it is an error.
+        label_col: name of a column of the labelled catalogue with another label than votes or masks; see
+            `read_labels`.
+        label_kind: kind of this label, one of `LABEL_KINDS`; guessed from its values if None.
+        max_failed: largest share of galaxies that may be skipped because a file cannot be read. If more galaxies are
+            skipped, the run stops.
+        workers: number of processes.
+        overwrite: whether to replace the shards in the folder. Other files in it are kept.
+        resume: whether to continue an interrupted run in the folder.
 
     Raises:
-        ValueError: a value is impossible.
+        ValueError: a value is out of range, or two options contradict each other.
     """
 
     img_size: int = 300
@@ -52,9 +54,11 @@ class ShardOptions:
 
     def __post_init__(self) -> None:
         if not MIN_SIDE <= self.img_size <= MAX_SIDE:
-            raise ValueError(f"img_size must be from {MIN_SIDE} to {MAX_SIDE}; received {self.img_size}")
+            raise ValueError(f"img_size must be from {MIN_SIDE} to {MAX_SIDE} pixels; received {self.img_size}")
         if not self.eval_size > 0 or (self.eval_size >= 1 and self.eval_size % 1 != 0):
-            raise ValueError(f"eval_size must be a share below 1 or a whole number; received {self.eval_size}")
+            raise ValueError(
+                f"eval_size must be a share between 0 and 1 or a whole number of galaxies; received {self.eval_size}"
+            )
         check_stretch(self.stretch)
         if self.label_kind and not self.label_col:
             raise ValueError(f"label_kind {self.label_kind!r} needs label_col, the column of the label")
@@ -67,4 +71,4 @@ class ShardOptions:
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1; received {value}")
         if self.overwrite and self.resume:
-            raise ValueError("overwrite=True starts again and resume=True continues: give one of them")
+            raise ValueError("overwrite=True starts again, and resume=True continues; give only one of the two")

@@ -1,4 +1,4 @@
-"""Shards in, records out."""
+"""Reading of records from shards."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
@@ -12,19 +12,30 @@ from zoobot3d_tf.shards.record import Record, decode, parse
 
 
 def read_records(paths: Sequence[str | Path]) -> tf.data.Dataset:
-    """Serialised records, string (), in the order of the files and within them; `record.parse` reads a batch."""
+    """Read serialised records, in the order of the files and of the records in each file.
+
+    Args:
+        paths: paths of TFRecord files.
+
+    Returns:
+        Dataset of scalar strings. `record.parse` reads a batch of them.
+    """
     return tf.data.TFRecordDataset([str(path) for path in paths])
 
 
 def iterate_records(paths: Sequence[str | Path]) -> Iterator[dict]:
-    """Decode records one by one, for looking at them: training reads batches.
+    """Decode records one by one, to look at them. Training reads batches instead; see `data.dataset`.
 
     Args:
-        paths: TFRecord files of one shard folder.
+        paths: paths of TFRecord files of one shard folder.
 
     Yields:
-        A dict with the fields of `Record`: `image` uint8 (H, W, 3); masks uint8 (H, W) of counts, None where nobody was
-        asked; `votes` float32 (answers,); `id_str` text.
+        One dict per galaxy, with the fields of `Record`. `image` is uint8 (H, W, 3). Masks are counts of volunteers,
+        uint8 (H, W), or None if nobody was asked. `votes` is float32 (answers,), and `id_str` is text.
+
+    Raises:
+        FileNotFoundError: a file or the manifest does not exist.
+        ValueError: there are no paths, or the shards differ from their manifest; see `check_shards`.
     """
     manifest = check_shards(paths)
     for batch in read_records(paths).batch(64):

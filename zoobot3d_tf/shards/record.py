@@ -1,4 +1,4 @@
-"""One stored galaxy, declared once: `Record` says what is stored, and writer and reader both derive from it."""
+"""The record of a galaxy in a shard. The writer and the reader both follow from the fields of `Record`."""
 
 import io
 import math
@@ -18,25 +18,26 @@ _JPEG_SIGNATURE = b"\xff\xd8"
 class Record:
     """A galaxy as it is stored.
 
-    Types decide the form on disk: text, bytes, whole numbers and truth values as they are, the array as float32,
-    and floats as the eight bytes of a float64, since TFRecords know only float32, in which a right ascension is
-    known to 0.1 arcsec.
+    The type of a field decides its form on disk. Text and bytes are stored as bytes, whole numbers and truth values as
+    int64, and the array as float32. A float is stored as the eight bytes of a float64: the floats of a TFRecord are
+    float32, which would round a right ascension to 0.1 arcsec.
 
     Attributes:
-        id_str: unique name.
-        image: JPEG.
-        spiral_mask: PNG of counts of volunteers on the image's grid; empty bytes if nobody was asked.
-        bar_mask: likewise.
-        votes: votes for each answer, in schema order; 0 where unasked.
-        has_votes: some question was asked.
-        has_spiral_mask: volunteers were asked to draw, even if nobody drew.
-        has_bar_mask: likewise.
-        n_volunteers: how many were asked to draw.
-        ra: of the image's centre, degrees, ICRS; NaN if unknown, as are the two below.
-        dec: likewise.
-        pixscale: of the stored image, arcsec per pixel.
-        label: as `labels.read_labels` gives it, NaN if missing; shards before format version 3 have none.
-        has_label: it is not missing.
+        id_str: name of the galaxy, unique.
+        image: image, JPEG.
+        spiral_mask: number of volunteers who enclosed each pixel, PNG on the pixel grid of the image; empty bytes if
+            nobody was asked to draw spiral arms.
+        bar_mask: the same for the bar.
+        votes: number of votes for each answer, in the order of the schema; 0 if the question was not asked.
+        has_votes: whether the galaxy has a vote on any question.
+        has_spiral_mask: whether volunteers were asked to draw spiral arms, even if nobody drew any.
+        has_bar_mask: the same for the bar.
+        n_volunteers: number of volunteers who were asked to draw.
+        ra: right ascension of the centre of the image, in degrees, ICRS; NaN if unknown.
+        dec: declination of the centre, in degrees; NaN if unknown.
+        pixscale: pixel scale of the stored image, in arcsec per pixel; NaN if unknown.
+        label: label as `labels.read_labels` returns it; NaN if missing, and in shards before format version 3.
+        has_label: whether the galaxy has a label.
     """
 
     id_str: str
@@ -56,22 +57,22 @@ class Record:
 
 
 def serialise(record: Record) -> bytes:
-    """Turn a record into the bytes of a `tf.train.Example`; equal records give equal bytes."""
+    """Convert a record to the bytes of a `tf.train.Example`. Equal records give equal bytes."""
     features = {field.name: _to_feature(field.type, getattr(record, field.name)) for field in fields(Record)}
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(deterministic=True)
 
 
 def parse(serialised: tf.Tensor, n_answers: int, names: Collection[str] | None = None) -> dict[str, tf.Tensor]:
-    """Read a batch of records, leaving images and masks encoded.
+    """Read a batch of records. Images and masks stay encoded.
 
     Args:
-        serialised: string (B,).
-        n_answers: length of the votes.
-        names: fields to read, all by default.
+        serialised: serialised records, strings of shape (B,).
+        n_answers: number of answers of the decision tree.
+        names: names of the fields to read; all if None.
 
     Returns:
-        A tensor for each field of `Record`, with B as its first axis: text and bytes as string, truth values as bool,
-        whole numbers as int64, floats as float64, and `votes` as float32 (B, n_answers).
+        One tensor per field of `Record`, of shape (B,): string for text and bytes, bool for truth values, int64 for
+        whole numbers, and float64 for floats. `votes` is float32 (B, n_answers).
     """
     wanted = [field for field in fields(Record) if names is None or field.name in names]
     parsed = tf.io.parse_example(serialised, {field.name: _stored_form(field, n_answers) for field in wanted})
@@ -84,10 +85,13 @@ def parse(serialised: tf.Tensor, n_answers: int, names: Collection[str] | None =
 
 
 def encode_image(image: np.ndarray) -> bytes:
-    """Encode uint8 (H, W, 3) as JPEG: a third of a PNG's size, and three times as quick to decode.
+    """Encode an image as JPEG, which has a third of the size of a PNG and is decoded three times faster.
 
-    With colour kept at full resolution, quality 95 changes pixels of DECaLS images by 2.6 of 255 (rms); the noise of
+    Colour keeps its full resolution. Quality 95 changes the pixels of DECaLS images by 2.6 of 255 (rms); the noise of
     their sky is 11.
+
+    Args:
+        image: uint8 (H, W, 3).
     """
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=95, subsampling=0)
@@ -95,7 +99,7 @@ def encode_image(image: np.ndarray) -> bytes:
 
 
 def encode_mask(counts: np.ndarray) -> bytes:
-    """Encode counts, uint8 (H, W), as PNG, without loss."""
+    """Encode a mask of counts, uint8 (H, W), as PNG, without loss."""
     buffer = io.BytesIO()
     Image.fromarray(counts).save(buffer, "PNG")
     return buffer.getvalue()
@@ -105,13 +109,15 @@ def decode(encoded: bytes) -> np.ndarray:
     """Decode an image to uint8 (H, W, 3), or a mask to uint8 (H, W).
 
     Raises:
-        ValueError: these bytes are no image.
+        ValueError: the bytes are not an image.
     """
-    # Left unchanged, JPEG would come as BGR and have to be turned round.
-    how = cv2.IMREAD_COLOR_RGB if encoded.startswith(_JPEG_SIGNATURE) else cv2.IMREAD_UNCHANGED
-    image = cv2.imdecode(np.frombuffer(encoded, np.uint8), how)
+    # By default, OpenCV decodes colour in the order blue, green, red.
+    flags = cv2.IMREAD_COLOR_RGB if encoded.startswith(_JPEG_SIGNATURE) else cv2.IMREAD_UNCHANGED
+    image = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
     if image is None:
-        raise ValueError("a stored image cannot be decoded: the shards are damaged; make them again")
+        raise ValueError(
+            "the stored image cannot be decoded: the shards are damaged; copy them again, or make them again"
+        )
     return image
 
 
@@ -123,7 +129,7 @@ def _stored_form(field: Field, n_answers: int) -> tf.io.FixedLenFeature:
 
 
 def _to_plain(kind: Any, value: Any) -> bytes | int:
-    """What stands for text, bytes or one number on disk."""
+    """Convert text, bytes, a number or a truth value to the form on disk."""
     if kind in (bool, int):
         return int(value)
     if kind is float:

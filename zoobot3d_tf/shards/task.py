@@ -1,7 +1,7 @@
-"""One shard as a task: all that a worker needs to know to write it, and the outcome it reports.
+"""Writing of one shard by a worker: the task, and its outcome.
 
-A shard has its name only once it is whole and on disk, and its outcome is noted down only after that, so that whatever
-ends a run, the notes say what the next one need not do again.
+A shard gets its name when it is complete and on disk, and its outcome is noted after that. If a run is interrupted at
+any moment, the notes therefore list the shards that the next run can keep.
 """
 
 import json
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished shard, and the galaxies left out of it: (id_str, file_loc, reason)."""
+    """A finished shard, and the galaxies that were skipped: (id_str, file_loc, reason)."""
 
     file: ShardFile
     failed: list[tuple[str, str, str]]
@@ -45,13 +45,13 @@ class ShardTask:
     """A shard to write.
 
     Attributes:
-        folder: the shard folder.
+        folder: shard folder, absolute path.
         split: `train`, `eval` or `unlabelled`.
-        name: of the file, from the shard folder.
-        rows: of the galaxies, as `read_training_catalog` returns them, with `label` as `read_labels` does.
-        label_cols: which of the columns are votes.
-        img_size: height and width to store images and masks with, in pixels.
-        stretch: of the fluxes of FITS cutouts, see `to_rgb`.
+        name: path of the file relative to the shard folder.
+        rows: rows of the galaxies, as `read_training_catalog` returns them, with `label` as `read_labels` returns it.
+        label_cols: names of the columns of votes.
+        img_size: height and width of the stored images and masks, in pixels.
+        stretch: colour stretch of FITS cutouts, see `to_rgb`.
     """
 
     folder: Path
@@ -64,16 +64,16 @@ class ShardTask:
 
     @property
     def path(self) -> Path:
-        """The file."""
+        """Path of the file."""
         return self.folder / self.name
 
     @property
     def note(self) -> Path:
-        """Where the outcome is noted down."""
+        """Path of the note of the outcome."""
         return self.folder / PROGRESS_NAME / f"{self.path.stem}.json"
 
     def earlier_outcome(self) -> Outcome | None:
-        """The outcome, if an earlier run finished this shard; since it was whole then, its size is proof enough."""
+        """Outcome of an earlier run that finished this shard; None if there is none, or the file has another size."""
         if not self.note.exists() or not self.path.exists():
             return None
         noted = json.loads(self.note.read_text(encoding="utf-8"))
@@ -82,15 +82,19 @@ class ShardTask:
 
 
 def run_tasks(tasks: list[ShardTask], workers: int, executor: Executor | None) -> Generator[Outcome, None, None]:
-    """Write shards; outcomes come as they are ready.
+    """Write shards.
 
     Args:
-        tasks: the shards.
-        workers: processes; one is this process itself.
-        executor: runs the tasks in place of these processes.
+        tasks: shards to write.
+        workers: number of processes. With 1, this process writes the shards.
+        executor: executor that runs the tasks. By default a pool of `workers` processes.
+
+    Yields:
+        Outcome of each shard, as soon as it is ready.
 
     Raises:
-        ChildProcessError: a worker died.
+        OSError: a file cannot be written.
+        ChildProcessError: a worker process died.
     """
     if executor is None and workers == 1:
         yield from map(write_shard, tasks)
@@ -111,14 +115,17 @@ def run_tasks(tasks: list[ShardTask], workers: int, executor: Executor | None) -
 
 
 def write_shard(task: ShardTask) -> Outcome:
-    """Write the galaxies of a shard that can be read, put it in its place and note down the outcome.
+    """Write a shard with all galaxies that can be read, and note the outcome.
+
+    Args:
+        task: shard to write.
 
     Raises:
         OSError: the file cannot be written.
     """
     import tensorflow as tf
 
-    # An executor elsewhere may outlive the run that gave it the same task.
+    # A worker of an interrupted run may still write the same shard.
     with whole_file(task.path, shared=True) as partial:
         try:
             with tf.io.TFRecordWriter(str(partial)) as writer:
@@ -132,7 +139,7 @@ def write_shard(task: ShardTask) -> Outcome:
 
 
 def _write_galaxies(task: ShardTask, writer: Any) -> tuple[dict[str, int], list[tuple[str, str, str]]]:
-    """Write what can be read; return how many galaxies of each kind there were, and those left out."""
+    """Write the galaxies that can be read; return the numbers of `COUNTS`, and the galaxies that were skipped."""
     from zoobot3d_tf.shards.record import serialise
 
     counts = dict.fromkeys(COUNTS, 0)

@@ -1,6 +1,7 @@
-"""A catalogue in, shards out: the same bytes from the same input, however many workers and interruptions it took.
+"""Making of shards from catalogues.
 
-Nothing here imports TensorFlow, only the tasks do (see `task`), so that errors in a catalogue come at once.
+The same input gives the same bytes, whatever the number of workers and interruptions. Only the tasks (see `task`)
+import TensorFlow, so that errors in a catalogue are found without the seconds that this import takes.
 """
 
 import json
@@ -34,7 +35,6 @@ from zoobot3d_tf.shards.task import Outcome, ShardTask, run_tasks
 
 PLAN_NAME = "plan.json"
 
-
 log = logging.getLogger(__name__)
 
 
@@ -49,28 +49,32 @@ def create_shards(
     """Store the galaxies of a catalogue as TFRecords.
 
     Writes `train_shards/`, `eval_shards/`, `unlabelled_shards/`, the manifest `shards.json`, and `failed.csv`, which
-    lists the galaxies left out, each with the reason.
+    lists the galaxies that were skipped, with the reasons.
 
     Args:
-        labelled_catalog: table with votes, masks or a label, or several of them; see `read_training_catalog`.
-        shard_dir: folder to make. If there is something in it, `options` must say what to do.
-        schema: the decision tree; None reads no votes.
-        options: how to make them.
-        unlabelled_catalog: table of further galaxies, without labels; needs `id_str` and `file_loc` only.
-        executor: runs the tasks, a shard each; it must see the same files. By default `options.workers` processes.
+        labelled_catalog: path of a table with at least one of votes, masks and a label; see `read_training_catalog`.
+        shard_dir: folder to make. If it is not empty, `options` must have `overwrite` or `resume`.
+        schema: decision tree of the votes; None if no votes are to be read.
+        options: options of making shards.
+        unlabelled_catalog: path of a table of other galaxies without labels, with the columns `id_str` and `file_loc`.
+        executor: executor that runs the tasks, one per shard. It must have access to the same files. By default a pool
+            of `options.workers` processes.
 
     Returns:
         Path of `shards.json`.
 
     Raises:
-        FileExistsError: there is something in the folder, and `options` do not say what to do with it.
-        ValueError: a catalogue is faulty, a split is empty, too many galaxies failed, or `resume` does not fit.
-        OSError: a file cannot be read or written, or a worker died; what is finished is kept for `resume`.
+        FileExistsError: the folder is not empty, and `options` has neither `overwrite` nor `resume`, or there is no
+            run to resume.
+        ValueError: a catalogue has an error, a split is empty, too many galaxies were skipped, or the run to resume had
+            another catalogue or other options.
+        OSError: a file cannot be read or written, or a worker died. Finished shards are kept for `resume`.
     """
     shard_dir = Path(shard_dir).absolute()
     if not (options.overwrite or options.resume) and shard_dir.exists() and any(shard_dir.iterdir()):
         raise FileExistsError(
-            f"{shard_dir}: not empty; resume=True continues an interrupted run, overwrite=True replaces its shards"
+            f"{shard_dir}: the folder is not empty; resume=True continues an interrupted run, overwrite=True replaces "
+            "its shards"
         )
     splits, label = _read_splits(labelled_catalog, unlabelled_catalog, schema, options)
     made_by = _made_by(labelled_catalog, unlabelled_catalog, options)
@@ -78,7 +82,7 @@ def create_shards(
 
     plan = {"format_version": FORMAT_VERSION, "schema": schema and schema.to_dict(), **made_by}
     if _claim_folder(shard_dir, plan, options):
-        log.info("%s: finished already, nothing to do", shard_dir)
+        log.info("%s: the shards are already finished", shard_dir)
         return shard_dir / MANIFEST_NAME
     n_galaxies = sum(len(task.rows) for task in tasks)
     allowed = options.max_failed * n_galaxies
@@ -95,44 +99,47 @@ def create_shards(
         image_size=options.img_size,
         splits={split: tuple(outcomes[t.name].file for t in tasks if t.split == split) for split in SPLITS},
         made_by={"version": __version__, **made_by},
-        label=label and label.of_training(_labels_left(splits["train"], failed_table["id_str"])),
+        label=label and label.of_training(_labels_stored(splits["train"], failed_table["id_str"])),
     )
     for split in splits:
         if manifest.count(split) == 0:
-            raise ValueError(f"{shard_dir}: none of the {split} galaxies can be used; see {FAILED_NAME} in it")
+            raise ValueError(
+                f"{shard_dir}: no galaxy of the split {split} could be read; see {shard_dir / FAILED_NAME}"
+            )
     write_atomically(shard_dir / MANIFEST_NAME, manifest.to_json())
     _remove_progress(shard_dir)
     for split in splits:
         counts = ", ".join(f"{manifest.count(split, what)} {what.replace('_', ' ')}" for what in COUNTS)
         log.info("%s: %s", split, counts)
     if failed:
-        log.warning("%d galaxies left out, see %s", len(failed), shard_dir / FAILED_NAME)
+        log.warning("%d galaxies were skipped, see %s", len(failed), shard_dir / FAILED_NAME)
     return shard_dir / MANIFEST_NAME
 
 
 def split_by_hash(labelled: pd.DataFrame, eval_size: float) -> dict[str, pd.DataFrame]:
-    """Divide labelled galaxies into `train` and `eval` by a hash of their ids, whatever the seed.
+    """Divide labelled galaxies into `train` and `eval` by a hash of their ids. The seed has no influence.
 
-    A number of galaxies becomes a share, rounded to two digits: when the catalogue grows a little the share stays, and
-    with it the side of every galaxy.
+    A number of galaxies is converted to a share, rounded to two digits. If the catalogue grows slightly, the share
+    stays the same, and each galaxy stays in its split.
 
     Args:
-        labelled: a row a galaxy, with `id_str`.
-        eval_size: how many to hold back, about, or their share if below 1.
+        labelled: table with one row per galaxy and the column `id_str`.
+        eval_size: approximate number of galaxies of `eval`, or their share if below 1.
 
     Returns:
-        The rows of `train` and of `eval`, in the order given.
+        Rows of `train` and of `eval`, in the order of the table.
 
     Raises:
-        ValueError: one of them would be empty.
+        ValueError: a split would be empty.
     """
     share = eval_size if eval_size < 1 else float(f"{eval_size / len(labelled):.2g}")
     is_eval = np.array([hash_share(id_str) < share for id_str in labelled["id_str"]], dtype=bool)
     splits = {"train": labelled[~is_eval], "eval": labelled[is_eval]}
-    for split, change in (("train", "lower"), ("eval", "raise")):
+    for split, change in (("train", "smaller"), ("eval", "larger")):
         if splits[split].empty:
             raise ValueError(
-                f"eval_size {eval_size:g} of {len(labelled)} labelled galaxies leaves none in {split}; {change} it"
+                f"eval_size must be {change} than {eval_size:g}: none of the {len(labelled)} labelled galaxies would be "
+                f"in the split {split}"
             )
     return splits
 
@@ -140,7 +147,12 @@ def split_by_hash(labelled: pd.DataFrame, eval_size: float) -> dict[str, pd.Data
 def _read_splits(
     labelled_catalog: PathLike, unlabelled_catalog: PathLike | None, schema: Schema | None, options: ShardOptions
 ) -> tuple[dict[str, pd.DataFrame], Label | None]:
-    """Rows of `train`, `eval` and, if there is such a catalogue, `unlabelled`, in their final order; and the label."""
+    """Read the catalogues.
+
+    Returns:
+        Rows of each split, in the order in which they are stored, and the label. There is no split `unlabelled` without
+        an unlabelled catalogue.
+    """
     labelled = read_training_catalog(
         labelled_catalog, schema, options.image_root, options.missing_questions_unasked, label_col=options.label_col
     )
@@ -156,26 +168,26 @@ def _read_splits(
         in_both = unlabelled["id_str"][unlabelled["id_str"].isin(labelled["id_str"])]
         if len(in_both):
             raise ValueError(
-                f"{unlabelled_catalog}: {len(in_both)} galaxies, {in_both.iloc[0]} first, stand in "
-                f"{labelled_catalog} as well; a galaxy is labelled or unlabelled"
+                f"{unlabelled_catalog}: a galaxy must be in one catalogue only; {len(in_both)} of these galaxies are "
+                f"also in {labelled_catalog}, the first is {in_both.iloc[0]}"
             )
         splits["unlabelled"] = _in_order(unlabelled.assign(label=np.nan), options.seed, options.max_unlabelled)
     return splits, label
 
 
-def _labels_left(rows: pd.DataFrame, failed: pd.Series) -> np.ndarray:
-    """The labels of these rows whose galaxies are not among the failed."""
+def _labels_stored(rows: pd.DataFrame, failed: pd.Series) -> np.ndarray:
+    """Labels of the rows, without the galaxies that were skipped."""
     return rows["label"][~rows["id_str"].isin(failed)].to_numpy()
 
 
 def _in_order(catalog: pd.DataFrame, seed: int, limit: int | None) -> pd.DataFrame:
-    """Rows in an order that depends on ids and seed alone, cut off after `limit`."""
+    """Put rows into an order that depends only on ids and seed, and keep the first `limit` of them."""
     keys = np.array([hash_share(f"{seed}:{id_str}") for id_str in catalog["id_str"]])
     return catalog.iloc[np.argsort(keys)[:limit]]
 
 
 def _made_by(labelled: PathLike, unlabelled: PathLike | None, options: ShardOptions) -> dict:
-    """All that the bytes of the shards depend on, beside the schema and the images themselves."""
+    """Catalogues and options that the bytes of the shards depend on. Schema and images are not included."""
 
     def identity(catalog: PathLike) -> dict[str, str]:
         return {"name": Path(catalog).name, "sha256": sha256_of(Path(catalog))}
@@ -210,7 +222,7 @@ def _plan_tasks(
 
 
 def _claim_folder(folder: Path, plan: dict, options: ShardOptions) -> bool:
-    """Make the folder ready for a run of this plan; tell whether such a run has finished in it already."""
+    """Prepare the folder for a run of this plan; return whether a run of this plan is already finished in it."""
     plan = json.loads(json.dumps(plan))
     plan_path, manifest_path = folder / PROGRESS_NAME / PLAN_NAME, folder / MANIFEST_NAME
     if options.resume and plan_path.exists():
@@ -224,8 +236,8 @@ def _claim_folder(folder: Path, plan: dict, options: ShardOptions) -> bool:
         _remove_progress(folder)
         return True
     if options.resume and folder.exists() and any(folder.iterdir()) and not plan_path.parent.exists():
-        raise FileExistsError(f"{folder}: not empty, but holds no run that resume=True could continue")
-    # The new plan comes last: interrupted before it, the folder holds no plan, and `resume` starts afresh.
+        raise FileExistsError(f"{folder}: the folder is not empty, but has no run that resume=True can continue")
+    # The new plan is written last. If a run is interrupted before, there is no plan, and `resume` starts afresh.
     plan_path.parent.mkdir(parents=True, exist_ok=True)
     _clear_progress(folder)
     manifest_path.unlink(missing_ok=True)
@@ -238,13 +250,13 @@ def _check_same_plan(folder: Path, plan: dict, earlier: dict) -> None:
     differing = [name for name in plan if plan[name] != earlier.get(name)]
     if differing:
         raise ValueError(
-            f"{folder}: holds shards that were begun with other {', '.join(differing)}; "
-            "repeat the first command, choose another folder, or start again with overwrite=True"
+            f"{folder}: the shards in this folder were begun with other values of {', '.join(differing)}; "
+            "use the same values, choose another folder, or start again with overwrite=True"
         )
 
 
 def _clear_progress(folder: Path) -> None:
-    """Forget how far a run came; the plan goes first, for without it the notes count for nothing."""
+    """Remove the plan and the notes of finished shards. The plan is removed first: without it, notes have no effect."""
     (folder / PROGRESS_NAME / PLAN_NAME).unlink(missing_ok=True)
     for note in (folder / PROGRESS_NAME).glob("*.json"):
         note.unlink()
@@ -252,14 +264,14 @@ def _clear_progress(folder: Path) -> None:
 
 def _remove_progress(folder: Path) -> None:
     _clear_progress(folder)
-    with suppress(OSError):  # absent, or somebody keeps other things in it
+    with suppress(OSError):  # the folder does not exist, or has other files
         (folder / PROGRESS_NAME).rmdir()
 
 
 def _write_shards(
     tasks: list[ShardTask], folder: Path, allowed: float, workers: int, executor: Executor | None
 ) -> dict[str, Outcome]:
-    """Write the shards not yet finished, until all are or more galaxies failed than are allowed; outcomes by name."""
+    """Write the unfinished shards, until more than `allowed` galaxies were skipped; return the outcomes by name."""
     outcomes = {task.name: outcome for task in tasks if (outcome := task.earlier_outcome()) is not None}
     _sweep(folder, keep=outcomes)
     todo = [task for task in tasks if task.name not in outcomes]
@@ -283,20 +295,20 @@ def _write_shards(
 
 
 def _sweep(folder: Path, keep: Container[str]) -> None:
-    """Remove shards that are not of this run, and unfinished files; whatever else is in the folder is not ours."""
+    """Remove shards of other runs and unfinished files. Other files in the folder are kept."""
     for split in SPLITS:
         for path in folder.glob(f"{split}_shards/{split}-?????-of-?????.tfrecord"):
             if str(path.relative_to(folder)) not in keep:
                 path.unlink()
     for place in (".", PROGRESS_NAME, *(f"{split}_shards" for split in SPLITS)):
         for path in folder.glob(f"{place}/.partial-*"):
-            path.unlink(missing_ok=True)  # a worker of the earlier run, not quite dead, may have renamed it just now
+            path.unlink(missing_ok=True)  # a worker of the earlier run may still be running, and rename it
 
 
 def _too_many_failed(failed: list[tuple[str, str, str]], total: int, folder: Path, max_failed: float) -> str:
     reasons = " ".join(f"({number}) {reason}." for number, (_, _, reason) in enumerate(failed[:3], start=1))
     return (
-        f"{len(failed)} of {total} galaxies cannot be used, more than max_failed {max_failed:g} allows: {reasons} "
-        f"All of them are listed in {folder / FAILED_NAME}. Raise max_failed and continue with resume=True, which "
-        "keeps the finished shards, or correct the files and start again with overwrite=True"
+        f"{len(failed)} of {total} galaxies cannot be read, more than max_failed {max_failed:g} allows: {reasons} "
+        f"{folder / FAILED_NAME} lists all of them. Raise max_failed and continue with resume=True, which keeps the "
+        "finished shards; or correct the files and start again with overwrite=True"
     )
