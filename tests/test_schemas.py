@@ -74,7 +74,7 @@ def test_columns_and_index_groups_are_the_published(name, published):
 
 
 @pytest.mark.parametrize("name", [name for name in schema_names() if name not in NO_TABLE | OF_OUR_OWN])
-def test_parents_are_the_published_but_for_merging(name, published):
+def test_parents_are_the_published_except_for_merging(name, published):
     schema = get_schema(name)
     for fact in published[name]["questions"]:
         question = fact["question"]
@@ -109,7 +109,7 @@ def test_zoobot_tables_build_the_same_tree():
     assert Schema(label_metadata.decals_pairs, label_metadata.decals_dependencies) == get_schema("decals")
 
 
-def test_unknown_name_gives_the_close_ones():
+def test_unknown_name_suggests_similar_names():
     with pytest.raises(ValueError, match=r"no schema 'decals_dr5'; did you mean 'decals_dr5_ortho' or"):
         get_schema("decals_dr5")
     with pytest.raises(ValueError, match=r"no schema 'my-survey' \(`zoobot3d schemas` lists them"):
@@ -168,7 +168,7 @@ def test_round_trips(name):
         assert again.label_cols == schema.label_cols
 
 
-def test_from_dict_refuses_what_to_dict_did_not_write(schema):
+def test_from_dict_refuses_other_dictionaries(schema):
     with pytest.raises(ValueError, match=r"Schema.to_dict\(\); received \{'name': 'x'\}"):
         Schema.from_dict({"name": "x"})
     stored = schema.to_dict()
@@ -344,7 +344,7 @@ def test_refused_tables(pairs, dependencies, message):
         Schema(pairs, dependencies)
 
 
-def test_as_in_zoobot_spare_dependencies_do_not_count(schema):
+def test_dependencies_of_other_questions_are_ignored_as_in_zoobot(schema):
     assert Schema(PAIRS, DEPENDENCIES | {"edge-on-bulge": "disk_yes"}) == schema
     assert Schema({"ring": ["_yes", "_no"]}, {}) == get_schema("rings")
 
@@ -395,7 +395,7 @@ def test_from_json(tmp_path, schema, indent):
     assert read.name == "mine"
 
 
-def test_numbers_and_booleans_stay_texts(tmp_path):
+def test_numbers_and_booleans_remain_text(tmp_path):
     path = written(tmp_path, "questions: {arms: {answers: [1, 2, 3.50, yes, On, more-than-4]}}")
     assert [answer.label for answer in Schema.from_file(path).answers] == ["1", "2", "3.50", "yes", "On", "more-than-4"]
 

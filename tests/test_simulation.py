@@ -1,4 +1,4 @@
-"""Simulated galaxies: pictures, outlines and votes follow from one truth, and resemble what is known of real ones."""
+"""Simulated galaxies: images, outlines and votes follow from the same parameters, and resemble real ones."""
 
 import hashlib
 import json
@@ -35,7 +35,7 @@ def a_scene(**changes) -> Scene:
 
 
 def position_angle(weights: np.ndarray) -> float:
-    """Degrees from north (up) through east (left) of the major axis of an image's second moments."""
+    """Position angle in degrees, from north (up) through east (left), of the second moments of an image."""
     down, right = np.mgrid[: weights.shape[0], : weights.shape[1]].astype(float)
     right -= np.average(right, weights=weights)
     down -= np.average(down, weights=weights)
@@ -58,7 +58,7 @@ def survey(tmp_path_factory):
     return simulate_survey(tmp_path_factory.mktemp("survey") / "new", N_SURVEY, seed=5).parent
 
 
-def test_galaxy_depends_on_seed_and_index_alone(sample):
+def test_galaxy_depends_on_seed_and_index_only(sample):
     again = simulate_galaxy(11, 7)
     np.testing.assert_array_equal(again.image, sample[7].image)
     np.testing.assert_array_equal(again.bands, sample[7].bands)
@@ -66,7 +66,7 @@ def test_galaxy_depends_on_seed_and_index_alone(sample):
     assert (again.image != simulate_galaxy(12, 7).image).any()
 
 
-def test_population_has_its_shares_and_a_spread_of_everything():
+def test_population_has_the_expected_distributions():
     scenes = [sample_scene(np.random.default_rng([3, index])) for index in range(2000)]
     kinds = pd.Series([scene.galaxy.kind for scene in scenes])
     for kind, share in KIND_SHARES.items():
@@ -111,7 +111,7 @@ def test_blur_and_resampling_keep_place_and_surface_brightness():
     scene = a_scene(bar=None, arms=(), inclination=0.0)
     light = galaxy_light(scene.galaxy, scene.n_native, np.random.default_rng(4))[1]
     r_band = render(scene, np.random.default_rng(4))[1]
-    # One ring of the disc, two scale lengths out: far from the centre that the seeing smears, above most neighbours.
+    # The seeing does not change the median of an annulus at two scale lengths, and neighbours hardly do.
     for image, pixscale in ((light, 0.262), (r_band, scene.pixscale)):
         y, x = np.mgrid[: len(image), : len(image)] - (len(image) - 1) / 2
         ring = image[np.abs(np.hypot(x, y) * pixscale - 10.0) < 0.5]
@@ -167,7 +167,7 @@ def test_arm_opens_by_its_pitch():
     assert azimuth[0] - azimuth[1] == pytest.approx(np.log(4.5) / np.tan(np.radians(20)))
 
 
-def test_ring_shines_at_its_radius_with_less_light_inside_and_beyond():
+def test_ring_adds_light_at_its_radius_and_removes_it_inside_and_beyond():
     ring = Ring(radius=10.0, width=1.0, contrast=1.0, gap=0.5, edge=0.8)
     disc = Disc(scale_length=5.0, mu_0=20.0, colour=Colour(0.6, 0.3))
     plain = Galaxy("disc", 60.0, 90.0, disc=disc)
@@ -191,7 +191,7 @@ def test_ring_is_voted_for_where_it_can_be_seen():
     assert answer_leanings(a_scene())["ring_yes"] == pytest.approx(0.04)
 
 
-def test_what_is_hard_to_see_is_drawn_by_fewer():
+def test_fewer_volunteers_draw_structures_that_are_hard_to_see():
     clear, faint = a_scene(), a_scene(disc=replace(a_scene().galaxy.disc, mu_0=26.0))
     tilted = a_scene(inclination=78.0)
     assert arms_visibility(clear) > 0.8 > 0.4 > arms_visibility(faint)
@@ -205,7 +205,7 @@ def test_what_is_hard_to_see_is_drawn_by_fewer():
         assert drawn(faint, kind) < drawn(clear, kind)
 
 
-def test_no_structure_means_asked_and_hardly_anything_drawn(sample):
+def test_volunteers_draw_no_structure_where_there_is_none(sample):
     for galaxy in sample:
         if not galaxy.truth.galaxy.arms:
             assert galaxy.spiral_counts.max() == 0
@@ -273,7 +273,7 @@ def test_bulge_fraction_of_a_profile_known_by_hand():
     assert bulge_fraction(Galaxy("disc", 0.0, 0.0, bulge, disc)) == pytest.approx(0.5, abs=0.002)
 
 
-def test_survey_is_a_catalogue_of_what_is_known(survey):
+def test_survey_has_a_training_catalogue_and_its_files(survey):
     catalog = pd.read_csv(survey / "catalog.csv")
     votes = list(get_schema("decals_rings").label_cols)
     masks = ["spiral_mask_loc", "bar_mask_loc", "marks_loc"]
@@ -299,7 +299,7 @@ def test_survey_is_a_catalogue_of_what_is_known(survey):
     assert {"inclination", "n_arms", "pitch", "bar_half_length", "bar_position_angle"} <= set(truth.columns)
 
 
-def test_workers_and_number_change_no_byte(survey, tmp_path):
+def test_files_do_not_depend_on_workers_and_number(survey, tmp_path):
     simulate_survey(tmp_path / "two", 10, seed=5, workers=2)
 
     def digests(folder):

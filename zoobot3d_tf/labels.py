@@ -1,4 +1,4 @@
-"""Labels that are neither votes nor masks: one value a galaxy, that says yes or no, a class, or a number."""
+"""Labels that are neither votes nor masks: one value per galaxy, which is yes or no, a class, or a number."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -14,27 +14,29 @@ if TYPE_CHECKING:
 
 LABEL_KINDS = ("binary", "multiclass", "regression")
 _BINARY = {"0": 0.0, "false": 0.0, "no": 0.0, "1": 1.0, "true": 1.0, "yes": 1.0}
-# More distinct whole numbers than this are a quantity; and more classes than that are names or free text.
+# More distinct whole numbers than this are taken for a quantity, not for classes.
 _MAX_GUESSED_CLASSES = 20
+# More classes than this are a mistake: the column holds names or free text.
 _MAX_CLASSES = 100
-# Columns that a table of predictions has for other things, or holds as text.
+# Names of columns that a table of predictions uses otherwise, or reads as text.
 _TAKEN = re.compile(r"id_str|file_loc|most_likely|.+_loc|.+_concentration_\d+")
 
 
 @dataclass(frozen=True)
 class Label:
-    """What a column of labels says, and what training needs to know of it.
+    """Meaning of a column of labels, and its statistics over the training galaxies.
 
     Attributes:
-        column: of the catalogue.
+        column: name of the column in the catalogue.
         kind: one of `LABEL_KINDS`.
-        classes: of a multiclass label, in order; a galaxy's value is the index of its own. Other kinds have none.
-        mean: of the training galaxies' values, in the label's own units, for regression.
-        scale: their standard deviation, likewise.
-        counts: how many training galaxies there are of each class; for binary of "0" and of "1". Empty if not known.
+        classes: names of the classes of a multiclass label. The value of a galaxy is the index of its class. Empty for
+            other kinds.
+        mean: mean of the values of the training galaxies, in the unit of the label, for regression.
+        scale: standard deviation of the values of the training galaxies, in the unit of the label, for regression.
+        counts: number of training galaxies of each class; for a binary label, of "0" and "1". Empty if unknown.
 
     Raises:
-        ValueError: values are outside what is said above, or a table of predictions could not have these columns.
+        ValueError: an attribute has an impossible value, or a table of predictions cannot have these columns.
     """
 
     column: str
@@ -46,109 +48,127 @@ class Label:
 
     def __post_init__(self) -> None:
         if self.kind not in LABEL_KINDS:
-            raise ValueError(f"the kind of a label must be one of {', '.join(LABEL_KINDS)}; received {self.kind!r}")
+            raise ValueError(f"kind must be one of {', '.join(LABEL_KINDS)}; received {self.kind!r}")
         if self.kind == "multiclass" and len(set(self.classes)) < max(2, len(self.classes)):
-            raise ValueError(f"a multiclass label needs at least two classes, each once; received {self.classes}")
-        if self.kind != "multiclass" and self.classes:
-            raise ValueError(f"a {self.kind} label has no classes; received {self.classes}")
-        if not np.isfinite(self.mean) or not 0 < self.scale < np.inf:
-            raise ValueError(f"a label's mean must be finite, its scale above 0; received {self.mean} and {self.scale}")
-        if self.counts and (len(self.counts) != len(self.class_names) or min(self.counts) < 1):
-            raise ValueError(f"a label's counts must be one a class, above 0; received {self.counts}")
-        if taken := [name for name in self.outputs if not self.column or _TAKEN.fullmatch(name)]:
             raise ValueError(
-                f"a table of predictions cannot hold a label in the column {taken[0]!r}; rename {self.column!r}"
+                f"a multiclass label must have at least two classes, all different; received {self.classes}"
+            )
+        if self.kind != "multiclass" and self.classes:
+            raise ValueError(f"classes of a {self.kind} label must be empty; received {self.classes}")
+        if not np.isfinite(self.mean) or not 0 < self.scale < np.inf:
+            raise ValueError(
+                f"mean must be finite and scale must be > 0; received mean {self.mean}, scale {self.scale}"
+            )
+        if self.counts and (len(self.counts) != len(self.class_names) or min(self.counts) < 1):
+            raise ValueError(
+                f"counts must be {len(self.class_names)} numbers >= 1, one per class; received {self.counts}"
+            )
+        if not self.column:
+            raise ValueError("column must be the name of a column; received ''")
+        if taken := [name for name in self.outputs if _TAKEN.fullmatch(name)]:
+            raise ValueError(
+                f"a table of predictions uses the column {taken[0]!r} for something else; rename {self.column!r}"
             )
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """What the classes are called, in the order of their indices: "0" and "1" of binary; none for regression."""
+        """Names of the classes in the order of their indices: "0" and "1" if binary, none for regression."""
         return ("0", "1") if self.kind == "binary" else self.classes
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Columns of predictions: the probability of "1", that of each class, or the number itself."""
+        """Columns in tables of predictions: the probability of "1", the probability of each class, or the number."""
         return tuple(f"{self.column}_{name}" for name in self.classes) or (self.column,)
 
     @property
     def class_weights(self) -> tuple[float, ...]:
-        """What makes rare classes count as much as common ones: n / (classes * n of the class); empty for regression.
+        """Weights in the loss, with which all classes count equally; empty for regression.
 
-        Their mean over the training galaxies is 1.
+        The weight of a class is the number of training galaxies divided by (the number of classes times the number of
+        training galaxies of the class). The mean over the training galaxies is 1.
         """
         return tuple(sum(self.counts) / (len(self.counts) * count) for count in self.counts)
 
     def same_as(self, other: "Label | None") -> bool:
-        """Whether a value means the same in both, whatever the galaxies they were trained on."""
+        """Whether two labels have the same column, kind and classes. Statistics of training galaxies may differ."""
         return other is not None and (self.column, self.kind, self.classes) == (other.column, other.kind, other.classes)
 
     def of_training(self, values: np.ndarray) -> "Label":
-        """The same label, with the mean and scale or the counts of its training galaxies.
+        """Add the statistics of the training galaxies: mean and scale, or counts.
 
         Args:
-            values: as `read_labels` returns them, (galaxies,); NaN where missing.
+            values: values of the training galaxies as `read_labels` returns them, shape (galaxies,); NaN if missing.
+
+        Returns:
+            A copy of the label with the statistics.
 
         Raises:
-            ValueError: there is nothing to learn from these galaxies: a class has none, or all values are equal.
+            ValueError: a class has no training galaxy, or all values of a regression label are equal or missing.
         """
         known = values[~np.isnan(values)]
         if self.kind == "regression":
             if len(known) == 0 or np.ptp(known) == 0:
-                raise ValueError(f"{self.column} does not differ among the {len(known)} training galaxies that have it")
+                raise ValueError(
+                    f"{self.column} must have at least two different values in the training galaxies; "
+                    f"received {len(np.unique(known))} in the {len(known)} galaxies that have it"
+                )
             return replace(self, mean=float(known.mean()), scale=float(known.std()))
         counts = np.bincount(known.astype(np.int64), minlength=len(self.class_names))
         if not counts.all():
             absent = self.class_names[int(np.argmin(counts))]
             raise ValueError(
-                f"no training galaxy has {self.column} {absent!r}: leave that class out, or have more galaxies of it"
+                f"no training galaxy has {self.column} {absent!r}; remove this class, or add galaxies of this class"
             )
         return replace(self, counts=tuple(counts.tolist()))
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """Convert the label to a dictionary for JSON."""
         return asdict(self) | {"classes": list(self.classes), "counts": list(self.counts)}
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> "Label":
-        """What `to_dict` gave.
+        """Build a label from the dictionary that `to_dict` returned.
 
         Raises:
-            ValueError: it is something else.
+            ValueError: the dictionary has another form.
         """
         try:
             lists = {name: tuple(stored.get(name, ())) for name in ("classes", "counts")}
             return cls(**{**stored, **lists})
         except (AttributeError, TypeError) as error:
-            raise ValueError(f"a stored label must have a column, a kind and so on; received {stored!r:.80}") from error
+            raise ValueError(
+                f"a stored label must have the form of Label.to_dict(); received {stored!r:.80}"
+            ) from error
 
 
 def read_labels(
     path: PathLike, table: "pd.DataFrame", column: str, kind: str | None = None
 ) -> tuple[Label, np.ndarray]:
-    """A column of labels as numbers.
+    """Read a column of labels as numbers.
 
     Args:
-        path: where the table is from, for the error.
-        table: as `read_table` returns it.
-        column: one of its columns. An empty cell is a missing label.
-        kind: one of `LABEL_KINDS`. By default 0 and 1, false and true, or no and yes are binary; text and up to 20
-            distinct whole numbers are classes; other numbers regression.
+        path: path of the table, for errors.
+        table: table as `read_table` returns it.
+        column: name of the column. An empty cell is a missing label.
+        kind: one of `LABEL_KINDS`. By default, 0 and 1, false and true, or no and yes are binary; text and up to 20
+            distinct whole numbers are classes; and other numbers are a regression.
 
     Returns:
-        The label, its classes in the order of `sorted`, without statistics (see `Label.of_training`); and float64
-        (rows,): 0 or 1, the index of the class, or the number; NaN where missing.
+        The label, with sorted classes and without statistics (see `Label.of_training`); and the values, float64
+        (rows,): 0 or 1, the index of the class, or the number. Missing labels are NaN.
 
     Raises:
-        ValueError: the column is missing or empty, all galaxies are of one class, or a value is not of the kind.
+        ValueError: the column is missing or empty, all galaxies have the same class, there are more than 100 classes,
+            or a value does not match the kind.
     """
-    # Slow to import, and a trained run needs `Label` alone.
+    # Imported here, because pandas is slow to import and a trained run only needs `Label`.
     from zoobot3d_tf.tables.columns import name_rows, read_numbers, refuse, require_columns
 
     require_columns(path, table.columns, [column])
     texts = table[column].map(_as_text)
     is_known = texts != ""
     if not is_known.any():
-        raise ValueError(f"{path}: {column} is empty in every row; the label needs values")
+        raise ValueError(f"{path}: {column} is empty in all rows; a label needs values")
     distinct = sorted(set(texts[is_known]))
     if kind is None:
         kind = _guess_kind(texts[is_known], distinct)
@@ -163,14 +183,16 @@ def read_labels(
         refuse(path, table, column, is_wrong, "a binary label is 0 or 1, false or true, no or yes")
         values = texts.str.casefold().map(_BINARY).to_numpy(np.float64)
         if len(np.unique(values[~np.isnan(values)])) == 1:
-            raise ValueError(f"{path}: {column} is {distinct[0]!r} wherever it is known; a label needs both classes")
+            raise ValueError(
+                f"{path}: {column} is {distinct[0]!r} in all rows that have it; a label needs both classes"
+            )
         return label, values
     if len(distinct) == 1:
-        raise ValueError(f"{path}: {column} is {distinct[0]!r} wherever it is known; a label needs two classes")
+        raise ValueError(f"{path}: {column} is {distinct[0]!r} in all rows that have it; a label needs two classes")
     if kind == "multiclass" and len(distinct) > _MAX_CLASSES:
         raise ValueError(
-            f"{path}: {column} has {len(distinct)} distinct values, from {distinct[0]!r} in "
-            f"{name_rows(table, texts == distinct[0])} on; a label has at most {_MAX_CLASSES} classes"
+            f"{path}: {column} has {len(distinct)} distinct values, such as {distinct[0]!r} in "
+            f"{name_rows(table, texts == distinct[0])}; a label must have at most {_MAX_CLASSES} classes"
         )
     index = {name: float(i) for i, name in enumerate(distinct)}
     return Label(column, kind, tuple(distinct)), texts.map(index).to_numpy(np.float64)
@@ -182,7 +204,7 @@ def _guess_kind(texts: "pd.Series", distinct: Sequence[str]) -> str:
     if {text.casefold() for text in distinct} <= set(_BINARY):
         return "binary"
     numbers = pd.to_numeric(texts, errors="coerce")
-    # Where most are numbers, a text among them is a mistake, to be named as one.
+    # If most values are numbers, text is a mistake. The regression label then gives an error that names its row.
     if numbers.notna().mean() <= 0.5:
         return "multiclass"
     is_whole = (numbers.dropna() % 1 == 0).all()
@@ -190,7 +212,7 @@ def _guess_kind(texts: "pd.Series", distinct: Sequence[str]) -> str:
 
 
 def _as_text(value: Any) -> str:
-    """'' where missing; whole numbers without a point, which tables add beside empty cells."""
+    """Convert a cell to text, '' if missing. Whole numbers, which are floats beside empty cells, get no point."""
     import pandas as pd
 
     if pd.isna(value):
