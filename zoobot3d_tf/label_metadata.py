@@ -4,7 +4,7 @@
 question, in the order of the published tables. `..._dependencies` gives the answer or answers after which a question is
 asked; None means that it is always asked.
 
-The tables are those of galaxy-datasets; for `decals`, `decals_partial`, `gz2` and `gz2_partial` those of Zoobot v0.0.2.
+The tables `decals`, `decals_partial`, `gz2` and `gz2_partial` are from Zoobot v0.0.2, the others from galaxy-datasets.
 There are two changes. The question about merging is asked if a galaxy is smooth or featured; the published tables allow
 one answer only, and say that it is always asked. Hubble and CANDELS without a suffix, which were published without
 dependencies, have the dependencies of the trees with the suffix.

@@ -57,7 +57,7 @@ class Disc:
         mu_0: central surface brightness if seen face-on, mag per square arcsec.
         colour: colours.
         clumpiness: standard deviation of the logarithm of the brightness of patches.
-        lopsidedness: relative excess of light on one side, and lack on the other, beyond three scale lengths.
+        lopsidedness: relative excess of light on one side, and deficit on the other, beyond three scale lengths.
         dust: optical depth of the dust lane in g; applies to edge-on discs only.
     """
 
