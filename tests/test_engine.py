@@ -7,7 +7,7 @@ from zoobot3d_tf.inference import engine
 
 def test_auto_takes_openvino_if_installed_and_tensorflow_otherwise(monkeypatch):
     monkeypatch.setattr(engine, "has_gpu", lambda: False)
-    monkeypatch.setattr(engine, "find_spec", lambda name: None)
+    monkeypatch.setattr("zoobot3d_tf.extras.find_spec", lambda name: None)
     assert engine.choose_engine("auto") == ("tf", "f32")
     with pytest.raises(ImportError, match=r"pip install 'zoobot3d_tf\[fast\]'"):
         engine.choose_engine("openvino")

@@ -213,8 +213,8 @@ def test_arguments_are_checked_before_the_model_is_loaded(tmp_path, name, format
 
 
 def test_missing_converter_is_named_with_the_command_to_install_it(monkeypatch, tmp_path):
-    monkeypatch.setattr("zoobot3d_tf.runs.export.find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r"tf2onnx .*onnx: pip install 'zoobot3d_tf\[export\]'"):
+    monkeypatch.setattr("zoobot3d_tf.extras.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"onnx needs tf2onnx.*pip install 'zoobot3d_tf\[export\]'"):
         export_model(tmp_path, tmp_path / "model.onnx", "onnx")
 
 

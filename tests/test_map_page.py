@@ -87,7 +87,7 @@ def test_one_component_makes_a_line():
 
 
 def test_if_umap_is_not_installed_the_map_shows_components_and_umap_is_refused(table, tmp_path, monkeypatch):
-    monkeypatch.setattr(map_page, "find_spec", lambda name: None)
+    monkeypatch.setattr("zoobot3d_tf.extras.find_spec", lambda name: None)
     monkeypatch.setattr(map_page, "_LEAST_FOR_UMAP", 3)
     assert "The first two of" in data_of(write_map(table, tmp_path / "map.html"))["about"]
     with pytest.raises(ImportError, match=r"pip install 'zoobot3d_tf\[map\]'"):
@@ -127,7 +127,7 @@ def test_impossible_arguments_are_named(table, tmp_path, monkeypatch, options, w
 
 
 def test_umap_of_very_few_galaxies_is_refused(table, tmp_path, monkeypatch):
-    monkeypatch.setattr(map_page, "find_spec", lambda name: True)
+    monkeypatch.setattr("zoobot3d_tf.extras.find_spec", lambda name: True)
     with pytest.raises(ValueError, match=r"\bumap\b.*\b50\b.*\b3\b"):
         write_map(table, tmp_path / "map.html", method="umap")
 

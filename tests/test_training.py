@@ -134,6 +134,20 @@ def test_a_finished_run_is_only_loaded(shards, finished):
     np.testing.assert_array_equal(again.get_weights()[-1], model.get_weights()[-1])
 
 
+def test_a_finished_run_without_checkpoints_is_only_loaded(shards, finished, tmp_path, caplog):
+    folder, model = finished
+    shutil.copytree(folder, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    before = (tmp_path / "run" / "model.weights.h5").read_bytes()
+    with caplog.at_level("INFO"):
+        again = run_config(shards, tmp_path / "run").run_estimator()
+    assert "finished, and its checkpoints were deleted" in caplog.text
+    assert (tmp_path / "run" / "model.weights.h5").read_bytes() == before
+    np.testing.assert_array_equal(again.get_weights()[-1], model.get_weights()[-1])
+    with pytest.raises(FileNotFoundError, match=r"epoch-2\.weights\.h5.*needs it to continue"):
+        run_config(shards, tmp_path / "run", epochs=3).run_estimator()
+
+
 def test_a_run_that_was_killed_goes_on_after_its_last_epoch(shards, tmp_path):
     script = f"""
 {TINY}

@@ -34,6 +34,13 @@ def test_tasks_are_those_with_labels_unless_named(shards, tmp_path):
         ({"learning_rate": -1.0}, "learning_rate .*received -1"),
         ({"mask_loss": "dice"}, "mask_loss .*l1, mse, cross-entropy, beta-binomial.*dice"),
         ({"loss_weights": {"ring": 1.0}}, "loss_weights .*votes.*received ring"),
+        ({"loss_weights": {"votes": 0.0}}, "loss_weights must be above 0; received 0.0 for votes"),
+        ({"loss_weights": {"votes": -1.0}}, "loss_weights must be above 0; received -1.0 for votes"),
+        ({"loss_weights": {"bar_mask": float("nan")}}, "loss_weights .*received nan for bar_mask"),
+        ({"learning_rate": float("inf")}, "learning_rate .*received inf"),
+        ({"weight_decay": float("nan")}, "weight_decay .*received nan"),
+        ({"seed": 2**32}, "seed must be from 0 to 4294967295; received 4294967296"),
+        ({"seed": -1}, "seed must be .*received -1"),
         ({"eval_records": []}, "eval_records"),
         ({"crop_size": 120}, r"crop.size.* 120 .* 100"),
         ({"final_size": 100}, "multiple of 32"),
@@ -49,15 +56,16 @@ def test_impossible_runs_are_refused(shards, tmp_path, settings, words):
 
 def test_a_folder_without_shards_is_refused(shards, tmp_path):
     shutil.copy(shards / "shards.json", tmp_path)
-    (tmp_path / "train_shards").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"train_shards: .*no \.tfrecord files.*`zoobot3d shards`"):
-        config_from_folders(tmp_path / "train_shards", shards / "eval_shards", tmp_path / "run", epochs=1, batch_size=8)
+    (tmp_path / "more_shards").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"more_shards: .*no \.tfrecord files.*`zoobot3d shards`"):
+        config_from_folders(tmp_path / "more_shards", shards / "eval_shards", tmp_path / "run", epochs=1, batch_size=8)
 
 
 def test_the_run_folder_records_the_stretch_of_the_shards(shards, tmp_path):
     lupton = with_stretch(shards, tmp_path / "lupton", "lupton")
     check_run(run_config(lupton, tmp_path / "run"))
     assert read_run(tmp_path / "run").stretch == "lupton"
+    learn(tmp_path / "run")
     with pytest.raises(ValueError, match=r"stretch was lupton, now galaxy-zoo"):
         check_run(run_config(shards, tmp_path / "run"))
     config = tmp_path / "run" / "config.json"
@@ -97,8 +105,100 @@ def with_stretch(shards: Path, folder: Path, stretch: str | None) -> Path:
 
 def test_other_settings_in_the_same_folder_are_refused(shards, tmp_path):
     check_run(run_config(shards, tmp_path / "run"))
+    learn(tmp_path / "run")
     with pytest.raises(ValueError, match=r"training\.learning_rate was 0\.001, now 0\.1"):
         check_run(run_config(shards, tmp_path / "run", learning_rate=0.1))
+
+
+def learn(folder: Path) -> None:
+    """Add a file of weights to a run folder."""
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints" / "best.weights.h5").touch()
+
+
+def test_a_folder_in_which_nothing_was_learned_takes_other_settings(shards, tmp_path):
+    check_run(run_config(shards, tmp_path / "run"))
+    check_run(run_config(shards, tmp_path / "run", learning_rate=0.1))
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["training"]["learning_rate"] == 0.1
+
+
+def test_other_shards_of_the_same_names_are_refused(shards, tmp_path):
+    shutil.copytree(shards, tmp_path / "shards")
+    check_run(run_config(tmp_path / "shards", tmp_path / "run"))
+    learn(tmp_path / "run")
+    check_run(run_config(shards, tmp_path / "run"))  # the same shards at another place
+    manifest = tmp_path / "shards" / "shards.json"
+    manifest.write_text(manifest.read_text().replace('"sha256": "', '"sha256": "0'))
+    with pytest.raises(ValueError, match=r"shards\.eval was [0-9a-f]{16}, now [0-9a-f]{16}; shards\.train was"):
+        check_run(run_config(tmp_path / "shards", tmp_path / "run"))
+
+
+def test_runs_that_do_not_record_their_shards_are_continued(shards, tmp_path):
+    check_run(run_config(shards, tmp_path / "run"))
+    path = tmp_path / "run" / "config.json"
+    content = json.loads(path.read_text())
+    del content["shards"]
+    path.write_text(json.dumps(content))
+    learn(tmp_path / "run")
+    check_run(run_config(shards, tmp_path / "run"))
+    assert set(json.loads(path.read_text())["shards"]) == {"train", "eval"}
+
+
+@pytest.mark.parametrize("content", ["[]", '{"a": ', "[" * 100_000])
+def test_a_damaged_configuration_is_named(shards, tmp_path, content):
+    learn_in = tmp_path / "run"
+    check_run(run_config(shards, learn_in))
+    learn(learn_in)
+    (learn_in / "config.json").write_text(content)
+    with pytest.raises(ValueError, match=r"run/config\.json cannot be used"):
+        check_run(run_config(shards, learn_in))
+
+
+def test_a_listed_shard_that_is_missing_is_named(shards, tmp_path):
+    shutil.copytree(shards, tmp_path / "shards")
+    lost = sorted((tmp_path / "shards" / "train_shards").iterdir())[0]
+    lost.unlink()
+    with pytest.raises(FileNotFoundError, match=rf"{lost}: no such file, but shards\.json lists it"):
+        check_run(run_config(tmp_path / "shards", tmp_path / "run"))
+    lost.with_name("more.tfrecord").touch()
+    lost.touch()
+    with pytest.raises(ValueError, match=r"more\.tfrecord: not listed"):
+        check_run(run_config(tmp_path / "shards", tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def without_labels(shards: Path, folder: Path, *names: str) -> Path:
+    """Copy shards whose manifest counts no galaxy with these labels in these splits, such as eval:with_votes."""
+    shutil.copytree(shards, folder)
+    content = json.loads((folder / "shards.json").read_text())
+    for split, label in (name.split(":") for name in names):
+        for file in content["splits"][split]["files"]:
+            file[label] = 0
+    (folder / "shards.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_a_task_without_training_galaxies_is_refused(shards, tmp_path):
+    without = without_labels(shards, tmp_path / "shards", "train:with_bar_mask")
+    with pytest.raises(ValueError, match="no training galaxy has labels for bar_mask"):
+        check_run(run_config(without, tmp_path / "run", tasks=["bar_mask"]))
+    check_run(run_config(without, tmp_path / "run"))  # by default, it is not a task
+    assert read_run(tmp_path / "run").model.tasks == ("votes", "spiral_mask")
+
+
+def test_tasks_that_cannot_be_validated_are_said_and_refused_if_there_is_no_other(shards, tmp_path, caplog):
+    without = without_labels(shards, tmp_path / "shards", "eval:with_bar_mask")
+    check_run(run_config(without, tmp_path / "run"))
+    assert "no validation galaxy has labels for bar_mask" in caplog.text
+    with pytest.raises(ValueError, match="no validation galaxy has labels for bar_mask"):
+        check_run(run_config(without, tmp_path / "run", tasks=["bar_mask"]))
+
+
+def test_a_missing_extra_is_named_before_the_work(shards, tmp_path, monkeypatch):
+    monkeypatch.setattr("zoobot3d_tf.extras.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"wandb=True needs wandb.*pip install 'zoobot3d_tf\[wandb\]'"):
+        run_config(shards, tmp_path / "run", wandb=True).run_estimator()
+    assert not (tmp_path / "run").exists()
 
 
 def test_shards_of_another_size_are_refused_before_tensorflow_is_imported(shards, tmp_path):

@@ -5,9 +5,9 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 
+from zoobot3d_tf.extras import require
 from zoobot3d_tf.files import PathLike
 
 # `Path` turns the two slashes of hf:// into one. Letters and digits are those that the hub allows.
@@ -62,8 +62,7 @@ def require_hub() -> None:
     Raises:
         ImportError: huggingface_hub is not installed.
     """
-    if not find_spec("huggingface_hub"):
-        raise ImportError("huggingface_hub is not installed: pip install 'zoobot3d_tf[hub]'")
+    require("huggingface_hub", "hf://")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs a line per request
 
 

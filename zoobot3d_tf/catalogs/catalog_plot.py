@@ -4,17 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from zoobot3d_tf.catalogs.training_catalog import has_mask, read_training_catalog
 from zoobot3d_tf.files import PathLike, check_output, whole_file
 from zoobot3d_tf.schemas import Question, Schema
-
-try:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-except ImportError:
-    raise ImportError("plots need matplotlib: pip install 'zoobot3d_tf[plots]'") from None
 
 _BLUE, _RED = "#4c78a8", "#e45756"
 

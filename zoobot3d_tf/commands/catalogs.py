@@ -116,13 +116,14 @@ def _build_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _build(args: argparse.Namespace) -> None:
     from zoobot3d_tf.catalogs.build import build_catalog
+    from zoobot3d_tf.extras import require
     from zoobot3d_tf.schemas import load_schema
 
     settings = given(args)
     plot = settings.pop("plot", None)
     schema = load_schema(settings.pop("schema"))
     if plot:
-        # Before the work, so that a missing package is reported at once.
+        require("matplotlib", "plot")  # before the work
         from zoobot3d_tf.catalogs.catalog_plot import plot_catalog
     catalog = build_catalog(schema=schema, **settings)
     print(catalog)

@@ -83,6 +83,9 @@ def executor_of(scheduler: str | None) -> contextlib.AbstractContextManager[Exec
     """The Dask cluster at this address as an executor; None without an address: the stage makes its own workers."""
     if scheduler is None:
         return contextlib.nullcontext()
+    from zoobot3d_tf.extras import require
+
+    require("distributed", "scheduler")
     from dask.distributed import Client
 
     return Client(scheduler).get_executor()

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from zoobot3d_tf.evaluation.calibration import reliability
 from zoobot3d_tf.evaluation.labels import confusion
@@ -14,12 +16,6 @@ from zoobot3d_tf.finetuning.scores import Validation
 from zoobot3d_tf.labels import Label
 from zoobot3d_tf.models.config import ModelConfig
 from zoobot3d_tf.schemas import Schema, vote_fractions
-
-try:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-except ImportError:
-    raise ImportError("plots need matplotlib: pip install 'zoobot3d_tf[plots]'") from None
 
 _BLUE, _RED = "#4c78a8", "#e45756"
 # The learning curve shows the loss, and the first of these metrics that the history has.

@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass
 from zoobot3d_tf.files import sha256_of
 from zoobot3d_tf.labels import LABEL_KINDS
 from zoobot3d_tf.runs.run_folder import TrainedRun
-from zoobot3d_tf.training.run_config import RunConfig
+from zoobot3d_tf.shards.manifest import content_hash
+from zoobot3d_tf.training.run_config import MAX_SEED, RunConfig
 
 FINETUNE_TASKS = (*LABEL_KINDS, "counts", "masks")
 """Tasks of fine-tuning: kinds of labels, votes and masks."""
@@ -40,7 +41,9 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, lowest in (("n_blocks", 0), ("seed", 0), ("epochs", 1), ("patience", 1), ("batch_size", 1)):
+        if not 0 <= self.seed <= MAX_SEED:
+            raise ValueError(f"seed must be from 0 to {MAX_SEED}; received {self.seed}")
+        for name, lowest in (("n_blocks", 0), ("epochs", 1), ("patience", 1), ("batch_size", 1)):
             if getattr(self, name) < lowest:
                 raise ValueError(f"{name} must be at least {lowest}; received {getattr(self, name)}")
         for name in ("learning_rate", "blocks_learning_rate"):
@@ -74,4 +77,5 @@ class Finetuning:
             "base_sha256": sha256_of(self.base.weights_loc),
             "stages": ["head", "blocks"][: 1 + (self.recipe.n_blocks > 0)],
         }
-        return config | {"stretch": self.base.stretch}
+        shards = {"train": content_hash(self.run.train_records), "eval": content_hash(self.run.eval_records)}
+        return config | {"stretch": self.base.stretch, "shards": shards}

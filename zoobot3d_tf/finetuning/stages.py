@@ -13,6 +13,7 @@ import pandas as pd
 import tensorflow as tf
 from tqdm import tqdm
 
+from zoobot3d_tf.extras import is_installed
 from zoobot3d_tf.files import write_atomically
 from zoobot3d_tf.finetuning.blocks import LayerDecayAdamW, unfreeze
 from zoobot3d_tf.finetuning.recipe import Finetuning
@@ -20,7 +21,7 @@ from zoobot3d_tf.finetuning.scores import Validation, validation_scores
 from zoobot3d_tf.images.masks import MASKS
 from zoobot3d_tf.models.build import build_model
 from zoobot3d_tf.models.heads import POOLED_HEADS
-from zoobot3d_tf.runs.run_folder import HISTORY_NAME
+from zoobot3d_tf.runs.run_folder import HISTORY_NAME, WEIGHTS_NAME, read_run
 from zoobot3d_tf.shards.manifest import galaxies_in
 from zoobot3d_tf.training.assemble import batches, compile_model, cosine
 from zoobot3d_tf.training.checkpoints import Checkpoints, StopOnNaN, best_epoch
@@ -70,7 +71,11 @@ def run_stages(finetuning: Finetuning) -> keras.Model:
         ValueError: the weights of the base do not fit its configuration.
         FloatingPointError: the loss became NaN or infinite.
     """
-    config, recipe, model = finetuning.run, finetuning.recipe, begin(finetuning)
+    config, recipe = finetuning.run, finetuning.recipe
+    if (config.log_dir / WEIGHTS_NAME).is_file() and not (config.log_dir / "head").is_dir():
+        logger.info("%s: the fine-tuning is finished, and its checkpoints were deleted; nothing to do.", config.log_dir)
+        return read_run(config.log_dir).load_model()
+    model = begin(finetuning)
     histories = {"head": _train_head(model, replace(config, log_dir=config.log_dir / "head"))}
     kept = "head"
     if recipe.n_blocks:
@@ -173,12 +178,12 @@ def _report(model: keras.Model, config: RunConfig, history: pd.DataFrame, kept: 
     scores = {"stage": kept, "epoch": int(best["epoch"])} | of_epoch | validation_scores(config.model, validation)
     write_atomically(config.log_dir / VALIDATION_NAME, json.dumps(scores, indent=1) + "\n")
     logger.info("Best epoch: %d (%s stage). Scores: %s.", best["epoch"], kept, config.log_dir / VALIDATION_NAME)
-    try:
-        from zoobot3d_tf.finetuning.plots import draw_plots
-    except ImportError as error:
-        logger.info("%s", error)
-    else:
-        draw_plots(config.model, history, kept, validation, config.log_dir)
+    if not is_installed("matplotlib"):
+        logger.info("No plots: matplotlib is not installed; pip install 'zoobot3d_tf[plots]'.")
+        return
+    from zoobot3d_tf.finetuning.plots import draw_plots
+
+    draw_plots(config.model, history, kept, validation, config.log_dir)
 
 
 def _validate(model: keras.Model, config: RunConfig) -> Validation:

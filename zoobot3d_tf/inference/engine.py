@@ -3,11 +3,11 @@
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
+from zoobot3d_tf.extras import is_installed, require
 from zoobot3d_tf.machine import available_cores
 
 # More images do not fit into the cache of a CPU: at 224 px, a galaxy takes twice as long in steps of 64 as in steps
@@ -36,11 +36,10 @@ def choose_engine(engine: str) -> tuple[str, str]:
         ImportError: OpenVINO is requested but not installed.
     """
     if engine == "auto":
-        engine = "openvino" if find_spec("openvino") and not has_gpu() else "tf"
+        engine = "openvino" if is_installed("openvino") and not has_gpu() else "tf"
     if engine == "tf":
         return engine, "f32"
-    if not find_spec("openvino"):
-        raise ImportError("engine openvino is not installed: pip install 'zoobot3d_tf[fast]', or omit engine")
+    require("openvino", "engine openvino")
     import openvino
 
     capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")

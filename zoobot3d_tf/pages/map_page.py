@@ -11,7 +11,6 @@ import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
-from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -21,6 +20,7 @@ import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
+from zoobot3d_tf.extras import is_installed, require
 from zoobot3d_tf.files import PathLike, write_atomically
 from zoobot3d_tf.images.read import ImageError
 from zoobot3d_tf.machine import available_cores
@@ -115,11 +115,11 @@ def place_on_map(vectors: np.ndarray, method: str) -> np.ndarray:
 
 
 def _choose_method(method: str, n_galaxies: int) -> str:
-    has_umap, is_enough = find_spec("umap") is not None, n_galaxies >= _LEAST_FOR_UMAP
+    is_enough = n_galaxies >= _LEAST_FOR_UMAP
     if method == "auto":
-        return "umap" if has_umap and is_enough else "pca"
-    if method == "umap" and not has_umap:
-        raise ImportError("UMAP is not installed; run: pip install 'zoobot3d_tf[map]', or choose method pca")
+        return "umap" if is_installed("umap") and is_enough else "pca"
+    if method == "umap":
+        require("umap", "method umap")
     if method == "umap" and not is_enough:
         raise ValueError(
             f"method umap needs at least {_LEAST_FOR_UMAP} galaxies; received {n_galaxies}, so choose method pca"

@@ -4,12 +4,12 @@ import json
 import warnings
 from dataclasses import asdict
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from zoobot3d_tf import __version__
+from zoobot3d_tf.extras import require
 from zoobot3d_tf.files import PathLike, check_output, sha256_of, write_atomically
 from zoobot3d_tf.runs.run_folder import TrainedRun, read_run
 
@@ -85,8 +85,8 @@ def _check(path: Path, format: str) -> None:
         raise FileExistsError(f"{path}: already exists; remove it, or give the model another name")
     check_output(path, "model", (suffix,) if suffix else ())
     converter = _CONVERTERS.get(format)
-    if converter and not find_spec(converter):
-        raise ImportError(f"{converter} is not installed, which writes {format}: pip install 'zoobot3d_tf[export]'")
+    if converter:
+        require(converter, f"format {format}")
 
 
 def _write(model: "keras.Model", path: Path, format: str) -> None:

@@ -161,20 +161,20 @@ def write_config(folder: Path, config: Mapping[str, Any]) -> None:
     """Write `config.json`, unless the folder holds another run.
 
     To continue a run, only the number of epochs, the versions of packages, and the path of the encoder's first weights
-    may change.
+    may change. A run that has saved no weights is replaced.
 
     Args:
         folder: path of the run folder, which is made if it is missing.
-        config: content of `config.json`, as `RunConfig.to_dict` makes it, with the stretch of the shards.
+        config: content of `config.json`, as `RunConfig.to_dict` makes it, with the stretch and the hash of the shards.
 
     Raises:
-        ValueError: the folder holds a run with other settings. The error names them.
+        ValueError: the folder holds a run with other settings, which the error names, or a damaged `config.json`.
         OSError: the folder cannot be written.
     """
     path = folder / CONFIG_NAME
     new = json.loads(json.dumps(config))
-    if path.is_file():
-        old = _OLD_SETTINGS | json.loads(path.read_text(encoding="utf-8"))
+    if path.is_file() and any(folder.rglob("*.weights.h5")):
+        old = _OLD_SETTINGS | {"shards": new.get("shards")} | open_model_folder(folder, "a run folder", "").config
         if differing := _differences(old, new):
             raise ValueError(
                 f"{folder}: already holds a run with other settings ({'; '.join(differing[:4])}); choose another "

@@ -1,9 +1,10 @@
 """The manifest of a shard folder, `shards.json`: all that is needed to use the shards, and to check them."""
 
+import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path, PurePosixPath
 
 from zoobot3d_tf.files import sha256_of
 from zoobot3d_tf.images.rgb import DEFAULT_STRETCH
@@ -45,6 +46,14 @@ class ShardFile:
     sha256: str
     with_label: int = 0
 
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if type(value) is not item.type or (item.type is int and value < 0):
+                raise ValueError(f"{item.name} of a file is {value!r}")
+        if PurePosixPath(self.name).is_absolute() or ".." in PurePosixPath(self.name).parts:
+            raise ValueError(f"the file {self.name!r} would be outside the folder")
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -67,6 +76,12 @@ class Manifest:
     made_by: dict
     format_version: int = FORMAT_VERSION
     label: Label | None = None
+
+    def __post_init__(self) -> None:
+        if type(self.image_size) is not int or self.image_size < 1:
+            raise ValueError(f"image_size is {self.image_size!r}")
+        if not isinstance(self.made_by, dict) or set(self.splits) != set(SPLITS):
+            raise ValueError("made_by or splits has another form")
 
     @property
     def n_answers(self) -> int:
@@ -143,7 +158,7 @@ def read_manifest(folder: str | Path) -> Manifest:
                 format_version=version,
                 label=None if content.get("label") is None else Label.from_dict(content["label"]),
             )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path}: the file is damaged ({error!r}); copy it again, or make the shards again") from error
     raise ValueError(
         f"{path}: the format version must be from {READABLE_VERSIONS[0]} to {FORMAT_VERSION}; the file has version "
@@ -213,14 +228,45 @@ def check_shards(
     return manifest
 
 
-def galaxies_in(paths: Sequence[str | Path]) -> int:
+def galaxies_in(paths: Sequence[str | Path], what: str = "galaxies") -> int:
     """Count the galaxies in files of one shard folder, from its manifest.
 
     Args:
         paths: paths of TFRecord files that the manifest lists; at least one.
+        what: one of `COUNTS`.
     """
+    return sum(getattr(file, what) for file in _files_at(paths))
+
+
+def shards_in(folder: str | Path) -> list[Path]:
+    """List the TFRecord files of a folder of shards: those that exist, and those that the manifest lists.
+
+    Args:
+        folder: folder of a split, such as `train_shards`.
+
+    Raises:
+        FileNotFoundError: there are no shards or no `shards.json`.
+        ValueError: `shards.json` is damaged.
+    """
+    folder = Path(folder).absolute()
+    listed = [path for path in _listed(read_manifest(folder)) if path.parent == folder]
+    if paths := sorted({*listed, *folder.glob("*.tfrecord")}):
+        return paths
+    raise FileNotFoundError(f"{folder}: contains no .tfrecord files; `zoobot3d shards` makes them")
+
+
+def content_hash(paths: Sequence[str | Path]) -> str:
+    """Short hexadecimal hash of the contents of shards, from their SHA-256 in the manifest.
+
+    Args:
+        paths: paths of TFRecord files that the manifest lists; at least one.
+    """
+    return hashlib.sha256("".join(file.sha256 for file in _files_at(paths)).encode()).hexdigest()[:16]
+
+
+def _files_at(paths: Sequence[str | Path]) -> list[ShardFile]:
     listed = _listed(read_manifest(Path(paths[0]).absolute().parent))
-    return sum(listed[Path(path).absolute()].galaxies for path in paths)
+    return [listed[Path(path).absolute()] for path in paths]
 
 
 def _listed(manifest: Manifest) -> dict[Path, ShardFile]:

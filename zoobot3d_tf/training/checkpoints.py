@@ -37,6 +37,9 @@ class Checkpoints(keras.callbacks.Callback):
         self.history: list[dict[str, float]] = []
         if self._state_path.is_file():
             self.history = json.loads(self._state_path.read_text(encoding="utf-8"))["history"]
+        elif self._history_path.is_file():  # somebody has deleted the checkpoints
+            rows = pd.read_csv(self._history_path).to_dict("records")
+            self.history = [{str(name): float(value) for name, value in row.items()} for row in rows]
 
     @property
     def best_path(self) -> Path:

@@ -15,7 +15,7 @@ from zoobot3d_tf.data.framing import Framing
 from zoobot3d_tf.models.config import TASKS, VOLUNTEER_TASKS, ModelConfig
 from zoobot3d_tf.runs.encoder_weights import find_encoder_weights
 from zoobot3d_tf.schemas import Schema
-from zoobot3d_tf.shards.manifest import Manifest, read_manifest
+from zoobot3d_tf.shards.manifest import Manifest, read_manifest, shards_in
 from zoobot3d_tf.training.run_config import DEFAULT_LOSS_WEIGHTS, RunConfig
 from zoobot3d_tf.training.trainer import train
 
@@ -159,8 +159,8 @@ def config_from_folders(
         final_size=resize_size,
         crop_size=crop_size or int(initial_size * 0.75),
         log_dir=experiment_dir,
-        train_records=_shards_in(train_dir),
-        eval_records=_shards_in(eval_dir),
+        train_records=shards_in(train_dir),
+        eval_records=shards_in(eval_dir),
         schema=manifest.schema,
         **settings,
     )
@@ -169,10 +169,3 @@ def config_from_folders(
 def labelled_tasks(manifest: Manifest) -> tuple[str, ...]:
     """Find the tasks for which at least one training galaxy has a label."""
     return tuple(task for task in TASKS if manifest.count("train", f"with_{task}"))
-
-
-def _shards_in(folder: str | Path) -> list[Path]:
-    shards = sorted(Path(folder).glob("*.tfrecord"))
-    if not shards:
-        raise FileNotFoundError(f"{folder}: contains no .tfrecord files; `zoobot3d shards` makes them")
-    return shards
