@@ -1,4 +1,4 @@
-"""Batches out of shards: their form, their weights, and that images and masks stay together."""
+"""Batches of shards: shapes, targets and sample weights, and the alignment of images and masks."""
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,7 @@ def numpy_batches(dataset) -> list:
 
 
 @pytest.mark.parametrize("make", [training_batches, evaluation_batches])
-def test_batches_have_the_form_that_the_model_takes(shards, make):
+def test_batches_have_the_form_that_the_model_needs(shards, make):
     manifest = read_manifest(shards)
     images, targets, weights = numpy_batches(make(manifest.paths("train"), 34, FRAMING, batch_size=4))[0]
     assert images.shape == (4, 64, 64, 3)
@@ -37,7 +37,7 @@ def test_batches_have_the_form_that_the_model_takes(shards, make):
     assert {name: weight.shape for name, weight in weights.items()} == dict.fromkeys(targets, (4,))
 
 
-def test_weights_are_the_presence_of_labels_and_masks_are_fractions(shards):
+def test_weights_are_1_for_targets_that_exist_and_masks_are_fractions(shards):
     manifest = read_manifest(shards)
     records = list(iterate_records(manifest.paths("train")))
     whole = Framing(100, 100, 100)
@@ -59,7 +59,7 @@ VOLUNTEERS = (1, 3, 7, 15, 100, 128, 255)
 
 @pytest.fixture(scope="module")
 def projects(tmp_path_factory) -> Manifest:
-    """Shards of galaxies whose bars were drawn by different numbers of volunteers; the spiral arms by nobody."""
+    """Shards of galaxies whose bars were drawn by different numbers of volunteers. Nobody was asked for spiral arms."""
     folder = tmp_path_factory.mktemp("projects")
     Image.fromarray(np.arange(32 * 32 * 3).astype(np.uint8).reshape(32, 32, 3)).save(folder / "galaxy.png")
     rows = []
@@ -90,7 +90,7 @@ def test_masks_carry_the_number_of_volunteers_of_their_own_galaxy(projects, make
         batches = numpy_batches(make(paths, 2, framing, batch_size=2, with_volunteers=True))
         plain = numpy_batches(make(paths, 2, framing, batch_size=2))
         for (_, targets, weights), (_, fractions, _) in zip(batches, plain, strict=True):
-            # The votes of each galaxy say how many volunteers drew its bar, whatever the order of the galaxies.
+            # The first answer of each galaxy has as many votes as volunteers drew its bar.
             volunteers = targets["votes"][:, 0]
             for name in MASKS:
                 assert targets[name].shape == (len(volunteers), 32, 32, 2)
@@ -105,7 +105,7 @@ def test_masks_carry_the_number_of_volunteers_of_their_own_galaxy(projects, make
     assert sorted(seen) == sorted(VOLUNTEERS)
 
 
-def test_every_galaxy_comes_once_an_epoch_and_order_and_augmentation_follow_the_seed(shards):
+def test_each_epoch_has_each_galaxy_once_and_the_seed_sets_order_and_augmentation(shards):
     paths = read_manifest(shards).paths("train")
     dataset = training_batches(paths, 34, FRAMING, batch_size=4, seed=3)
     votes = [np.concatenate([batch[1]["votes"] for batch in numpy_batches(dataset)]) for _ in range(2)]
@@ -120,7 +120,7 @@ def test_every_galaxy_comes_once_an_epoch_and_order_and_augmentation_follow_the_
     assert not np.array_equal(first[0], first[2])
 
 
-def test_tasks_leave_out_what_is_not_learned(shards):
+def test_only_the_targets_of_the_tasks_are_read(shards):
     paths = read_manifest(shards).paths("eval")
     _, targets, weights = numpy_batches(evaluation_batches(paths, 34, FRAMING, 4, tasks=("votes",)))[0]
     assert set(targets) == set(weights) == {"votes"}
@@ -128,7 +128,7 @@ def test_tasks_leave_out_what_is_not_learned(shards):
     assert set(targets) == {"bar_mask"}
 
 
-def test_a_shape_and_its_mask_stay_together_from_the_catalogue_to_the_batch(tmp_path):
+def test_images_and_masks_stay_aligned_from_the_catalogue_to_the_batch(tmp_path):
     rows = []
     for i, (x, y) in enumerate(np.random.default_rng(0).uniform(80, 120, (24, 2))):
         columns = np.clip(12.5 - np.hypot(*(np.mgrid[:200, :200] - np.array([y, x])[:, None, None])), 0, 1)

@@ -1,4 +1,4 @@
-"""The geometry of crops and augmentations, to a tenth of a pixel."""
+"""Geometry of crops and augmentations, correct to a tenth of a pixel."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ FRAMING = Framing(initial_size=300, crop_size=225, final_size=224)
 
 
 def disc(size: int, x: float, y: float, radius: float) -> np.ndarray:
-    """A disc with soft edges, so that its centroid is known far below a pixel."""
+    """A disc with soft edges, whose centroid is known to a small fraction of a pixel."""
     rows, columns = np.mgrid[:size, :size]
     return np.clip(radius + 0.5 - np.hypot(columns - x, rows - y), 0, 1).astype(np.float32)
 
@@ -21,8 +21,8 @@ def centroid(image: np.ndarray) -> np.ndarray:
     return np.array([column, row])
 
 
-def where(affine: np.ndarray, point: np.ndarray) -> np.ndarray:
-    """Output position of a position in the input: the matrices map the other way."""
+def output_position(affine: np.ndarray, point: np.ndarray) -> np.ndarray:
+    """Position in the output of a position in the input. The affine maps go in the opposite direction."""
     return np.linalg.solve(affine[:, :2], point - affine[:, 2])
 
 
@@ -44,12 +44,12 @@ def test_central_crop_maps_corners_of_the_crop_to_corners_of_the_output():
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_augmented_image_and_mask_stay_where_the_matrix_says(seed):
+def test_augmented_image_and_mask_are_where_the_affine_map_puts_them(seed):
     point = np.array([171.3, 138.9])
     image = np.repeat((disc(300, *point, 12) * 200).astype(np.uint8)[..., None], 3, axis=2)
     mask = disc(300, *point, 12)
     affine = random_affine(FRAMING, np.random.default_rng(seed))
-    expected = where(affine, point)
+    expected = output_position(affine, point)
     image_at, mask_at = centroid(warp(image, affine, 224)[..., 0]), centroid(warp(mask, affine, 224))
     assert np.hypot(*(mask_at - expected)) < 0.05
     assert np.hypot(*(image_at - expected)) < 0.05
@@ -66,7 +66,9 @@ def test_random_affines_keep_area_and_aspect_within_their_bounds_and_reflect_hal
     assert np.sqrt(np.abs(determinant)).max() <= ZOOM + 1e-6
     assert (singular[:, 0] / singular[:, 1]).max() <= ASPECT + 1e-6
     angle = np.arctan2(linear[:, 1, 0], linear[:, 0, 0])
-    assert np.histogram(angle, bins=8, range=(-np.pi, np.pi))[0].min() > 180  # of 250: every direction is as likely
+    assert (
+        np.histogram(angle, bins=8, range=(-np.pi, np.pi))[0].min() > 180
+    )  # 250 are expected for equally likely directions
 
 
 def test_outside_the_image_is_zero():
@@ -76,7 +78,7 @@ def test_outside_the_image_is_zero():
 
 
 @pytest.mark.parametrize("shape", [(424, 424), (300, 421), (421, 300), (90, 97)])
-def test_output_returns_to_where_it_was_in_the_image(shape):
+def test_a_mask_returns_to_its_position_in_the_image(shape):
     height, width = shape
     side = min(shape)
     point = np.array([width / 2 + 0.17 * side, height / 2 - 0.11 * side])
@@ -90,7 +92,10 @@ def test_output_returns_to_where_it_was_in_the_image(shape):
     np.testing.assert_allclose(returned.sum(), image[..., 0].sum(), rtol=0.01)
 
 
-@pytest.mark.parametrize(("sizes", "words"), [((100, 120, 64), "must not exceed"), ((100, 0, 64), "at least 1 pixel")])
+@pytest.mark.parametrize(
+    ("sizes", "words"),
+    [((100, 120, 64), "crop_size 120 .* 100 pixels"), ((100, 0, 64), "at least 1 pixel.* 100, 0 and 64$")],
+)
 def test_impossible_sizes_are_refused(sizes, words):
     with pytest.raises(ValueError, match=words):
         Framing(*sizes)

@@ -1,8 +1,9 @@
-"""Masks from volunteers' paths: against the published Galaxy Zoo: 3D masks, and against shapes counted by hand."""
+"""Masks from paths of volunteers, compared with published masks of Galaxy Zoo: 3D and with pixels counted by hand."""
 
 import json
 import time
 
+import keras
 import numpy as np
 import pytest
 from astropy.wcs import WCS
@@ -12,6 +13,8 @@ from zoobot3d_tf.images.masks import (
     align_counts_wcs,
     counts_from_marks,
     crosses_itself,
+    is_enclosed,
+    overlap,
 )
 from zoobot3d_tf.images.wcs import flip_rows, north_up_wcs
 
@@ -68,7 +71,7 @@ def test_real_marks_take_milliseconds(golden):
     assert min(seconds) < 0.1  # 0.01 s on an idle core, 1 s for the published code
 
 
-def test_ties_depend_on_direction_of_travel():
+def test_ties_depend_on_the_direction_of_the_path():
     assert counts_from_marks([[SQUARE]]).sum() == 10_100
     assert counts_from_marks([[SQUARE[::-1]]]).sum() == 9_900
 
@@ -85,7 +88,7 @@ def test_one_volunteer_counts_once_and_each_volunteer_counts():
     assert counts_from_marks([overlapping] * 40)[120, 120] == 40
 
 
-def test_traced_twice_within_one_path_is_empty_by_parity():
+def test_a_shape_drawn_twice_in_one_path_is_empty_by_parity():
     assert counts_from_marks([[SQUARE + SQUARE]]).sum() == 0
 
 
@@ -93,7 +96,7 @@ def test_traced_twice_within_one_path_is_empty_by_parity():
     "components",
     [[], [[]], [[[281.3, 264.5]]], [[[600, 600], [700, 600], [650, 700]]], [[[-9, -9], [-1, -9], [-5, -2]]]],
 )
-def test_what_encloses_nothing_marks_nothing(components):
+def test_paths_that_enclose_no_pixel_count_nothing(components):
     assert counts_from_marks([components, [SQUARE]]).sum() == 10_100
 
 
@@ -129,7 +132,7 @@ def test_agrees_with_a_point_by_point_rule_on_random_paths():
         ([], False),
     ],
 )
-def test_self_crossing_is_judged_on_the_open_path(path, crosses):
+def test_self_crossing_is_that_of_the_open_path(path, crosses):
     assert crosses_itself(path) is crosses
 
 
@@ -139,7 +142,7 @@ def test_malformed_component_is_named(component):
         counts_from_marks([[], [], [SQUARE, component]])
 
 
-def test_more_volunteers_than_a_byte_holds_are_refused():
+def test_more_than_255_volunteers_are_refused():
     with pytest.raises(ValueError, match="at most 255 volunteers; received 256"):
         counts_from_marks([[]] * 256)
 
@@ -158,6 +161,42 @@ def test_absent_volunteer_cannot_be_chosen(absent):
         counts_from_marks([[SQUARE], [], []], volunteers=[0, absent])
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_a_pixel_belongs_to_a_mask_from_3_of_15_volunteers(dtype):
+    counts = np.arange(16)
+    expected = [False] * 3 + [True] * 13
+    for fraction in (counts / 15, 1 - (15 - counts) / 15, counts * 17 / 255):
+        np.testing.assert_array_equal(is_enclosed(fraction.astype(dtype)), expected)
+    # 51 of 255 levels are 3 of 15 volunteers; 50 levels are fewer.
+    np.testing.assert_array_equal(is_enclosed(np.array([50, 51, 52], dtype) / dtype(255)), [False, True, True])
+
+
+def test_a_rounded_fraction_reaches_its_threshold():
+    fraction = 1 - 12 / 15
+    assert fraction < 3 / 15
+    assert is_enclosed(fraction)
+
+
+def test_the_threshold_of_a_mask_can_be_chosen():
+    np.testing.assert_array_equal(is_enclosed(np.array([0.2, 0.49, 0.5, 0.9]), 0.5), [False, False, True, True])
+    np.testing.assert_array_equal(is_enclosed(np.array([127, 128]) / 255, 0.5), [False, True])
+
+
+@pytest.mark.parametrize("xp", [np, keras.ops], ids=["numpy", "keras"])
+def test_overlap_counts_pixels_of_each_galaxy(xp):
+    predicted = np.zeros((3, 2, 3), np.float32)
+    true = np.zeros_like(predicted)
+    predicted[0] = [[0.2, 0.6, 0], [0, 0, 0.1]]
+    true[0] = [[0.8, 0.1, 0], [0.2, 0, 0]]
+    predicted[1] = 1
+    both, either = overlap(predicted, true, xp)
+    np.testing.assert_array_equal(both, [1, 0, 0])
+    np.testing.assert_array_equal(either, [3, 6, 0])
+    both, either = overlap(predicted, true, xp, threshold=0.5)
+    np.testing.assert_array_equal(both, [0, 0, 0])
+    np.testing.assert_array_equal(either, [2, 6, 0])
+
+
 def test_aligning_keeps_centre_and_scale():
     counts = np.zeros((525, 525), dtype=np.uint8)
     counts[212:313, 182:343] = 10  # 101 by 161 pixels about the centre
@@ -166,7 +205,7 @@ def test_aligning_keeps_centre_and_scale():
     assert (y.min() + y.max(), x.min() + x.max()) == (423, 423)
     assert y.max() - y.min() + 1 == pytest.approx(101 * 0.099 / 0.2, abs=1)
     assert x.max() - x.min() + 1 == pytest.approx(161 * 0.099 / 0.2, abs=1)
-    assert aligned.max() == 10  # bicubic overshoot is cut
+    assert aligned.max() == 10  # bicubic overshoot is clipped
 
 
 @pytest.mark.parametrize("pixscale", [0.03, 0.099, 0.1, 0.262, 0.9, 30.0])
@@ -194,7 +233,7 @@ def test_aligning_refuses_impossible_scales():
 
 
 def tangent_wcs(ra, dec, pixscale, size, angle=0.0):
-    """WCS as FITS cutouts have it, row 0 south, turned by an angle in degrees about its centre."""
+    """Make the WCS of a FITS cutout, whose row 0 is south, rotated by an angle in degrees about its centre."""
     wcs = WCS(naxis=2)
     wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
     wcs.wcs.crval = [ra, dec]
@@ -205,7 +244,7 @@ def tangent_wcs(ra, dec, pixscale, size, angle=0.0):
 
 
 @pytest.mark.parametrize("pixscale", [0.04, 0.099, 0.2, 0.262, 0.9])
-def test_both_alignments_agree_where_centre_and_axes_do(golden, pixscale):
+def test_both_alignments_agree_for_equal_centre_and_axes(golden, pixscale):
     counts = counts_from_marks(load_marks(golden, GZ3D[0], "spiral"))
     grids = [north_up_wcs(359.99, 60, scale, [(size + 1) / 2] * 2) for scale, size in ((0.099, 525), (pixscale, 424))]
     difference = align_counts_wcs(counts, *grids, (424, 424)).astype(int) - align_counts(counts, 0.099, pixscale, 424)
@@ -216,8 +255,8 @@ def test_both_alignments_agree_where_centre_and_axes_do(golden, pixscale):
 @pytest.mark.parametrize("angle", [0, 30, 135, -90])
 @pytest.mark.parametrize("pixscale", [0.06, 0.099, 0.262, 0.5])
 @pytest.mark.parametrize(("ra", "dec"), [(150.0, 2.0), (0.0005, -80.0)])
-def test_a_blob_lands_on_its_place_in_the_sky(ra, dec, pixscale, angle):
-    east, north = 5.0, -3.0  # of the reference position, arcsec
+def test_a_blob_keeps_its_position_on_the_sky(ra, dec, pixscale, angle):
+    east, north = 5.0, -3.0  # offset from the reference position, arcsec
     y, x = np.mgrid[:525, :525]
     width = 8 * max(1, pixscale / 0.099)
     blob = 250 * np.exp(-0.5 * ((x - 261.5 + east / 0.099) ** 2 + (y - 261.5 + north / 0.099) ** 2) / width**2)
@@ -231,7 +270,7 @@ def test_a_blob_lands_on_its_place_in_the_sky(ra, dec, pixscale, angle):
     assert row == pytest.approx(149.5 + (sin * (east - 2) + cos * (north + 1)) / pixscale, abs=0.1)
 
 
-def test_shrinking_averages_what_it_cannot_resolve():
+def test_reduction_averages_unresolved_pixels():
     chequered = np.indices((400, 400)).sum(axis=0) % 2 * np.uint8(200)
     other = tangent_wcs(10, 20, 0.4, 60, angle=10)
     aligned = align_counts_wcs(chequered, tangent_wcs(10, 20, 0.1, 400), other, (60, 60))
@@ -239,14 +278,14 @@ def test_shrinking_averages_what_it_cannot_resolve():
 
 
 @pytest.mark.parametrize(("ra", "dec"), [(10.1, 20), (190, -20), (190, 20), (100, 20)])
-def test_elsewhere_on_the_sky_nobody_drew(ra, dec):
+def test_masks_are_empty_elsewhere_on_the_sky(ra, dec):
     grid = north_up_wcs(10, 20, 0.099, (263, 263))
     aligned = align_counts_wcs(np.full((525, 525), 15, np.uint8), grid, tangent_wcs(ra, dec, 0.262, 40), (30, 40))
     assert aligned.shape == (30, 40)
     assert not aligned.any()
 
 
-def test_alignment_needs_a_place_on_the_sky():
+def test_alignment_needs_celestial_axes():
     counts, grid = np.zeros((5, 5), np.uint8), north_up_wcs(10, 20, 0.1, (3, 3))
     with pytest.raises(ValueError, match="right ascension and declination"):
         align_counts_wcs(counts, grid, WCS(naxis=2), (5, 5))
@@ -255,7 +294,7 @@ def test_alignment_needs_a_place_on_the_sky():
 
 
 @pytest.mark.parametrize("angle", [0, 25])
-def test_flipped_rows_keep_their_place_on_the_sky(angle):
+def test_flipped_rows_keep_their_position_on_the_sky(angle):
     wcs = tangent_wcs(150, 2, 0.262, 424, angle)
     cube = WCS({**dict(wcs.to_header()), "WCSAXES": 3, "CRPIX3": 1.0, "CTYPE3": "BAND"})
     x, y = np.array([0, 100, 423]), np.array([0, 7, 423])

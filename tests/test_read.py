@@ -1,4 +1,4 @@
-"""Reading images, masks and marks: what is taken, what is refused, and where pixels go."""
+"""Reading of images, masks and marks: which files are accepted or refused, and the positions of the pixels."""
 
 import gzip
 import json
@@ -12,7 +12,16 @@ from astropy.io import fits
 from PIL import Image
 
 from zoobot3d_tf.images import read
-from zoobot3d_tf.images.read import ImageError, read_image, read_marks, read_mask, resize_counts, resize_image
+from zoobot3d_tf.images.read import (
+    ImageError,
+    read_image,
+    read_known_masks,
+    read_marks,
+    read_mask,
+    read_picture,
+    resize_counts,
+    resize_image,
+)
 from zoobot3d_tf.images.rgb import grz_to_rgb, to_rgb
 
 
@@ -26,12 +35,12 @@ def png_chunk(kind, content):
 
 
 def png(width, height, depth, colour, rows):
-    """A PNG by hand, for kinds that Pillow does not write."""
+    """Make a PNG of a kind that Pillow cannot write."""
     header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + header + png_chunk(b"IDAT", zlib.compress(rows)) + png_chunk(b"IEND", b"")
 
 
-def test_png_is_read_exactly_whatever_its_suffix(tmp_path, pixels):
+def test_png_with_another_suffix_is_read_exactly(tmp_path, pixels):
     Image.fromarray(pixels).save(tmp_path / "galaxy.jpg", format="PNG")
     np.testing.assert_array_equal(read_image(tmp_path / "galaxy.jpg"), pixels)
 
@@ -86,7 +95,7 @@ def test_one_band_may_be_a_plane_and_makes_a_grey_image(tmp_path, keyword):
 
 
 @pytest.mark.parametrize("form", ["gzip", "extension", "compressed extension", "whole numbers", "missing pixels"])
-def test_fits_cutouts_of_other_forms_hold_the_same_picture(tmp_path, form):
+def test_fits_cutouts_of_other_forms_give_the_same_image(tmp_path, form):
     fluxes = np.random.default_rng(0).integers(-5, 300, (3, 32, 20)).astype(np.float32) / 1024
     fluxes[0, 3, 5] = 0
     header = fits.Header({"BANDS": "grz"})
@@ -277,37 +286,37 @@ def write_truncated_gzip(path, pixels):
     [
         (write_missing, "no such file"),
         (write_text, "not a PNG, JPEG or FITS file"),
-        (write_empty, "not a PNG, JPEG or FITS file: it is empty"),
-        (write_folder, "a folder, a pipe or a device, not a file"),
-        (write_pipe, "a folder, a pipe or a device, not a file"),
+        (write_empty, "file is empty"),
+        (write_folder, "a folder, a pipe or a device"),
+        (write_pipe, "a folder, a pipe or a device"),
         (write_dangling_link, "no such file"),
-        (write_black, "holds nothing: every pixel is the same"),
-        (write_one_colour, "holds nothing: every pixel is the same"),
+        (write_black, "every pixel"),
+        (write_one_colour, "every pixel"),
         (write_gif, "not a PNG, JPEG or FITS file"),
         (write_truncated_png, "cannot be read"),
         (write_truncated_jpeg, "cannot be read: image file is truncated"),
-        (write_one_pixel, r"1 x 1 pixels \(height x width\); each side must have 16 to 8192"),
-        (write_cmyk, "colour mode CMYK; save it as 8-bit RGB"),
-        (write_16_bit_grey, "16 bits a channel"),
-        (write_16_bit_rgb, "16 bits a channel"),
-        (write_transparent, "has transparent pixels"),
-        (write_transparent_palette, "has transparent pixels"),
-        (write_wide, "16 x 20000 pixels"),
-        (write_bomb, "more pixels than an image of 8192 x 8192"),
-        (write_fits_plane, r"holds an array \[24, 20\] of bands ''; a FITS cutout is .* BANDS in its header names"),
-        (write_fits_two_bands, r"holds an array \[2, 32, 32\] of bands ''"),
-        (write_fits_too_few_bands, r"holds an array \[3, 32, 32\] of bands 'griz'"),
-        (write_fits_unknown_band, "bands must be one or more of g, r, i, z, each once; received 'ugr'"),
-        (write_fits_other_filter, "bands must be one or more of g, r, i, z, each once; received 'u'"),
-        (write_fits_nan, "no pixel in g, r, z is a finite number"),
-        (write_fits_nan_band, "no pixel in r is a finite number"),
-        (write_fits_flat, "holds nothing: every pixel is the same"),
-        (write_fits_small, r"15 x 32 pixels \(height x width\)"),
-        (write_fits_empty, "a FITS file without an image"),
-        (write_fits_table, "a FITS file without an image"),
+        (write_one_pixel, "16 to 8192 pixels.* 1 x 1$"),
+        (write_cmyk, "CMYK"),
+        (write_16_bit_grey, "16 bits"),
+        (write_16_bit_rgb, "16 bits"),
+        (write_transparent, "transparent"),
+        (write_transparent_palette, "transparent"),
+        (write_wide, "16 x 20000$"),
+        (write_bomb, "more pixels than 8192 x 8192"),
+        (write_fits_plane, r"BANDS.* \[24, 20\] .*''$"),
+        (write_fits_two_bands, r"\[2, 32, 32\] .*''$"),
+        (write_fits_too_few_bands, r"\[3, 32, 32\] .*'griz'$"),
+        (write_fits_unknown_band, "bands .*g, r, i, z.*'ugr'"),
+        (write_fits_other_filter, "bands .*g, r, i, z.*'u'"),
+        (write_fits_nan, "finite pixel: g, r, z$"),
+        (write_fits_nan_band, "finite pixel: r$"),
+        (write_fits_flat, "every pixel"),
+        (write_fits_small, "15 x 32$"),
+        (write_fits_empty, "no image"),
+        (write_fits_table, "no image"),
         (write_fits_truncated, "cannot be read"),
         (write_fits_cut_in_header, "cannot be read"),
-        (write_fits_bomb, "1000000 x 1000000 pixels"),
+        (write_fits_bomb, "1000000 x 1000000$"),
         (write_gzip_of_text, "not a PNG, JPEG or FITS file"),
         (write_truncated_gzip, "cannot be read"),
     ],
@@ -319,12 +328,12 @@ def test_bad_images_are_refused_by_name_and_reason(tmp_path, pixels, write, reas
         read_image(path)
 
 
-def test_a_gzip_bomb_is_not_inflated_to_its_end(tmp_path, pixels, monkeypatch):
-    monkeypatch.setattr(read, "_MAX_INFLATED_BYTES", 10**6)
+def test_a_gzip_bomb_is_not_decompressed(tmp_path, pixels, monkeypatch):
+    monkeypatch.setattr(read, "_MAX_BYTES", 10**6)
     path = tmp_path / "galaxy.fits"
     write_fits(path, np.zeros((3, 400, 400)), BANDS="grz")
     path.write_bytes(gzip.compress(path.read_bytes()))
-    with pytest.raises(ImageError, match=r"galaxy.fits: inflates to more than 1000000 bytes, which no cutout needs"):
+    with pytest.raises(ImageError, match=r"galaxy.fits: .* 1000000 bytes"):
         read_image(path)
 
 
@@ -347,8 +356,8 @@ def test_mask_is_read_exactly(tmp_path):
 @pytest.mark.parametrize(
     ("mask", "suffix", "reason"),
     [
-        (Image.new("L", (20, 17)), "PNG", r"the mask is 17 x 20 pixels \(height x width\), its image 16 x 20"),
-        (Image.new("L", (20, 16), 16), "PNG", "holds the count 16, but n_volunteers is 15"),
+        (Image.new("L", (20, 17)), "PNG", r"16 x 20 pixels.* 17 x 20$"),
+        (Image.new("L", (20, 16), 16), "PNG", r"0 to n_volunteers, 15; .* 16$"),
         (Image.new("L", (20, 16), 3), "JPEG", "must be an 8-bit greyscale PNG of counts"),
         (Image.new("RGB", (20, 16)), "PNG", "must be an 8-bit greyscale PNG of counts"),
         (Image.new("P", (20, 16)), "PNG", "must be an 8-bit greyscale PNG of counts"),
@@ -367,7 +376,7 @@ def test_missing_mask_file_is_refused(tmp_path):
         read_mask(tmp_path / "mask.png", (16, 20), n_volunteers=15)
 
 
-def test_marks_are_counted_a_volunteer_once(tmp_path):
+def test_each_volunteer_counts_once(tmp_path):
     square = [[2.5, 2.5], [7.5, 2.5], [7.5, 7.5], [2.5, 7.5]]
     path = tmp_path / "marks.json"
     path.write_text(json.dumps({"spiral_mask": [[square, square], [square], []]}))
@@ -389,10 +398,10 @@ def test_blank_marks_are_an_empty_mask_not_a_missing_one(tmp_path):
     ("text", "reason"),
     [
         ("{", "cannot be read"),
-        ("[]", "must be a JSON object of lists: spiral_mask, bar_mask or both"),
-        ('{"arms": []}', "must be a JSON object of lists: spiral_mask, bar_mask or both"),
-        ('{"bar_mask": 7}', "must be a JSON object of lists: spiral_mask, bar_mask or both"),
-        ('{"bar_mask": [[], []]}', "bar_mask has the marks of 2 volunteers, but n_volunteers is 3"),
+        ("[]", "JSON object .*spiral_mask, bar_mask"),
+        ('{"arms": []}', "JSON object .*spiral_mask, bar_mask"),
+        ('{"bar_mask": 7}', "JSON object .*spiral_mask, bar_mask"),
+        ('{"bar_mask": [[], []]}', r"bar_mask .* n_volunteers is 3; .* 2$"),
         ('{"bar_mask": [[[[1, "a"]]], [], []]}', "component 0 of volunteer 0"),
     ],
 )
@@ -400,6 +409,49 @@ def test_bad_marks_are_refused(tmp_path, text, reason):
     (tmp_path / "marks.json").write_text(text)
     with pytest.raises(ImageError, match=f"marks.json: .*{reason}"):
         read_marks(tmp_path / "marks.json", (16, 20), n_volunteers=3)
+
+
+def test_a_mask_file_takes_precedence_over_the_marks(tmp_path):
+    Image.new("L", (20, 16), 3).save(tmp_path / "spiral.png")
+    square = [[2.5, 2.5], [7.5, 2.5], [7.5, 7.5], [2.5, 7.5]]
+    marks = {"spiral_mask": [[square]] * 15, "bar_mask": [[square]] * 4 + [[]] * 11}
+    (tmp_path / "marks.json").write_text(json.dumps(marks))
+    mask_locs = {"spiral_mask": tmp_path / "spiral.png", "bar_mask": ""}
+    counts = read_known_masks(mask_locs, tmp_path / "marks.json", (16, 20), 15)
+    assert counts.keys() == {"spiral_mask", "bar_mask"}
+    np.testing.assert_array_equal(counts["spiral_mask"], np.full((16, 20), 3))
+    assert (counts["bar_mask"].max(), counts["bar_mask"].sum()) == (4, 4 * 25)
+
+
+def test_a_mask_without_a_file_is_absent(tmp_path):
+    Image.new("L", (20, 16), 3).save(tmp_path / "bar.png")
+    assert read_known_masks({"spiral_mask": "", "bar_mask": ""}, "", (16, 20), 15) == {}
+    counts = read_known_masks({"spiral_mask": "", "bar_mask": tmp_path / "bar.png"}, "", (16, 20), 15)
+    assert counts.keys() == {"bar_mask"}
+
+
+def test_marks_are_read_only_if_a_mask_has_no_file(tmp_path):
+    Image.new("L", (20, 16), 3).save(tmp_path / "mask.png")
+    both = {"spiral_mask": tmp_path / "mask.png", "bar_mask": tmp_path / "mask.png"}
+    assert len(read_known_masks(both, tmp_path / "absent.json", (16, 20), 15)) == 2
+    with pytest.raises(ImageError, match=r"absent\.json"):
+        read_known_masks(both | {"bar_mask": ""}, tmp_path / "absent.json", (16, 20), 15)
+
+
+def test_pictures_are_read_with_their_stretch(tmp_path, pixels):
+    Image.fromarray(pixels).save(tmp_path / "galaxy.png")
+    np.testing.assert_array_equal(read_picture(str(tmp_path / "galaxy.png"), "lupton"), pixels)
+    fluxes = np.random.default_rng(0).normal(0.05, 0.05, (3, 32, 20)).astype(np.float32)
+    write_fits(tmp_path / "galaxy.fits", fluxes, BANDS="grz")
+    picture = read_picture(str(tmp_path / "galaxy.fits"), "lupton")
+    np.testing.assert_array_equal(picture, to_rgb(fluxes, "grz", "lupton")[::-1])
+
+
+def test_pictures_in_shards_are_refused(tmp_path, pixels):
+    path = tmp_path / "train-00000-of-00001.tfrecord"
+    Image.fromarray(pixels).save(path, format="PNG")
+    with pytest.raises(ImageError, match=r"train-00000-of-00001\.tfrecord: .*shards"):
+        read_picture(str(path), "galaxy-zoo")
 
 
 def test_resizing_to_the_same_size_changes_nothing(pixels):

@@ -1,4 +1,4 @@
-"""Colour images: against the published Galaxy Zoo DECaLS images, and against pixels calculated by hand."""
+"""Colour images, compared with published images of Galaxy Zoo DECaLS and with pixels calculated by hand."""
 
 import re
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import multiprocessing
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -375,8 +376,8 @@ def test_galaxies_that_cannot_be_read_are_skipped_and_listed(catalog, tmp_path):
     assert sorted(failed.index) == ["0002", "0003", "0004", "0007"]
     assert failed.loc["0003", "reason"] == f"{tmp_path / 'missing3.png'}: no such file"
     assert failed.loc["0003", "file_loc"] == str(tmp_path / "missing3.png")
-    assert "the mask is 20 x 20 pixels" in failed.loc["0002", "reason"]
-    assert "holds the count 200, but n_volunteers is 12" in failed.loc["0004", "reason"]
+    assert "20 x 20" in failed.loc["0002", "reason"]
+    assert re.search(r"n_volunteers, 12; .* 200$", failed.loc["0004", "reason"])
     assert sorted(all_records(read_manifest(folder))) == sorted(set(table["id_str"]) - set(failed.index))
 
 

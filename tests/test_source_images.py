@@ -1,4 +1,4 @@
-"""Reading images from files and shards: in order, bit for bit, with an error for each that cannot be used."""
+"""Reading of images from files and shards: in order, unchanged, with an error for each unusable image."""
 
 from pathlib import Path
 
@@ -39,7 +39,7 @@ def shards(tmp_path) -> Path:
     return create_shards(folder / "catalog.csv", tmp_path / "shards", get_schema("rings"), options).parent
 
 
-def test_images_of_files_come_in_order_as_they_are(tmp_path):
+def test_images_of_files_come_in_order_and_unchanged(tmp_path):
     folder = draw_galaxies(tmp_path / "images", 3)
     fluxes = np.random.default_rng(0).normal(0.05, 0.05, (3, 32, 20)).astype(np.float32)
     fits.PrimaryHDU(fluxes, fits.Header({"BANDS": "grz"})).writeto(folder / "flux.fits")
@@ -52,7 +52,7 @@ def test_images_of_files_come_in_order_as_they_are(tmp_path):
             np.testing.assert_array_equal(image, read_image(folder / f"{i}.png"))
 
 
-def test_what_cannot_be_used_comes_as_its_reason_and_costs_itself_alone(tmp_path):
+def test_an_unusable_image_gives_an_error_and_the_others_are_read(tmp_path):
     folder = draw_galaxies(tmp_path / "images", 2)
     (folder / "half.png").write_bytes((folder / "0.png").read_bytes()[:500])
     (folder / "folder.png").mkdir()
@@ -76,7 +76,7 @@ def test_what_cannot_be_used_comes_as_its_reason_and_costs_itself_alone(tmp_path
             assert reason in str(outcome)
 
 
-def test_images_of_shards_are_those_stored_in_any_part_and_order(shards):
+def test_images_of_shards_are_the_stored_images_in_any_order(shards):
     manifest = read_manifest(shards)
     paths = [path for split in manifest.splits for path in manifest.paths(split)]
     stored = [galaxy["image"] for galaxy in iterate_records(paths)]
@@ -88,7 +88,7 @@ def test_images_of_shards_are_those_stored_in_any_part_and_order(shards):
             np.testing.assert_array_equal(image, stored[row])
 
 
-def test_images_are_read_as_they_are_asked_for(tmp_path):
+def test_images_are_read_one_after_the_other(tmp_path):
     folder = draw_galaxies(tmp_path / "images", 3)
     images = read_images(galaxies_in_folder(folder), "galaxy-zoo")
     assert isinstance(next(images), np.ndarray)
@@ -97,7 +97,7 @@ def test_images_are_read_as_they_are_asked_for(tmp_path):
     assert isinstance(next(images), np.ndarray)
 
 
-def test_a_damaged_record_costs_that_galaxy_alone(shards):
+def test_only_the_galaxy_of_a_damaged_record_is_skipped(shards):
     galaxies = galaxies_in_shards(shards)
     path = Path(galaxies["file_loc"][0])
     whole = list(read_images(galaxies, "galaxy-zoo"))
@@ -114,7 +114,7 @@ def test_a_damaged_record_costs_that_galaxy_alone(shards):
         np.testing.assert_array_equal(outcomes[i], whole[i])
 
 
-def test_a_shard_that_became_shorter_or_vanished_is_told_of_each_of_its_galaxies(shards):
+def test_each_galaxy_lost_with_a_cut_or_missing_shard_gives_an_error(shards):
     galaxies = galaxies_in_shards(shards)
     path = Path(galaxies["file_loc"][0])
     n_in_shard = (galaxies["file_loc"] == str(path)).sum()
@@ -135,7 +135,7 @@ def test_a_shard_that_became_shorter_or_vanished_is_told_of_each_of_its_galaxies
         (lambda: encode_image(np.full((32, 32, 3), 90, np.uint8)), "every pixel"),
     ],
 )
-def test_a_stored_image_that_is_none_costs_that_galaxy_alone(shards, encode, reason):
+def test_only_the_galaxy_of_an_unusable_stored_image_is_skipped(shards, encode, reason):
     path = read_manifest(shards).paths("train")[0]
     galaxies = galaxies_in_shards(shards / "train_shards")
     records = [tf.train.Example.FromString(serialised.numpy()) for serialised in read_records([path])]

@@ -1,4 +1,4 @@
-"""Where images lie on the sky: rows counted from the bottom in FITS files, from the top in arrays."""
+"""WCS of images: FITS files count rows from the bottom, arrays from the top."""
 
 import gzip
 
@@ -32,7 +32,7 @@ def write_cutout(path, cards):
     return path
 
 
-# Known places
+# Known positions
 
 
 def test_an_image_without_a_header_has_north_at_the_top_and_east_at_the_left():
@@ -44,7 +44,7 @@ def test_an_image_without_a_header_has_north_at_the_top_and_east_at_the_left():
     np.testing.assert_allclose(3600 * dec, [5, 0], atol=1e-6)  # ten rows further up: 5 arcsec north
 
 
-def test_the_top_row_of_an_array_is_the_last_of_its_fits_file(tmp_path):
+def test_the_top_row_of_an_array_is_the_last_row_of_the_fits_file(tmp_path):
     wcs = read_wcs(write_cutout(tmp_path / "cutout.fits", ROTATED))
     ra, dec = sky_of_pixel(wcs, [0, 7.5], [0, 33], HEIGHT)
     # FITS counts from 1, and from the bottom: the top left pixel is (1, HEIGHT).
@@ -62,7 +62,7 @@ def test_pixscale_is_the_geometric_mean_of_both_axes():
 @pytest.mark.parametrize(
     ("name", "centre"), [("example_a", (359.9950161, 0.7017529)), ("example_b", (0.0043669, 0.5413208))]
 )
-def test_real_cutouts_have_their_galaxy_in_the_middle(reference, name, centre):
+def test_real_cutouts_have_their_galaxy_in_the_centre(reference, name, centre):
     path = reference / "reference" / "golden" / "decals_rgb" / f"{name}.fits"
     wcs, height = read_wcs(path), fits.getheader(path)["NAXIS2"]
     np.testing.assert_allclose(sky_of_pixel(wcs, (height - 1) / 2, (height - 1) / 2, height), centre, atol=1e-7)
@@ -85,7 +85,7 @@ def test_the_wcs_is_found_in_gzip_and_in_an_extension(tmp_path):
 
 
 @pytest.mark.parametrize("frame", ["icrs", "fk4", "galactic"])
-def test_positions_are_icrs_whatever_the_frame_of_the_header(frame):
+def test_positions_are_icrs_for_every_frame_of_the_header(frame):
     names = ("GLON-TAN", "GLAT-TAN") if frame == "galactic" else ("RA---TAN", "DEC--TAN")
     cards = ROTATED | {"CTYPE1": names[0], "CTYPE2": names[1], "CRPIX1": 1.0, "CRPIX2": float(HEIGHT)}
     if frame == "fk4":
@@ -102,7 +102,7 @@ def test_declination_may_be_the_first_axis():
     assert pixscale_of(wcs) == pytest.approx(pixscale_of(WCS(fits.Header(ROTATED))))
 
 
-def test_files_that_say_nothing_about_the_sky_have_no_wcs(tmp_path):
+def test_files_without_a_celestial_wcs_give_none(tmp_path):
     Image.new("RGB", (20, 20)).save(tmp_path / "galaxy.png")
     assert read_wcs(tmp_path / "galaxy.png") is None
     assert read_wcs(write_cutout(tmp_path / "cutout.fits", {})) is None
@@ -122,7 +122,7 @@ def test_files_that_say_nothing_about_the_sky_have_no_wcs(tmp_path):
     ],
 )
 def test_a_damaged_wcs_is_an_error_that_names_the_file(tmp_path, changed):
-    with pytest.raises(ImageError, match=r"cutout\.fits: its WCS (cannot be read: .+|gives the middle)"):
+    with pytest.raises(ImageError, match=r"cutout\.fits: its WCS (cannot be read: .+|gives no finite)"):
         read_wcs(write_cutout(tmp_path / "cutout.fits", ROTATED | changed))
 
 
@@ -134,7 +134,9 @@ def test_a_file_that_cannot_be_read_is_an_error_that_names_it(tmp_path):
         read_wcs(tmp_path / "short.fits")
 
 
-@pytest.mark.parametrize("place", [(np.nan, 0, 0.3), (10, 91, 0.3), (10, np.nan, 0.3), (10, 20, 0), (10, 20, np.nan)])
-def test_an_impossible_place_is_refused(place):
-    with pytest.raises(ValueError, match="no place on the sky: ra "):
-        wcs_at(*place, (10, 10))
+@pytest.mark.parametrize(
+    "position", [(np.nan, 0, 0.3), (10, 91, 0.3), (10, np.nan, 0.3), (10, 20, 0), (10, 20, np.nan)]
+)
+def test_an_impossible_position_is_refused(position):
+    with pytest.raises(ValueError, match=r"ra must be finite.* received ra "):
+        wcs_at(*position, (10, 10))

@@ -1,1 +1,1 @@
-"""Shards in, augmented batches for Keras out."""
+"""Batches for training and evaluation, read from shards, cropped and augmented."""

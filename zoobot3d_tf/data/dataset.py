@@ -1,11 +1,13 @@
-"""Shards -> batches of (images, targets, weights), as the model takes them.
+"""Batches of shards as Keras needs them: (images, targets, sample weights).
 
-images    float32 (B, H, W, 3), 0..255
-targets   {"votes": (B, answers), "spiral_mask": (B, H, W, 1), "bar_mask": (B, H, W, 1), "label": (B, 1)}; masks are
-          fractions 0..1, or (B, H, W, 2): the fraction and the number of volunteers asked, where a loss needs both; a
-          label is as in the shards, and 0 where it is missing
-weights   {"votes": (B,), "spiral_mask": (B,), "bar_mask": (B,), "label": (B,)}: 1 where the galaxy has the target, else
-          0; for a label with classes, the weight of the class
+- Images: float32 (B, H, W, 3), 0 to 255.
+- Targets: a dict, float32.
+    - `votes`: number of votes for each answer, (B, answers).
+    - `spiral_mask`, `bar_mask`: fraction of the volunteers who enclosed each pixel, 0 to 1, (B, H, W, 1). For a loss
+      that needs the number of volunteers, it is a second channel: (B, H, W, 2).
+    - `label`: label as in the shards, 0 if missing, (B, 1).
+- Sample weights: a dict with the same names, float32 (B,). The weight is 1 if the galaxy has the target, and 0 if not.
+  For a label with classes, it may be the weight of the class instead of 1.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,9 +23,12 @@ from zoobot3d_tf.machine import available_cores
 from zoobot3d_tf.models.config import VOLUNTEER_TASKS
 from zoobot3d_tf.shards import record
 
-SHUFFLE_BUFFER = 2048  # encoded galaxies, some 30 kB each
+SHUFFLE_BUFFER = 2048
+"""Number of galaxies that are shuffled together. They stay encoded, with about 30 kB each."""
 FILES_AT_ONCE = 4
+"""Number of files that are read in turn."""
 BATCHES_AHEAD = 2
+"""Number of batches that are prepared in advance."""
 
 
 def training_batches(
@@ -36,17 +41,23 @@ def training_batches(
     class_weights: Sequence[float] = (),
     with_volunteers: bool = False,
 ) -> tf.data.Dataset:
-    """Shuffled and randomly augmented batches. Each epoch has another order and other augmentations, from the seed.
+    """Make shuffled and randomly augmented batches.
+
+    Each epoch has another order and other augmentations, which follow from the seed.
 
     Args:
-        paths: TFRecord files of one shard folder.
+        paths: paths of TFRecord files of one shard folder.
         n_answers: number of answers of the decision tree.
         framing: sizes of stored images, crop and network input.
         batch_size: number of galaxies per batch.
         tasks: targets to read.
         seed: random seed of order and augmentation.
-        class_weights: weight of each class of the label, see `Label.class_weights`; without any, all classes weigh 1.
-        with_volunteers: add the number of volunteers to the masks, as a second channel.
+        class_weights: weight of each class of the label, see `Label.class_weights`. If empty, each class has the
+            weight 1.
+        with_volunteers: whether to add the number of volunteers to the masks, as a second channel.
+
+    Returns:
+        Dataset of batches as described in this module.
     """
     files = tf.data.Dataset.from_tensor_slices([str(path) for path in paths]).shuffle(len(paths), seed)
     records = files.interleave(tf.data.TFRecordDataset, cycle_length=FILES_AT_ONCE)
@@ -65,13 +76,26 @@ def evaluation_batches(
     class_weights: Sequence[float] = (),
     with_volunteers: bool = False,
 ) -> tf.data.Dataset:
-    """Batches in the order of the shards, centrally cropped; for the arguments see `training_batches`."""
+    """Make centrally cropped batches in the order of the shards.
+
+    Args:
+        paths: paths of TFRecord files of one shard folder.
+        n_answers: number of answers of the decision tree.
+        framing: sizes of stored images, crop and network input.
+        batch_size: number of galaxies per batch.
+        tasks: targets to read.
+        class_weights: weight of each class of the label, as in `training_batches`.
+        with_volunteers: whether to add the number of volunteers to the masks, as a second channel.
+
+    Returns:
+        Dataset of batches as described in this module.
+    """
     batches = tf.data.TFRecordDataset([str(path) for path in paths]).batch(batch_size)
     return _in_parallel(batches, _reader(n_answers, framing, tasks, class_weights, with_volunteers))
 
 
 def _in_parallel(batches: tf.data.Dataset, read: Callable) -> tf.data.Dataset:
-    # Where TensorFlow tunes these numbers itself, the end of an iterator waits for the tuner to wake, up to a minute.
+    # With automatic tuning of these numbers, the end of an iteration can wait for the tuning thread for a minute.
     options = tf.data.Options()
     options.autotune.enabled = False
     return batches.map(read, num_parallel_calls=available_cores()).prefetch(BATCHES_AHEAD).with_options(options)
@@ -80,39 +104,39 @@ def _in_parallel(batches: tf.data.Dataset, read: Callable) -> tf.data.Dataset:
 def _reader(
     n_answers: int, framing: Framing, tasks: Sequence[str], class_weights: Sequence[float], with_volunteers: bool
 ) -> Callable:
-    """The function from serialised records, and a seed if they are to be augmented, to a batch."""
+    """Make the function from serialised records to a batch. With a seed as second argument, it augments the batch."""
     masks = [name for name in MASKS if name in tasks]
-    # No more than is learned: shards may hold votes of a schema that the model does not know.
+    # Other fields are not read: the shards may have votes of a schema that the model does not know.
     names = {"image", "n_volunteers", *tasks, *(f"has_{task}" for task in tasks)}
     size = framing.final_size
 
-    def to_bytes(encoded: Any, encoded_masks: Any, shades: Any, *seed: Any) -> tuple[np.ndarray, ...]:
+    def decode_and_warp(encoded: Any, encoded_masks: Any, levels: Any, *seed: Any) -> tuple[np.ndarray, ...]:
         rng = np.random.default_rng(int(seed[0])) if seed else None
         images = np.empty((len(encoded), size, size, 3), np.uint8)
-        shaded = [np.zeros((len(encoded), size, size, 1), np.uint8) for _ in masks]
+        scaled = [np.zeros((len(encoded), size, size, 1), np.uint8) for _ in masks]
         for i, jpeg in enumerate(encoded):
             affine = central_affine(framing) if rng is None else random_affine(framing, rng)
             images[i] = warp(record.decode(jpeg), affine, size)
-            for mask, png in zip(shaded, encoded_masks[i], strict=True):
+            for mask, png in zip(scaled, encoded_masks[i], strict=True):
                 if png:
-                    mask[i, ..., 0] = warp(record.decode(png) * shades[i], affine, size)
-        return images, *shaded
+                    mask[i, ..., 0] = warp(record.decode(png) * levels[i], affine, size)
+        return images, *scaled
 
     def to_batch(serialised: tf.Tensor, *seed: tf.Tensor) -> tuple[tf.Tensor, dict, dict]:
         fields = record.parse(serialised, n_answers, names)
         encoded_masks = tf.stack([fields[name] for name in masks], axis=1) if masks else fields["image"][:, None][:, :0]
-        # Bytes are quicker to move about than floats: one volunteer becomes so many shades of a byte.
-        shades = 255 // fields["n_volunteers"]
-        images, *shaded = tf.numpy_function(
-            to_bytes,
-            [fields["image"], encoded_masks, tf.cast(shades, tf.uint8), *seed],
+        # Masks are resampled as uint8, which is faster than float32. One volunteer is as many levels as fit into 255.
+        levels = 255 // fields["n_volunteers"]
+        images, *scaled = tf.numpy_function(
+            decode_and_warp,
+            [fields["image"], encoded_masks, tf.cast(levels, tf.uint8), *seed],
             [tf.uint8] * (1 + len(masks)),
         )
         images = tf.cast(tf.ensure_shape(images, (None, size, size, 3)), tf.float32)
-        unit = tf.cast(1 / (shades * fields["n_volunteers"]), tf.float32)[:, None, None, None]
+        unit = tf.cast(1 / (levels * fields["n_volunteers"]), tf.float32)[:, None, None, None]
         targets = {
             name: tf.cast(tf.ensure_shape(mask, (None, size, size, 1)), tf.float32) * unit
-            for name, mask in zip(masks, shaded, strict=True)
+            for name, mask in zip(masks, scaled, strict=True)
         }
         if with_volunteers:
             volunteers = tf.cast(fields["n_volunteers"], tf.float32)[:, None, None, None]
@@ -120,7 +144,7 @@ def _reader(
         if "votes" in tasks:
             targets["votes"] = fields["votes"]
         if "label" in tasks:
-            # A number, or what a weight of 0 does not silence would reach the gradients.
+            # A missing label is NaN. NaN times a weight of 0 is NaN, and would spoil the gradients.
             labels = tf.where(fields["has_label"], fields["label"], 0.0)
             targets["label"] = tf.cast(labels, tf.float32)[:, None]
         weights = {name: tf.cast(fields[f"has_{name}"], tf.float32) for name in targets}

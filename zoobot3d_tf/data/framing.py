@@ -1,7 +1,7 @@
-"""From a stored image to what the network sees: one affine map, the same for the image and its masks.
+"""Cropping, resizing and augmentation of stored images and masks, by one affine map for both.
 
-Pixel centres lie at whole numbers (docs/conventions.md), so that the centre of an image of n pixels is (n - 1) / 2.
-A matrix here is 2x3 and maps (x, y, 1) of the output to (x, y) of the input.
+Pixel centres are whole numbers (docs/conventions.md), so that the centre of an image of n pixels is (n - 1) / 2. An
+affine map is a matrix of shape (2, 3) from (x, y, 1) of the output to (x, y) of the input, in pixels.
 """
 
 from dataclasses import dataclass
@@ -9,18 +9,26 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-# Random changes of the crop in training: its side by up to 10 %, its aspect ratio by up to 10 %, its centre by up to
-# 2 % of the image. Rotations and reflections leave nothing to choose: the sky has no preferred direction.
+# Rotations and reflections have no limits, because the sky has no preferred direction.
 ZOOM = 1.1
+"""Largest factor by which the crop is larger or smaller in training."""
 ASPECT = 1.1
+"""Largest aspect ratio of the crop in training."""
 SHIFT = 0.02
+"""Largest shift of the crop in training in each direction, as a fraction of the side of the image."""
 
-cv2.setNumThreads(0)  # tf.data runs many batches side by side; threads within each would fight over the cores
+# `tf.data` prepares batches in parallel already. More threads per batch would slow them down.
+cv2.setNumThreads(0)
 
 
 @dataclass(frozen=True)
 class Framing:
-    """Sizes in pixels: stored images of `initial_size` are cropped to `crop_size`, then resized to `final_size`.
+    """Sizes of the images in pixels, before and after cropping and resizing.
+
+    Attributes:
+        initial_size: height and width of the stored images.
+        crop_size: height and width of the central crop.
+        final_size: height and width to which the crop is resized: the input of the network.
 
     Raises:
         ValueError: the crop is larger than the image, or a size is not positive.
@@ -32,19 +40,29 @@ class Framing:
 
     def __post_init__(self) -> None:
         if min(self.initial_size, self.crop_size, self.final_size) < 1:
-            raise ValueError(f"sizes must be at least 1 pixel; received {self}")
+            raise ValueError(
+                "initial_size, crop_size and final_size must be at least 1 pixel; "
+                f"received {self.initial_size}, {self.crop_size} and {self.final_size}"
+            )
         if self.crop_size > self.initial_size:
-            raise ValueError(f"crop size {self.crop_size} must not exceed the image size {self.initial_size}")
+            raise ValueError(
+                f"crop_size {self.crop_size} must not exceed the size of the stored images, {self.initial_size} pixels"
+            )
 
 
 def central_affine(framing: Framing) -> np.ndarray:
-    """Matrix (2, 3) of the plain central crop, used for validation and prediction."""
+    """Make the affine map of the central crop, for validation and prediction, shape (2, 3)."""
     scale = framing.crop_size / framing.final_size
     return _about_centres(framing, scale * np.eye(2))
 
 
 def random_affine(framing: Framing, rng: np.random.Generator) -> np.ndarray:
-    """Matrix (2, 3) of a random rotation, reflection, zoom, change of aspect and shift, composed into one."""
+    """Make a random affine map for training, shape (2, 3): rotation, reflection, zoom, aspect ratio and shift.
+
+    Args:
+        framing: sizes of the images.
+        rng: random number generator.
+    """
     angle = rng.uniform(0, 2 * np.pi)
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     reflection = np.diag([1.0, rng.choice([-1.0, 1.0])])
@@ -56,36 +74,37 @@ def random_affine(framing: Framing, rng: np.random.Generator) -> np.ndarray:
 
 
 def warp(image: np.ndarray, affine: np.ndarray, size: int) -> np.ndarray:
-    """Resamples an image once, bilinearly; outside the image is 0.
+    """Resample an image by an affine map, with bilinear interpolation.
 
     Args:
-        image: (H, W) or (H, W, channels), uint8 or float32.
-        affine: (2, 3), as made above.
-        size: height and width of the output.
+        image: uint8 or float32, shape (H, W) or (H, W, channels).
+        affine: affine map from the output to the image, shape (2, 3), from `central_affine` or `random_affine`.
+        size: height and width of the output, in pixels.
 
     Returns:
-        (size, size) or (size, size, channels), of the input's type. Positions are exact to 1/64 pixel.
+        Image of the same type, shape (size, size) or (size, size, channels). Pixels outside the input are 0. Positions
+        are exact to 1/64 pixel.
     """
     return cv2.warpAffine(image, affine, (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
 
 
 def warp_to_image(output: np.ndarray, framing: Framing, shape: tuple[int, int]) -> np.ndarray:
-    """Lays what the network says about its input over the image that the input was made from.
+    """Resample a mask that the network predicts to the pixel grid of the original image.
 
     Undoes `central_affine` and the resizing of the central square (`images.read.resize_image`) in one resampling.
 
     Args:
-        output: (final_size, final_size), float32.
-        framing: as the input was made.
-        shape: height and width of the image.
+        output: mask on the pixel grid of the input of the network, float32 (final_size, final_size).
+        framing: sizes with which the input was made.
+        shape: height and width of the original image, in pixels.
 
     Returns:
-        (height, width), pixel for pixel over the image; 0 outside the crop, whose edge fades over a pixel of the
-        output. Positions are exact to 1/64 of such a pixel.
+        Mask of shape `shape`, float32. Pixels outside the crop are 0; at the edge of the crop, the mask fades over one
+        pixel of `output`. Positions are exact to 1/64 of a pixel of `output`.
     """
     height, width = shape
     scale = framing.initial_size / min(shape)
-    # The outer edges of the central square keep their place, hence the halves.
+    # Resizing keeps the outer edges of the central square, which are half a pixel outside the pixel centres.
     shift = [(0.5 - (side - min(shape)) / 2) * scale - 0.5 for side in (width, height)]
     crop = central_affine(framing)
     to_stored = np.column_stack([scale * np.eye(2), shift])

@@ -1,8 +1,8 @@
-"""Where an image lies on the sky.
+"""World coordinate systems (WCS) of images.
 
-A WCS here is that of the FITS file, whose rows are counted from the bottom, unless it is said to be of an array. Arrays
-have row 0 at the top, and pixel centres at whole numbers (docs/conventions.md): `sky_of_pixel`, `pixel_of_sky` and
-`flip_rows` go between the two.
+A WCS is that of a FITS file, which counts rows from the bottom, unless a docstring says that it describes an array. In
+an array, row 0 is the top row, and pixel centres are whole numbers (docs/conventions.md). `sky_of_pixel`,
+`pixel_of_sky` and `flip_rows` convert between the two.
 """
 
 from typing import TYPE_CHECKING
@@ -21,13 +21,13 @@ def read_wcs(path: PathLike) -> "WCS | None":
     """Read the WCS of a FITS cutout from its header.
 
     Args:
-        path: the file; content decides, not the suffix.
+        path: path of the file. FITS files are recognised by their content, not by the suffix.
 
     Returns:
-        The WCS of its last two axes, or None where the file is no FITS file or says nothing about the sky.
+        WCS of the image axes; None if the file is not a FITS file, or its header has no celestial WCS.
 
     Raises:
-        ImageError: the file cannot be read, or its WCS is damaged: a mask in the wrong place is worse than none.
+        ImageError: the file cannot be read, or its WCS is damaged. With a damaged WCS, masks would get wrong positions.
     """
     from astropy.wcs import WCS
 
@@ -49,38 +49,43 @@ def read_wcs(path: PathLike) -> "WCS | None":
     except Exception as error:  # damaged headers make astropy raise errors of nearly every kind
         raise ImageError(f"{path}: its WCS cannot be read: {' '.join(str(error).split())}") from error
     if not is_usable:
-        raise ImageError(f"{path}: its WCS gives the middle of the image no place on the sky")
+        raise ImageError(f"{path}: its WCS gives no finite position or pixel scale for the centre of the image")
     return wcs
 
 
 def wcs_at(ra: float, dec: float, pixscale: float, shape: tuple[int, int]) -> "WCS":
-    """The WCS of an image with north up and east left, in tangent projection.
+    """Make the WCS of an image with north up and east left, in tangent projection.
 
     Args:
-        ra: right ascension of the image's centre, degrees, ICRS.
-        dec: its declination, degrees.
-        pixscale: arcsec per pixel.
-        shape: height and width.
+        ra: right ascension of the centre of the image, in degrees, ICRS.
+        dec: declination of the centre, in degrees.
+        pixscale: pixel scale, in arcsec per pixel.
+        shape: height and width of the image, in pixels.
 
     Raises:
-        ValueError: the position is not on the sky, or the scale is not positive.
+        ValueError: `ra` is not finite, `dec` is not from -90 to 90 degrees, or `pixscale` is not positive.
     """
     if not (np.isfinite(ra) and -90 <= dec <= 90 and 0 < pixscale < np.inf):
-        raise ValueError(f"no place on the sky: ra {ra}, dec {dec} degrees, pixscale {pixscale} arcsec per pixel")
+        raise ValueError(
+            "ra must be finite, dec from -90 to 90 degrees, and pixscale above 0 arcsec per pixel; "
+            f"received ra {ra}, dec {dec} and pixscale {pixscale}"
+        )
     height, width = shape
     wcs = north_up_wcs(ra, dec, pixscale, crpix=((width + 1) / 2, (height + 1) / 2))
-    wcs.wcs.cdelt = [-pixscale / 3600, pixscale / 3600]  # its rows count from the bottom, about the same centre
+    wcs.wcs.cdelt = [-pixscale / 3600, pixscale / 3600]  # the same centre, but rows from the bottom
     return wcs
 
 
 def north_up_wcs(ra: float, dec: float, pixscale: float, crpix: tuple[float, float]) -> "WCS":
-    """The sky under an array with north up and east left: row 0 north, column 0 east, in tangent projection.
+    """Make the WCS of an array with north up and east left, in tangent projection.
+
+    The WCS describes the array: row 0 is the northern edge, and column 0 the eastern edge.
 
     Args:
-        ra: right ascension of the reference pixel, degrees, ICRS.
-        dec: its declination, degrees.
-        pixscale: arcsec per pixel.
-        crpix: (x, y) of the reference pixel as FITS counts, from 1; the centre of n pixels is (n + 1) / 2.
+        ra: right ascension of the reference pixel, in degrees, ICRS.
+        dec: declination of the reference pixel, in degrees.
+        pixscale: pixel scale, in arcsec per pixel.
+        crpix: position (x, y) of the reference pixel, counted from 1 as in FITS. The centre of n pixels is (n + 1) / 2.
     """
     from astropy.wcs import WCS
 
@@ -94,11 +99,11 @@ def north_up_wcs(ra: float, dec: float, pixscale: float, crpix: tuple[float, flo
 
 
 def flip_rows(wcs: "WCS", height: int) -> "WCS":
-    """The celestial WCS of an image turned upside down, as PNGs of FITS images are.
+    """Convert a celestial WCS to that of the image with its rows in reverse order, as in the PNG of a FITS image.
 
     Args:
-        wcs: of the image before.
-        height: its rows.
+        wcs: WCS of the image before its rows are reversed.
+        height: number of rows.
     """
     from astropy.wcs import WCS
 
@@ -110,37 +115,37 @@ def flip_rows(wcs: "WCS", height: int) -> "WCS":
 
 
 def pixscale_of(wcs: "WCS") -> float:
-    """Arcsec per pixel: the geometric mean where the axes differ."""
+    """Pixel scale of a WCS, in arcsec per pixel. If the axes differ, it is the geometric mean of both."""
     return float(np.sqrt(np.abs(np.linalg.det(wcs.pixel_scale_matrix)))) * 3600
 
 
 def sky_of_pixel(wcs: "WCS", x: ArrayLike, y: ArrayLike, height: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where pixels of an array lie on the sky.
+    """Convert pixels of an array to positions on the sky.
 
     Args:
-        wcs: of its FITS file.
-        x: columns.
-        y: rows, from the top.
-        height: of the image, pixels.
+        wcs: WCS of the FITS file, whose rows the array has in reverse order.
+        x: columns of the array, from 0.
+        y: rows of the array, from 0 at the top.
+        height: number of rows.
 
     Returns:
-        Right ascension and declination, degrees, ICRS.
+        Right ascension and declination, in degrees, ICRS, in the shape of `x` and `y`.
     """
     position = wcs.pixel_to_world(x, height - 1 - np.asarray(y)).icrs
     return position.ra.deg, position.dec.deg
 
 
 def pixel_of_sky(wcs: "WCS", ra: ArrayLike, dec: ArrayLike, height: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which pixels of an array see these positions; the reverse of `sky_of_pixel`.
+    """Convert positions on the sky to pixels of an array: the inverse of `sky_of_pixel`.
 
     Args:
-        wcs: of its FITS file.
-        ra: right ascension, degrees, ICRS.
-        dec: declination, degrees.
-        height: of the image, pixels.
+        wcs: WCS of the FITS file, whose rows the array has in reverse order.
+        ra: right ascension, in degrees, ICRS.
+        dec: declination, in degrees.
+        height: number of rows.
 
     Returns:
-        x and y: columns, and rows from the top.
+        Columns and rows of the array, with fractions, in the shape of `ra` and `dec`. Row 0 is the top row.
     """
     from astropy.coordinates import SkyCoord
 

@@ -138,8 +138,8 @@ def split_by_hash(labelled: pd.DataFrame, eval_size: float) -> dict[str, pd.Data
     for split, change in (("train", "smaller"), ("eval", "larger")):
         if splits[split].empty:
             raise ValueError(
-                f"eval_size must be {change} than {eval_size:g}: of {len(labelled)} labelled galaxies, none would be "
-                f"in the split {split}"
+                f"eval_size must be {change} than {eval_size:g}: none of the {len(labelled)} labelled galaxies would "
+                f"be in the split {split}"
             )
     return splits
 
