@@ -1,4 +1,4 @@
-"""Principal components of tables of features."""
+"""Principal components of features: answers known by hand, agreement with scikit-learn, and refused input."""
 
 import json
 import logging
@@ -48,21 +48,21 @@ def test_a_cross_has_components_known_by_hand(tmp_path, caplog):
 
 def test_points_on_a_line_need_one_component_and_on_a_plane_two(tmp_path):
     rng = np.random.default_rng(0)
-    places = rng.normal(size=(50, 2))
-    across = np.array([[1, 2, 2], [2, 1, -2]]) / 3  # orthonormal
-    line = write_vectors(tmp_path / "line.parquet", "feature", 5 + places[:, :1] * across[:1])
-    plane = write_vectors(tmp_path / "plane.parquet", "feature", 5 + places @ across)
+    positions = rng.normal(size=(50, 2))
+    directions = np.array([[1, 2, 2], [2, 1, -2]]) / 3  # orthonormal
+    line = write_vectors(tmp_path / "line.parquet", "feature", 5 + positions[:, :1] * directions[:1])
+    plane = write_vectors(tmp_path / "plane.parquet", "feature", 5 + positions @ directions)
     on_line, on_plane = (compress(table, tmp_path / f"{table.stem}_c.parquet", share=0.9999) for table in (line, plane))
     along = components_of(on_line)
     assert along.shape == (50, 1)
-    np.testing.assert_allclose(np.abs(along[:, 0]), np.abs(places[:, 0] - places[:, 0].mean()), atol=1e-5)
+    np.testing.assert_allclose(np.abs(along[:, 0]), np.abs(positions[:, 0] - positions[:, 0].mean()), atol=1e-5)
     assert components_of(on_plane).shape == (50, 2)
     for table in (on_line, on_plane):
         assert pca_of(table)["share"] == pytest.approx(1)
         assert pd.read_parquet(table).residual.max() < 1e-5
 
 
-def test_pieces_give_the_components_of_the_whole(tmp_path, monkeypatch):
+def test_a_table_read_in_pieces_gives_the_same_components(tmp_path, monkeypatch):
     read_in_pieces(monkeypatch, 7, 6)
     rng = np.random.default_rng(1)
     values = (300 + rng.normal(size=(101, 6)) @ rng.normal(size=(6, 6))).astype(np.float32)
@@ -99,7 +99,7 @@ def test_by_default_forty_components_are_kept_or_all_if_there_are_fewer(tmp_path
         assert pca_of(compress(features, tmp_path / "c.parquet"))["n_components"] == n_kept
 
 
-def test_a_share_keeps_as_few_components_as_hold_it(tmp_path):
+def test_a_share_keeps_as_few_components_as_possible(tmp_path):
     features = write_vectors(tmp_path / "f.parquet", "feature", np.random.default_rng(2).normal(size=(60, 8)))
     for share in (0.2, 0.5, 0.9):
         kept = pca_of(compress(features, tmp_path / "c.parquet", share=share))
@@ -108,7 +108,7 @@ def test_a_share_keeps_as_few_components_as_hold_it(tmp_path):
         assert pca_of(fewer)["share"] < share
 
 
-def test_a_stored_pca_puts_other_galaxies_into_the_same_space(tmp_path):
+def test_a_stored_pca_is_applied_to_other_galaxies(tmp_path):
     features = write_vectors(tmp_path / "f.parquet", "feature", CROSS, weights_sha256="abc", level="top")
     first = compress(features, tmp_path / "first.parquet", n_components=1)
     others = write_vectors(tmp_path / "o.parquet", "feature", [[2, 0], [1, 3]], weights_sha256="abc", level="top")
@@ -127,7 +127,7 @@ def test_metadata_of_the_features_are_kept(tmp_path):
     assert (metadata["stretch"], metadata["level"]) == ("lupton", "P3")
 
 
-def test_an_error_at_the_end_leaves_what_was_there(tmp_path, monkeypatch):
+def test_an_error_at_the_end_keeps_the_earlier_files(tmp_path, monkeypatch):
     features = write_vectors(tmp_path / "f.parquet", "feature", CROSS)
     before = {path.name for path in tmp_path.iterdir()}
 
@@ -172,7 +172,7 @@ def test_impossible_arguments_are_named(tmp_path, monkeypatch, options, words):
     assert not list(tmp_path.glob("c*"))
 
 
-def test_tables_that_hold_no_features_are_refused(tmp_path):
+def test_tables_without_features_are_refused(tmp_path):
     out = tmp_path / "c.parquet"
     with pytest.raises(FileNotFoundError, match=r"none\.parquet.*`zoobot3d representations`"):
         compress(tmp_path / "none.parquet", out)
