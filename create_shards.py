@@ -1,4 +1,4 @@
-"""Encode a catalogue of galaxies as TFRecord shards: `python create_shards.py --help`."""
+"""Write the galaxies of a catalogue to TFRecord files (shards): `python create_shards.py --help`."""
 
 import sys
 

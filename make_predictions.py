@@ -1,4 +1,4 @@
-"""Predict votes and masks for a folder of images: `python make_predictions.py --help`."""
+"""Predict votes and masks of galaxies: `python make_predictions.py --help`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Train the joint model of votes and masks on shards: `python train_model.py --help`."""
+"""Train a model of votes and masks on shards: `python train_model.py --help`."""
 
 import sys
 

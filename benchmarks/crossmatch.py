@@ -40,19 +40,19 @@ def sky(n: int, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame({"ra": rng.uniform(0, 360, n), "dec": dec, "objid": rng.integers(2**60, size=n)})
 
 
-def seen_again(galaxies: pd.DataFrame) -> pd.DataFrame:
-    """Select galaxies, and shift them by about one arcsec, as another survey would measure them."""
+def measured_again(galaxies: pd.DataFrame) -> pd.DataFrame:
+    """Select galaxies, and shift them by about one arcsec, like positions in another survey."""
     galaxies = galaxies.sample(min(N_LEFT, len(galaxies)), random_state=0)
     off = np.random.default_rng(1).normal(0, 1 / 3600, len(galaxies))
     return pd.DataFrame({"ra": galaxies["ra"], "dec": np.clip(galaxies["dec"] + off, -90, 90)})
 
 
-def bare(n: int) -> tuple[int, float]:
-    """Match with Astropy alone; return the number of matches and the seconds."""
+def with_astropy(n: int) -> tuple[int, float]:
+    """Match with only Astropy; return the number of matches and the seconds."""
     from astropy.coordinates import SkyCoord
 
     right = sky(n)
-    left = seen_again(right)
+    left = measured_again(right)
     start = time.perf_counter()
     left_sky, right_sky = (SkyCoord(table["ra"], table["dec"], unit="deg") for table in (left, right))
     separation = left_sky.match_to_catalog_sky(right_sky)[1]
@@ -62,7 +62,7 @@ def bare(n: int) -> tuple[int, float]:
 def in_memory(n: int) -> tuple[int, float]:
     """Match two tables in memory; return the number of matches and the seconds."""
     right = sky(n)
-    left = seen_again(right)
+    left = measured_again(right)
     start = time.perf_counter()
     return len(match(left, right)), time.perf_counter() - start
 
@@ -96,7 +96,8 @@ def compare_in_memory() -> None:
     for n in SIZES:
         ratios = []
         for number in range(ROUNDS):
-            (matches, seconds, memory), (theirs, their_seconds, their_memory) = measure(in_memory, n), measure(bare, n)
+            matches, seconds, memory = measure(in_memory, n)
+            theirs, their_seconds, their_memory = measure(with_astropy, n)
             ratios.append(seconds / their_seconds)
             print(
                 f"{n:,} rows, round {number + 1}: ours {seconds:.1f} s, {memory:.2f} GB, {matches:,} matches; "
@@ -114,8 +115,8 @@ def grow_on_disk() -> None:
                 write_table(sky(FILE_ROWS, number), folder / "table" / f"{number:03d}.parquet")
             galaxies = sky(FILE_ROWS)
             field = galaxies[(galaxies["ra"] < 10) & (galaxies["dec"].abs() < 5)]
-            everywhere = write_table(seen_again(galaxies), folder / "everywhere.parquet")
-            one_field = write_table(seen_again(field), folder / "field.parquet")
+            everywhere = write_table(measured_again(galaxies), folder / "everywhere.parquet")
+            one_field = write_table(measured_again(field), folder / "field.parquet")
             files, seconds, memory = measure(sort, folder / "table", folder / "cells")
             print(f"{n:,} rows sorted into {files:,} files: {seconds:.0f} s, {memory:.2f} GB", flush=True)
             for name, left, right in (

@@ -1,4 +1,6 @@
-"""Shards -> augmented batches with two masks, images per second on one core, beside albumentations on files.
+"""From shards to augmented batches with two masks: images per second on one core, compared with albumentations.
+
+The other package reads the images from PNG files.
 
 taskset --cpu-list 0 python benchmarks/loader.py
 """
@@ -18,7 +20,7 @@ FOLDER = REFERENCE / "data" / "decals"
 
 
 def make_shards(folder: Path) -> list[Path]:
-    """Shards of the real galaxies at 300 px; each with the same ellipse as both masks, as the peer draws it."""
+    """Write shards of the real galaxies at 300 px. Both masks are the ellipse that the other package draws."""
     from zoobot3d_tf.schemas import get_schema
     from zoobot3d_tf.shards.manifest import read_manifest
     from zoobot3d_tf.shards.options import ShardOptions
@@ -57,7 +59,7 @@ def main() -> None:
                 n += len(images)
             return n / (time.perf_counter() - start)
 
-        ours()  # warm
+        ours()  # warm-up
         compare("loader", ours, lambda: peer("loader", str(FOLDER / "images"), "--masks", cores=core), aim=2)
 
 

@@ -1,4 +1,4 @@
-"""Masks from volunteers' marks: masks of 525 x 525 pixels per second on one core, compared with matplotlib.
+"""From the outlines of volunteers to masks of 525 x 525 pixels: masks per second on one core, compared with matplotlib.
 
 taskset --cpu-list 0 python benchmarks/masks.py
 """

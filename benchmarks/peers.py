@@ -1,6 +1,7 @@
-"""Run reference tools and our code in turn, so that the load of the machine affects both.
+"""Run this package and other packages (peers) alternately, so that other programs on the machine slow down both.
 
-`ZOOBOT3D_REFERENCE` (by default `../shared`) names the folder whose `peers/` holds the tools and their `setup.sh`.
+The environment variable `ZOOBOT3D_REFERENCE` (by default `../shared`) names a folder. Its folder `peers/` holds the
+scripts that run the other packages, and `setup.sh`, which installs them.
 """
 
 import json
@@ -15,7 +16,7 @@ ROUNDS = 3
 
 
 def peer(*arguments: str, cores: str | None = None) -> float:
-    """Images per second of one command of `peers.py`, optionally pinned to cores, such as "0-3"."""
+    """Run a command of `peers.py`, only on some cores (such as "0-3") if they are given; return images per second."""
     python = subprocess.run(["bash", "setup.sh"], cwd=REFERENCE / "peers", capture_output=True, text=True, check=True)
     command = [python.stdout.strip(), str(REFERENCE / "peers" / "peers.py"), *arguments]
     if cores:
@@ -27,7 +28,7 @@ def peer(*arguments: str, cores: str | None = None) -> float:
 def compare(
     name: str, ours: Callable[[], float], theirs: Callable[[], float], aim: float, unit: str = "images"
 ) -> None:
-    """Run both in turn; print the rates and the ratio of each round, and the median ratio."""
+    """Run both functions alternately; print the rates and the ratio of each round, and the median ratio."""
     ratios = []
     for number in range(ROUNDS):
         a, b = ours(), theirs()

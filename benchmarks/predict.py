@@ -3,9 +3,9 @@
     python benchmarks/predict.py [tf|openvino|auto]
 
 Both read real galaxies at 424 px from disk, resize them to 300, crop to 225, and run EfficientNet-B0 at 224 px with
-34 answers. The weights are random, which does not change the rate. For votes, the reference is timm with a PyTorch
-DataLoader, in float32 and in bfloat16. For masks, it is the forward pass of a U-Net with the same encoder, which writes
-no files. Imports and loading the model are not counted.
+34 answers. The weights are random, which does not change the rate. Votes are compared with timm and a PyTorch
+DataLoader, in float32 and in bfloat16. Masks are compared with the forward pass of a U-Net with the same encoder in
+PyTorch, which writes no files. The time to import packages and to load the model is not counted.
 """
 
 import sys
@@ -48,7 +48,7 @@ def link_images(folder: Path, repeats: int) -> int:
 
 
 def rate(folder: Path, n_samples: int, with_masks: bool, engine: str) -> float:
-    """Images per second of one command. The difference of two folders removes the time to load the model."""
+    """Images per second of a prediction. The difference of two folders removes the time to load the model."""
     from zoobot3d_tf.predictions.predict_on_images import predict
 
     seconds = []

@@ -4,7 +4,8 @@ python examples/finetune_rings.py ring_catalog.csv --out rings
 
 The catalogue has the columns `id_str`, `file_loc` and `ring` (0 or 1). In each of five folds, all methods learn from
 the same galaxies and are tested on the same other galaxies. The output folder receives `accuracies.csv` (one row per
-fold; a second call continues it), `accuracies.md`, and `rings.png`, the accuracy over the number of labelled galaxies.
+method, number of labelled galaxies and fold), `accuracies.md` (means over the folds), and `rings.png` (accuracy
+against the number of labelled galaxies). To continue an interrupted run, repeat the command.
 """
 
 import argparse
@@ -22,12 +23,12 @@ from tqdm import tqdm
 
 N_FOLDS = 5
 N_LABELLED = (15, 60)
-"""Numbers of labelled galaxies of the curve, in addition to all galaxies of a fold."""
+"""Numbers of labelled galaxies, in addition to all galaxies of a fold."""
 SCRATCH_EPOCHS = 30
 
 
 def polar_profiles(train: pd.DataFrame, test: pd.DataFrame, folder: Path) -> np.ndarray:
-    """Classify mean and scatter of each band along circles about the centre, with a support vector machine."""
+    """Classify the mean and scatter of each band along circles around the centre, with a support vector machine."""
     from PIL import Image
     from skimage.transform import warp_polar
     from sklearn.pipeline import make_pipeline
@@ -76,7 +77,7 @@ def from_scratch(train: pd.DataFrame, test: pd.DataFrame, folder: Path) -> np.nd
 
 
 def finetuned(base: Callable[[Path], str | Path], **recipe: Any) -> Callable:
-    """Make the method that fine-tunes a base."""
+    """Make a method that fine-tunes a base, which is a run folder or its name."""
 
     def start(train: pd.DataFrame, test: pd.DataFrame, folder: Path) -> np.ndarray:
         from zoobot3d_tf.finetuning.finetune import finetune
@@ -89,12 +90,12 @@ def finetuned(base: Callable[[Path], str | Path], **recipe: Any) -> Callable:
 
 
 def shipped(folder: Path) -> str:
-    """Weights of the package, trained on votes and masks of simulated galaxies."""
+    """Name of the model that comes with the package, which was trained on votes and masks of simulated galaxies."""
     return "shipped"
 
 
 def untrained(folder: Path) -> Path:
-    """Write a run folder of the same network with random weights."""
+    """Write a run folder of the same network as the shipped model, with random weights."""
     import keras
 
     from zoobot3d_tf.models import build_model
@@ -116,11 +117,11 @@ STARTS: dict[str, Callable[[pd.DataFrame, pd.DataFrame, Path], np.ndarray]] = {
     "simulated galaxies, head and 3 blocks": finetuned(shipped, n_blocks=3),
 }
 CURVES = ("polar profiles, SVM", "simulated galaxies, head")
-"""Methods that are also tested with fewer galaxies."""
+"""Methods that are also tested with fewer labelled galaxies."""
 
 
 def main() -> None:
-    """Test each method in each fold that `accuracies.csv` lacks, and draw the results."""
+    """Test all methods in all folds, except those that `accuracies.csv` already has, and draw the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("catalog", type=Path, help="CSV table with id_str, file_loc and ring")
     parser.add_argument("--out", type=Path, required=True, help="output folder")
@@ -154,7 +155,7 @@ def main() -> None:
 
 
 def _trials(galaxies: pd.DataFrame, seed: int) -> Iterator[tuple[str, int, int, pd.DataFrame, pd.DataFrame]]:
-    """Method, number of labelled galaxies, fold, training galaxies and test galaxies; all methods share the folds."""
+    """Yield a method, number of labelled galaxies, fold, training galaxies and test galaxies for each trial."""
     folds = StratifiedKFold(N_FOLDS, shuffle=True, random_state=seed)
     for fold, (train_rows, test_rows) in enumerate(folds.split(galaxies, galaxies["ring"])):
         train, test = galaxies.iloc[train_rows], galaxies.iloc[test_rows]
@@ -190,7 +191,7 @@ def _table(summary: pd.DataFrame) -> str:
 
 
 def _draw(summary: pd.DataFrame, path: Path) -> None:
-    """Draw the accuracy over the number of labelled galaxies, with the scatter over the folds."""
+    """Draw the accuracy against the number of labelled galaxies, with the scatter over the folds."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")

@@ -1,4 +1,4 @@
-"""A catalogue of simulated galaxies with and without rings, whose labels are true, for `finetune_rings.py`.
+"""Make a catalogue of simulated galaxies with and without rings, for `finetune_rings.py`. All labels are correct.
 
 zoobot3d simulate --n 2000 --seed 2 --out galaxies
 python examples/simulated_rings.py galaxies
@@ -14,12 +14,12 @@ N_OF_EACH = 145
 
 
 def main() -> None:
-    """Writes `ring_catalog.csv` into the folder of a simulated survey."""
+    """Write `ring_catalog.csv` into the folder of a simulated survey."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("galaxies", type=Path, help="folder that `zoobot3d simulate` filled")
+    parser.add_argument("galaxies", type=Path, help="folder written by `zoobot3d simulate`")
     folder = parser.parse_args().galaxies
     table = pd.read_csv(folder / "catalog.csv").merge(pd.read_csv(folder / "truth.csv"), on="id_str")
-    # Kinds that may have a ring; and what shows one, or shows something else.
+    # Only kinds of galaxies that may have a ring. Rings must be clearly visible. Other galaxies must be featured.
     table = table[table["kind"].isin(["spiral", "disc", "irregular", "merger"])]
     total = table.filter(regex="^smooth-or-featured_").sum(axis=1)
     featured = table["smooth-or-featured_featured-or-disk"] > 0.5 * total

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Make the weights of the package: simulate, write shards, train, pack. The same command continues an interrupted run.
+# Make the weights that come with the package: simulate, write shards, train, pack. To continue an interrupted run,
+# repeat the command.
 #   examples/train_shipped_weights.sh FOLDER        # writes the packed run to FOLDER/shipped
 # On two cores the simulation takes 15 minutes, the training 75 minutes.
 set -euo pipefail
@@ -10,7 +11,7 @@ EPOCHS=${EPOCHS:-20}
 if [ ! -f "$FOLDER/galaxies/catalog.csv" ]; then
   zoobot3d simulate --n "$N_GALAXIES" --seed 0 --out "$FOLDER/galaxies"
 fi
-# Only galaxies with masks: other galaxies would teach only the votes, and take the same time.
+# Use only galaxies with masks. Galaxies without masks would take the same time, but the masks would not learn from them.
 python -c "
 import pandas
 catalog = pandas.read_csv('$FOLDER/galaxies/catalog.csv')

@@ -53,7 +53,8 @@ def test_places_pictures_and_numbers_reach_the_page(table, catalog, tmp_path):
     page = write_map(table, tmp_path / "map.html", method="pca", catalog=catalog)
     data = data_of(page)
     assert data["id_str"] == IDS
-    assert data["about"] == "3 galaxies. The first two of 3 principal components, which keep 95.3 % of the variance."
+    assert data["about"].startswith("3 galaxies.")
+    assert "first two of 3 principal components, which keep 95.3 % of the variance" in data["about"]
     np.testing.assert_array_equal(numbers(data["x_y"]).reshape(3, 2), PLACES[:, :2])
     colours = {name: numbers(code) for name, code in data["colours"]}
     np.testing.assert_array_equal(colours["size"], [1.5, 4.5, np.nan])
@@ -79,7 +80,8 @@ def test_a_large_table_is_sampled_and_the_page_says_so(tmp_path, monkeypatch):
 def test_if_the_metadata_have_another_form_only_the_share_is_missing(tmp_path):
     table = write_vectors(tmp_path / "c.parquet", "component", PLACES, pca=3)
     about = data_of(write_map(table, tmp_path / "map.html", method="pca"))["about"]
-    assert about == "3 galaxies. The first two of 3 principal components."
+    assert about.startswith("3 galaxies.")
+    assert about.endswith("first two of 3 principal components.")
 
 
 def test_one_component_makes_a_line():
@@ -89,7 +91,7 @@ def test_one_component_makes_a_line():
 def test_if_umap_is_not_installed_the_map_shows_components_and_umap_is_refused(table, tmp_path, monkeypatch):
     monkeypatch.setattr("zoobot3d_tf.extras.find_spec", lambda name: None)
     monkeypatch.setattr(map_page, "_LEAST_FOR_UMAP", 3)
-    assert "The first two of" in data_of(write_map(table, tmp_path / "map.html"))["about"]
+    assert "first two of" in data_of(write_map(table, tmp_path / "map.html"))["about"]
     with pytest.raises(ImportError, match=r"pip install 'zoobot3d_tf\[map\]'"):
         write_map(table, tmp_path / "map.html", method="umap")
 

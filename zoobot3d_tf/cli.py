@@ -26,7 +26,7 @@ from zoobot3d_tf.commands import (
     weights,
 )
 
-# Errors about what the user gave. Any other error is a fault of this package, and shows its traceback.
+# Errors in the input of the user. Any other error is a fault of this package, and shows its traceback.
 USER_ERRORS = (ValueError, OSError, FloatingPointError, ImportError)
 
 STAGES = (
@@ -41,24 +41,28 @@ STAGES = (
     | representations.STAGES
     | weights.STAGES
 )
-"""All commands by name, in the order of the flow; the name may have two words."""
+"""All commands by name, in the order in which they are used. A name may have two words."""
 
 GROUPS = {
-    "gz3d": "Galaxy Zoo: 3D: download, catalog, marks.",
-    "cutouts": "Images from the Legacy Surveys: download.",
-    "masks": "Masks from volunteers' marks: draw.",
-    "catalog": "The training catalogue: build.",
-    "predictions": "Tables of predictions: show.",
+    "gz3d": "Download and read the files of Galaxy Zoo: 3D (commands: download, catalog, marks).",
+    "cutouts": "Download images from the Legacy Surveys (command: download).",
+    "masks": "Make masks from the outlines of volunteers (command: draw).",
+    "catalog": "Make the training catalogue (command: build).",
+    "predictions": "Show predictions (command: show).",
 }
-"""What the commands of two words are about, by the first word."""
+"""Help text of commands whose name has two words, by the first word."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command of `zoobot3d`; return the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    parser = argparse.ArgumentParser(prog="zoobot3d", description="Galaxy Zoo votes and masks, learned together.")
+    parser = argparse.ArgumentParser(
+        prog="zoobot3d",
+        description="Train a model on Galaxy Zoo votes and masks, and predict them for new galaxies.",
+        epilog="`zoobot3d COMMAND --help` describes a command.",
+    )
     parser.add_argument("--version", action="version", version=f"zoobot3d_tf {__version__}")
-    stages = parser.add_subparsers(title="stages", metavar="STAGE", required=True)
+    stages = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     groups = {"": stages}
     for name, stage in STAGES.items():
         group, _, command = name.rpartition(" ")
@@ -68,13 +72,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 title="commands", metavar="COMMAND", required=True
             )
         stage_parser = groups[group].add_parser(command, help=stage.summary, **stage.parser_settings())
-        if list(arguments[: name.count(" ") + 1]) == name.split():  # the others' arguments are not needed
+        # Only the arguments of this command are needed. To add all would import slow modules.
+        if list(arguments[: name.count(" ") + 1]) == name.split():
             stage.complete(stage_parser)
     return _run(parser.parse_args(arguments))
 
 
 def run_script(name: str, arguments: Sequence[str] | None = None) -> int:
-    """Run one of the scripts at the top level of a checkout, a command under another name; return the exit code."""
+    """Run a command as one of the scripts at the top level of a checkout; return the exit code."""
     settings = STAGES[name].parser_settings()
     settings["epilog"] = settings["epilog"].replace(f"zoobot3d {name}", f"python {Path(sys.argv[0]).name}")
     parser = argparse.ArgumentParser(**settings)
@@ -84,7 +89,8 @@ def run_script(name: str, arguments: Sequence[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    # Start-up messages of TensorFlow, and warnings of Keras and astropy about each damaged file, would hide ours.
+    # Our messages would be lost among the start-up messages of TensorFlow, and the warnings of Keras and astropy about
+    # each damaged file.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     warnings.filterwarnings("ignore", module="astropy|keras")
     try:
@@ -101,14 +107,14 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def in_options(message: str, options: Mapping[str, str]) -> str:
-    """An error message with the names of Python arguments replaced by the options of the command line.
+    """Replace the names of Python arguments in an error message by the options of the command line.
 
     Args:
         message: such as "eval_size must be above 0; received -1".
         options: option of each argument, such as {"eval_size": "--eval-size"}.
     """
     for name, option in options.items():
-        # A single word may be a word of the sentence, unless it is what the sentence is about.
+        # A name of one word, such as "seed", may also be an ordinary word. It is only replaced where it is an argument.
         role = "" if "_" in name else r"(?=(=| must | needs | applies ))"
         message = re.sub(rf"(?<![\w./'-]){name}(?![\w./'-]){role}(=True\b)?", option, message)
     return message

@@ -8,7 +8,7 @@ from zoobot3d_tf.commands.stage import SCHEMA, TABLE, Stage, given, names
 
 def _crossmatch_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    formats = "CSV, Parquet, FITS, VOTable, ECSV, or .tar.gz of a FITS table"
+    formats = "CSV, Parquet, FITS, VOTable, ECSV, .tar.gz of a FITS table"
     add("left_loc", metavar="LEFT", type=Path, help=f"Table of galaxies: {formats}")
     add("right_loc", metavar="RIGHT", type=Path, help=f"Table to match with: {formats}, or a folder of Parquet files")
     add("--out", type=Path, required=True, help=TABLE)
@@ -18,29 +18,30 @@ def _crossmatch_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ARCSEC",
         type=float,
         default=3.0,
-        help="Largest separation of a match",
+        help="Largest separation of a match, in arcsec",
     )
     add(
         "--left-position",
         type=names,
         default="ra,dec",
         metavar="RA,DEC",
-        help="Columns of the positions in LEFT, degrees",
+        help="Columns of right ascension and declination in LEFT, in degrees",
     )
     add(
         "--right-position",
         type=names,
         default="ra,dec",
         metavar="RA,DEC",
-        help="Columns of the positions in RIGHT, degrees",
+        help="Columns of right ascension and declination in RIGHT, in degrees",
     )
     add("--right-columns", type=names, metavar="COLUMN,...", help="Columns of RIGHT to keep (default: all)")
     add(
         "--one-to-one",
         action="store_true",
-        help="If several galaxies have the same nearest match, keep only the closest of them",
+        help="If several galaxies of LEFT have the same nearest galaxy of RIGHT, keep only the match with the smallest "
+        "separation",
     )
-    add("--keep-unmatched", action="store_true", help="Keep galaxies without a match")
+    add("--keep-unmatched", action="store_true", help="Keep galaxies of LEFT without a match")
 
 
 def _crossmatch(args: argparse.Namespace) -> None:
@@ -51,9 +52,15 @@ def _crossmatch(args: argparse.Namespace) -> None:
 
 def _partition_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("table_loc", metavar="TABLE", type=Path, help="Table, or a folder of Parquet files")
-    add("--out", type=Path, required=True, help="Folder to make, for use as RIGHT of `zoobot3d crossmatch`")
-    add("--position", type=names, default="ra,dec", metavar="RA,DEC", help="Columns of the positions, degrees")
+    add("table_loc", metavar="TABLE", type=Path, help="Table to sort: a file, or a folder of Parquet files")
+    add("--out", type=Path, required=True, help="Folder to make. `zoobot3d crossmatch` takes it as RIGHT")
+    add(
+        "--position",
+        type=names,
+        default="ra,dec",
+        metavar="RA,DEC",
+        help="Columns of right ascension and declination, in degrees",
+    )
 
 
 def _partition(args: argparse.Namespace) -> None:
@@ -79,15 +86,16 @@ def _build_arguments(parser: argparse.ArgumentParser) -> None:
         type=_form_and_path,
         action="append",
         metavar="FORM=TABLE",
-        help="Table of votes and its form: columns, gz2, decals-dr12, decals-dr5, decals-dr8, reductions or "
-        "classifications. May be repeated",
+        help="Table of votes, and its form: columns, gz2, decals-dr12, decals-dr5, decals-dr8, reductions or "
+        "classifications (see docs/data.md). May be repeated",
     )
     add(
         "--tasks",
         dest="tasks_loc",
         metavar="FILE",
         type=Path,
-        help="File that names the question of each task in Zooniverse exports (see docs/data.md)",
+        help="YAML or JSON file with the question of each task, for Zooniverse exports: the forms reductions and "
+        "classifications (see docs/data.md)",
     )
     add("--masks", dest="masks_loc", metavar="TABLE", type=Path, help="Catalogue written by `zoobot3d masks draw`")
     add(
@@ -95,23 +103,23 @@ def _build_arguments(parser: argparse.ArgumentParser) -> None:
         dest="match_radius_arcsec",
         metavar="ARCSEC",
         type=float,
-        help="Join tables by position within this radius (default: by id_str)",
+        help="Join tables by position within this radius, in arcsec (default: by id_str)",
     )
     add(
         "--predicted",
         dest="predicted_loc",
         metavar="TABLE",
         type=Path,
-        help="Table of predicted vote fractions, for the cuts",
+        help="Table of predicted vote fractions, for --min-featured and --min-face-on",
     )
-    add("--min-featured", type=float, help="Smallest predicted vote fraction for features or a disk")
-    add("--min-face-on", type=float, help="Smallest predicted vote fraction for a disk that is not edge-on")
+    add("--min-featured", type=float, help='Smallest predicted vote fraction of "featured or disk" (default: no cut)')
+    add("--min-face-on", type=float, help='Smallest predicted vote fraction of "not edge-on" (default: no cut)')
     add(
         "--split",
         action="store_true",
-        help="Add the column split: train 70 %%, val 10 %%, test 20 %%, by hash of id_str",
+        help="Add the column split: 70 %% train, 10 %% val, 20 %% test, by a hash of id_str",
     )
-    add("--plot", type=Path, metavar="PNG", help="Also plot positions and numbers of votes (extra [plots])")
+    add("--plot", type=Path, metavar="PNG", help="Also plot the positions and the numbers of votes (extra [plots])")
 
 
 def _build(args: argparse.Namespace) -> None:
@@ -133,19 +141,19 @@ def _build(args: argparse.Namespace) -> None:
 
 def _rings_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("from_loc", metavar="FROM_CATALOG", type=Path, help="Table with votes on rings, or tags")
+    add("from_loc", metavar="FROM_CATALOG", type=Path, help="Table of galaxies, with votes on rings or a column ring")
     add("--out", type=Path, required=True, help=TABLE)
-    add("--high", type=float, default=0.25, help="Above this fraction of ring votes a galaxy is a ring")
-    add("--low", type=float, default=0.05, help="Below this fraction of ring votes a galaxy is not a ring")
-    add("--min-featured", type=float, help="Smallest vote fraction for features or a disk")
-    add("--min-face-on", type=float, help="Smallest vote fraction for a disk that is not edge-on")
-    add("--min-not-spiral", type=float, help="Smallest vote fraction for no spiral arms")
+    add("--high", type=float, default=0.25, help="A galaxy with a larger fraction of ring votes is a ring")
+    add("--low", type=float, default=0.05, help="A galaxy with a smaller fraction of ring votes is not a ring")
+    add("--min-featured", type=float, help='Smallest vote fraction of "featured or disk" (default: no cut)')
+    add("--min-face-on", type=float, help='Smallest vote fraction of "not edge-on" (default: no cut)')
+    add("--min-not-spiral", type=float, help='Smallest vote fraction of "no spiral arms" (default: no cut)')
     add(
         "--tagged",
         dest="tagged_loc",
         metavar="TABLE",
         type=Path,
-        help="Table of the galaxies that were tagged as rings, to use instead of votes",
+        help="Table of the galaxies that volunteers tagged as rings, to use instead of ring votes",
     )
 
 
@@ -164,22 +172,24 @@ def _form_and_path(text: str) -> tuple[str, Path]:
 
 STAGES = {
     "crossmatch": Stage(
-        "Join two tables by position on the sky.",
-        "Adds the columns separation_arcsec, n_within and shared. A folder of Parquet files may be larger than memory.",
+        "Join each galaxy of one table to the nearest galaxy of another table.",
+        "Adds the columns separation_arcsec, n_within (number of galaxies of RIGHT within the radius) and shared "
+        "(another galaxy of LEFT has the same match). A folder of Parquet files may be larger than memory.",
         "zoobot3d crossmatch gz3d.parquet gz_desi.parquet --out matched.parquet --radius 3",
         _crossmatch_arguments,
         _crossmatch,
     ),
     "partition": Stage(
-        "Sort a large table by position into a folder, so that crossmatch reads only the parts it needs.",
-        "",
+        "Sort a large table by position on the sky into a folder of Parquet files.",
+        "A cross-match with this folder reads only the files that it needs.",
         "zoobot3d partition gz_desi.parquet --out gz_desi_cells",
         _partition_arguments,
         _partition,
     ),
     "catalog build": Stage(
-        "Join images, votes of any campaigns and masks into one training catalogue.",
-        "Prints the numbers of galaxies with votes and with masks. Galaxies without a vote or a mask are left out.",
+        "Join images, votes and masks into one training catalogue.",
+        "Votes may come from several campaigns. Galaxies that have neither votes nor masks are left out. Prints the "
+        "numbers of galaxies with votes and with masks.",
         "zoobot3d catalog build --images cutouts/catalog.csv --masks masks/catalog.csv "
         "--votes decals-dr5=dr5_votes.csv --schema decals_all_campaigns_ortho --match-radius 3 "
         "--out catalog.csv --plot catalog.png",
@@ -187,8 +197,8 @@ STAGES = {
         _build,
     ),
     "rings": Stage(
-        "Label galaxies as rings or not, by their votes on rings or by tags.",
-        "The decision tree of the catalogue is rings.",
+        "Make a catalogue of galaxies labelled as ring or not, from the votes on rings or from tags.",
+        "Galaxies between --low and --high are left out. Use the schema rings with the catalogue.",
         "zoobot3d rings gz_decals_dr5.parquet --out rings.csv --min-featured 0.25 --min-face-on 0.75",
         _rings_arguments,
         _rings,

@@ -1,15 +1,20 @@
-"""The command that compares predictions with labels."""
+"""The command that compares predictions with the votes and masks of volunteers."""
 
 import argparse
 from pathlib import Path
 
-from zoobot3d_tf.commands.stage import SCHEMA, Stage, at_least, given
+from zoobot3d_tf.commands.stage import IMAGE_ROOT, SCHEMA, UNASKED, Stage, at_least, given
 
 
 def _report_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
-        "--predictions", dest="predictions_path", metavar="TABLE", type=Path, required=True, help="Table of predictions"
+        "--predictions",
+        dest="predictions_path",
+        metavar="TABLE",
+        type=Path,
+        required=True,
+        help="Table written by `zoobot3d predict`",
     )
     add(
         "--catalog",
@@ -17,15 +22,11 @@ def _report_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TABLE",
         type=Path,
         required=True,
-        help="Labelled catalogue of the same galaxies",
+        help="Catalogue of the same galaxies, with votes or masks of volunteers",
     )
     add("--schema", default="decals", help=SCHEMA)
-    add("--image-root", type=Path, help="Folder that relative paths start from (default: the folder of the catalogue)")
-    add(
-        "--missing-questions-unasked",
-        action="store_true",
-        help="Accept questions without any column in the catalogue, as asked of nobody",
-    )
+    add("--image-root", type=Path, help=IMAGE_ROOT)
+    add("--missing-questions-unasked", action="store_true", help=UNASKED)
     add("--n-galaxies", type=at_least(1), default=24, help="Number of galaxies to show")
     add("--out", type=Path, required=True, help="Page to write: .html")
 
@@ -39,8 +40,8 @@ def _report(args: argparse.Namespace) -> None:
 
 STAGES = {
     "report": Stage(
-        "Compare predictions with the answers and drawings of volunteers, on one page.",
-        "Shows scores beside baselines, then galaxies with predicted and true masks and votes.",
+        "Compare predictions with the votes and masks of volunteers, on one page.",
+        "The page shows scores and baselines, then galaxies with predicted and true masks and votes.",
         "zoobot3d report --predictions predictions.csv --catalog catalog.csv --schema decals --out report.html",
         _report_arguments,
         _report,

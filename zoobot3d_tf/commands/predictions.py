@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from zoobot3d_tf.commands.shards import executor_of
-from zoobot3d_tf.commands.stage import RUN, Stage, at_least, given, split_off
+from zoobot3d_tf.commands.stage import IMAGE_ROOT, RUN, Stage, at_least, given, split_off
 
 DEFAULT_TABLE = Path("predictions.csv")
 
@@ -15,26 +15,22 @@ def _predict_arguments(parser: argparse.ArgumentParser) -> None:
     from zoobot3d_tf.runs.run_folder import SHIPPED
 
     add = parser.add_argument
-    add("--checkpoint-dir", metavar="RUN", default=SHIPPED, help=f"Trained model. {RUN}")
+    add("--checkpoint-dir", metavar="RUN", default=SHIPPED, help=RUN)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("folder", metavar="FOLDER", nargs="?", type=Path, help="Folder of images")
     what.add_argument("--folder", metavar="DIR", dest="folder_too", type=Path, help="The same as FOLDER")
     what.add_argument("--catalog", metavar="FILE", type=Path, help="Catalogue with the columns id_str and file_loc")
     what.add_argument("--shards", metavar="DIR", type=Path, help="Shard folder, or one of the folders in it")
     what.add_argument(
-        "--files", metavar="FILE", help="List of images, one path per line; - reads it from standard input"
+        "--files", metavar="FILE", help="Text file with the path of one image per line; - for standard input"
     )
     add(
         "--file-format",
         choices=("png", "jpg", "fits"),
-        help="Format of the images to take from the folder (default: all)",
+        help="Format of the images to use from the folder (default: all formats)",
     )
     add("--recursive", action="store_true", help="Include the sub-folders of the folder")
-    add(
-        "--image-root",
-        type=Path,
-        help="Folder that paths in --catalog start from (default: the folder of the catalogue)",
-    )
+    add("--image-root", type=Path, help=IMAGE_ROOT)
     add(
         "--save-loc",
         type=Path,
@@ -46,22 +42,22 @@ def _predict_arguments(parser: argparse.ArgumentParser) -> None:
         "--n-samples",
         type=at_least(1),
         default=options.n_samples,
-        help="Number of dropout samples per galaxy; 1 turns dropout off",
+        help="Number of predictions per galaxy with different dropout, which give the uncertainty; 1 turns dropout off",
     )
     add(
         "--n-votes",
         type=at_least(1),
         default=options.n_votes,
-        help="Number of volunteers assumed for the expected votes",
+        help="Number of volunteers assumed for the columns of expected votes",
     )
     add("--masks-dir", type=Path, help="Folder to write masks to, one file per mask")
     add(
         "--mask-format",
         default=options.mask_format,
         choices=MASK_FORMATS,
-        help="Format of these masks; FITS carries the WCS",
+        help="Format of the masks in --masks-dir; FITS masks have the WCS of the image",
     )
-    add("--masks-file", metavar="FILE", type=Path, help="FITS file to write the masks of all galaxies to instead")
+    add("--masks-file", metavar="FILE", type=Path, help="Instead of --masks-dir: one FITS file of all masks")
     add("--overlays", action="store_true", help="Also write each image with its masks drawn over it to --masks-dir")
     add(
         "--engine",
@@ -71,13 +67,17 @@ def _predict_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--batch-size", type=at_least(1), default=options.batch_size, help="Number of galaxies per step on a GPU")
     add("--seed", type=at_least(0), default=options.seed, help="Random seed of the dropout")
-    add("--scheduler", metavar="tcp://HOST:PORT", help="Dask cluster to run on instead (extra [scale])")
-    known = "Read from the run folder; give it only with --force"
-    add("--initial-size", type=at_least(16), help=f"Size of the stored images, pixels. {known}")
-    add("--crop-size", type=at_least(16), help=f"Size of the central part that the network sees, pixels. {known}")
-    add("--final-size", type=at_least(32), help=f"Size of the network's input, pixels. {known}")
-    add("--stretch", choices=STRETCHES, help=f"Colour stretch of FITS cutouts. {known}")
-    add("--force", action="store_true", help="Allow sizes and stretch that differ from the run folder, and record them")
+    add("--scheduler", metavar="tcp://HOST:PORT", help="Run on this Dask cluster (extra [scale])")
+    known = "(default: as in the run folder; another value needs --force)"
+    add("--initial-size", type=at_least(16), help=f"Height and width of the images before the crop, in pixels {known}")
+    add("--crop-size", type=at_least(16), help=f"Size of the central part that the network sees, in pixels {known}")
+    add("--final-size", type=at_least(32), help=f"Size of the input of the network, in pixels {known}")
+    add("--stretch", choices=STRETCHES, help=f"Stretch that converts FITS cutouts to colour images {known}")
+    add(
+        "--force",
+        action="store_true",
+        help="Allow sizes and a stretch that differ from the run folder; the metadata record them",
+    )
 
 
 def _predict(args: argparse.Namespace) -> None:
@@ -121,9 +121,9 @@ def _predict(args: argparse.Namespace) -> None:
 
 def _show_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("table", metavar="TABLE", type=Path, help="Table of predictions")
-    add("--out", type=Path, required=True, help="Page to write: .html; its pictures go to a folder beside it")
-    add("--max-galaxies", type=at_least(1), default=5000, help="Largest number of galaxies to show, from the first")
+    add("table", metavar="TABLE", type=Path, help="Table written by `zoobot3d predict`")
+    add("--out", type=Path, required=True, help="Page to write: .html; its pictures are written to a folder beside it")
+    add("--max-galaxies", type=at_least(1), default=5000, help="Show at most this number of galaxies, the first ones")
 
 
 def _show(args: argparse.Namespace) -> None:
@@ -135,16 +135,16 @@ def _show(args: argparse.Namespace) -> None:
 STAGES = {
     "predict": Stage(
         "Predict votes and masks of galaxies with a trained model.",
-        "If an image cannot be read, only that galaxy is skipped; it is listed beside the table. The same command "
-        "continues an interrupted run.",
+        "If an image cannot be read, only that galaxy is skipped; it is listed in <table>_failed.csv. To continue an "
+        "interrupted run, repeat the command.",
         "zoobot3d predict --checkpoint-dir run --folder images --save-loc predictions.csv --n-samples 5 "
         "--masks-dir masks --overlays",
         _predict_arguments,
         _predict,
     ),
     "predictions show": Stage(
-        "Show predictions on a page: galaxies with their masks and votes, to sort and to filter.",
-        "The page opens from the disk, without a server.",
+        "Write a page of galaxies with their predicted masks and votes, to sort and filter.",
+        "Open the page in a browser; it needs no server and no internet.",
         "zoobot3d predictions show predictions.csv --out page.html",
         _show_arguments,
         _show,

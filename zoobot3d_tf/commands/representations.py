@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoobot3d_tf.commands.stage import RUN, TABLE, Stage, at_least, given
+from zoobot3d_tf.commands.stage import IMAGE_ROOT, RUN, TABLE, Stage, at_least, given
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,21 +18,18 @@ def _representations_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "source",
         metavar="INPUT",
-        help="Folder of images, shard folder, catalogue, or list of images (.txt, or - for standard input)",
+        help="Galaxies: a folder of images, a shard folder, a catalogue, or a list of images (.txt, or - for standard "
+        "input)",
     )
     add("--out", dest="save_loc", type=Path, required=True, metavar="TABLE", help="Table to write: .parquet")
     add(
         "--level",
         default="top",
         choices=("top", "P1", "P2", "P3", "P4", "P5"),
-        help="Layer of the encoder to take features from",
+        help="Layer of the encoder that gives the features: top is the last layer, P1 the first",
     )
     add("--recursive", action="store_true", help="Include the sub-folders of a folder of images")
-    add(
-        "--image-root",
-        type=Path,
-        help="Folder that paths in a catalogue start from (default: the folder of the catalogue)",
-    )
+    add("--image-root", type=Path, help=IMAGE_ROOT)
     add(
         "--engine",
         default=DEFAULT_ENGINE,
@@ -51,7 +48,7 @@ def _representations(args: argparse.Namespace) -> None:
 
 
 def _galaxies(source: str, recursive: bool, image_root: Path | None) -> "pd.DataFrame":
-    """List the galaxies of an input, whose kind its path shows."""
+    """List the galaxies of an input. Its path shows whether it is a folder, a catalogue or a list."""
     from zoobot3d_tf.inference import inputs
     from zoobot3d_tf.shards.manifest import MANIFEST_NAME
 
@@ -80,10 +77,16 @@ def _compress_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--n-components", type=at_least(1), help="Number of components to keep (default: 40)")
     what.add_argument(
-        "--share", type=float, help="Keep as many components as hold this share of the variance, such as 0.95"
+        "--share",
+        type=float,
+        help="Keep as many components as are needed for this fraction of the variance, such as 0.95",
     )
     what.add_argument(
-        "--pca", dest="pca_loc", metavar="FILE", type=Path, help="Use the fitted PCA of other galaxies, <table>_pca.npz"
+        "--pca",
+        dest="pca_loc",
+        metavar="FILE",
+        type=Path,
+        help="Use the PCA that was fitted to other galaxies: <table>_pca.npz",
     )
 
 
@@ -100,11 +103,18 @@ def _components_argument(parser: argparse.ArgumentParser) -> None:
 def _neighbours_arguments(parser: argparse.ArgumentParser) -> None:
     _components_argument(parser)
     add = parser.add_argument
-    add("--id", dest="id_strs", metavar="ID", nargs="+", required=True, help="Galaxies to find neighbours for")
+    add(
+        "--id",
+        dest="id_strs",
+        metavar="ID",
+        nargs="+",
+        required=True,
+        help="Ids of the galaxies to find neighbours for",
+    )
     add("--k", type=at_least(1), default=12, help="Number of neighbours per galaxy")
-    add("--metric", default="euclidean", choices=("euclidean", "cosine"), help="Distance between galaxies")
+    add("--metric", default="euclidean", choices=("euclidean", "cosine"), help="How to measure distances")
     add("--out", type=Path, required=True, metavar="TABLE", help=TABLE)
-    add("--picture", type=Path, metavar="PNG", help="Also draw the galaxies with their neighbours")
+    add("--picture", type=Path, metavar="PNG", help="Also draw each galaxy and its neighbours")
 
 
 def _neighbours(args: argparse.Namespace) -> None:
@@ -130,7 +140,8 @@ def _anomalies_arguments(parser: argparse.ArgumentParser) -> None:
         "--seed",
         type=at_least(0),
         default=0,
-        help="Random seed that selects the 20,000 reference galaxies for larger tables",
+        help="Random seed. If the table has more than 20,000 galaxies, distances are measured to 20,000 galaxies drawn "
+        "at random",
     )
 
 
@@ -156,14 +167,19 @@ def _map_arguments(parser: argparse.ArgumentParser) -> None:
         "--method",
         default="auto",
         choices=("auto", "umap", "pca"),
-        help="How to place galaxies; auto takes UMAP where it is installed (extra [map])",
+        help="How to compute the positions of galaxies; auto takes UMAP if it is installed (extra [map])",
     )
-    add("--max-galaxies", type=at_least(1), default=5000, help="Largest number of galaxies to show, drawn at random")
+    add(
+        "--max-galaxies",
+        type=at_least(1),
+        default=5000,
+        help="Show at most this number of galaxies, drawn at random",
+    )
     add(
         "--catalog",
         type=Path,
         metavar="FILE",
-        help="Table with id_str, such as predictions, whose numbers can colour the galaxies",
+        help="Table with id_str and numbers, such as predictions, to colour the galaxies by",
     )
 
 
@@ -175,16 +191,16 @@ def _map(args: argparse.Namespace) -> None:
 
 STAGES = {
     "representations": Stage(
-        "Compute the features that the encoder extracts from galaxies.",
-        "If an image cannot be read, only that galaxy is skipped; it is listed beside the table. The same command "
-        "continues an interrupted run.",
+        "Compute the features of galaxies with the encoder of a trained model.",
+        "If an image cannot be read, only that galaxy is skipped; it is listed in <table>_failed.csv. To continue an "
+        "interrupted run, repeat the command.",
         "zoobot3d representations run images --out features.parquet",
         _representations_arguments,
         _representations,
     ),
     "compress": Stage(
-        "Compress features to principal components, and report the share of the variance they keep.",
-        "The fitted PCA is stored beside the table, to compress other galaxies with.",
+        "Compress features to principal components, and print the fraction of the variance that is kept.",
+        "The fitted PCA is stored in <table>_pca.npz, to compress other galaxies with it.",
         "zoobot3d compress features.parquet --n-components 40 --out components.parquet",
         _compress_arguments,
         _compress,
@@ -197,15 +213,15 @@ STAGES = {
         _neighbours,
     ),
     "anomalies": Stage(
-        "Rank galaxies by their distance from all others, the most unusual first.",
-        "",
+        "Rank galaxies from the most to the least unusual.",
+        "The rank follows from the distance to the tenth-nearest neighbour.",
         "zoobot3d anomalies components.parquet --out anomalies.csv --picture anomalies.png",
         _anomalies_arguments,
         _anomalies,
     ),
     "map": Stage(
-        "Draw a map on which similar galaxies lie close together, as a page to explore.",
-        "The page opens from the disk, without a server.",
+        "Write a page with a map on which similar galaxies lie close together.",
+        "Open the page in a browser; it needs no server and no internet.",
         "zoobot3d map components.parquet --catalog predictions.parquet --out map.html",
         _map_arguments,
         _map,

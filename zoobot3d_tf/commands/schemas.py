@@ -6,7 +6,9 @@ from zoobot3d_tf.commands.stage import Stage
 
 
 def _schemas_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", nargs="?", help="Name of a decision tree, or a .yaml or .json file (default: list all)")
+    parser.add_argument(
+        "name", nargs="?", help="Decision tree to print: a name, or a .yaml or .json file (default: list all names)"
+    )
 
 
 def _schemas(args: argparse.Namespace) -> None:

@@ -5,7 +5,7 @@ import contextlib
 from concurrent.futures import Executor
 from pathlib import Path
 
-from zoobot3d_tf.commands.stage import SCHEMA, Stage, at_least
+from zoobot3d_tf.commands.stage import EVAL_SIZE, IMAGE_ROOT, LABEL_COLUMN, SCHEMA, UNASKED, Stage, at_least
 from zoobot3d_tf.machine import available_cores
 
 
@@ -16,54 +16,62 @@ def _shards_arguments(parser: argparse.ArgumentParser) -> None:
 
     add = parser.add_argument
     add(
-        "--labelled-catalog", type=Path, required=True, help="Catalogue: CSV, Parquet, FITS or ECSV, one row per galaxy"
+        "--labelled-catalog",
+        type=Path,
+        required=True,
+        help="Catalogue with votes, masks or labels: CSV, Parquet, FITS or ECSV, one row per galaxy",
     )
-    add("--unlabelled-catalog", type=Path, help="Catalogue of galaxies without labels, for unlabelled_shards/")
-    add("--shard-dir", type=Path, required=True, help="Folder to fill")
-    add("--schema", help=f"{SCHEMA}; none reads no votes (default: decals, or none with --label-col)")
+    add("--unlabelled-catalog", type=Path, help="Catalogue of galaxies without votes, masks or labels, if any")
+    add("--shard-dir", type=Path, required=True, help="Shard folder to fill")
+    add("--schema", help=f"{SCHEMA}. With none, votes are not read (default: decals, or none with --label-col)")
     add(
-        "--label-col", metavar="COLUMN", help="Column to learn besides votes and masks: yes or no, a class, or a number"
+        "--label-col",
+        metavar="COLUMN",
+        help=f"Column to learn in addition to votes and masks, {LABEL_COLUMN}",
     )
-    add("--label-kind", choices=LABEL_KINDS, help="Kind of the label (default: guessed from its values)")
+    add("--label-kind", choices=LABEL_KINDS, help="Kind of --label-col (default: guessed from its values)")
     add(
         "--img-size",
         type=at_least(16),
         default=ShardOptions.img_size,
-        help="Height and width of the stored images, pixels",
+        help="Height and width of the images in the shards, in pixels",
     )
-    add("--stretch", default=ShardOptions.stretch, choices=STRETCHES, help="Colour stretch of FITS cutouts")
+    add(
+        "--stretch",
+        default=ShardOptions.stretch,
+        choices=STRETCHES,
+        help="Stretch that converts FITS cutouts to colour images",
+    )
     add(
         "--eval-size",
         type=float,
         default=ShardOptions.eval_size,
-        help="Approximate number of galaxies for validation, or their share if below 1",
+        help=EVAL_SIZE,
     )
-    add("--image-root", type=Path, help="Folder that relative paths start from (default: the folder of the catalogue)")
-    add("--max-labelled", type=at_least(1), help="Largest number of labelled galaxies to use")
-    add("--max-unlabelled", type=at_least(1), help="Largest number of unlabelled galaxies to use")
-    add(
-        "--missing-questions-unasked",
-        action="store_true",
-        help="Accept questions without any column in the catalogue, as asked of nobody",
-    )
+    add("--image-root", type=Path, help=IMAGE_ROOT)
+    add("--max-labelled", type=at_least(1), help="Largest number of labelled galaxies to use (default: all)")
+    add("--max-unlabelled", type=at_least(1), help="Largest number of unlabelled galaxies to use (default: all)")
+    add("--missing-questions-unasked", action="store_true", help=UNASKED)
     add("--shard-size", type=at_least(1), default=ShardOptions.shard_size, help="Number of galaxies per file")
     add(
         "--seed",
         type=at_least(0),
         default=ShardOptions.seed,
-        help="Random seed of the order of galaxies; it does not change who is in the validation set",
+        help="Random seed of the order of galaxies; it does not change which galaxies are used for validation",
     )
     add(
         "--max-failed",
         type=float,
         default=ShardOptions.max_failed,
-        help="Stop when more than this share of the galaxies cannot be read",
+        help="Stop if more than this fraction of the galaxies cannot be read",
     )
     add("--workers", type=at_least(1), default=available_cores(), help="Number of processes")
-    add("--scheduler", metavar="tcp://HOST:PORT", help="Dask cluster to run on instead (extra [scale])")
+    add("--scheduler", metavar="tcp://HOST:PORT", help="Run on this Dask cluster (extra [scale])")
     again = parser.add_mutually_exclusive_group()
-    again.add_argument("--overwrite", action="store_true", help="Replace the shards in --shard-dir; keep other files")
-    again.add_argument("--resume", action="store_true", help="Continue an interrupted run; keep its finished shards")
+    again.add_argument("--overwrite", action="store_true", help="Replace existing shards in --shard-dir")
+    again.add_argument(
+        "--resume", action="store_true", help="Continue an interrupted run, and keep its finished shards"
+    )
 
 
 def _shards(args: argparse.Namespace) -> None:
@@ -80,7 +88,7 @@ def _shards(args: argparse.Namespace) -> None:
 
 
 def executor_of(scheduler: str | None) -> contextlib.AbstractContextManager[Executor | None]:
-    """The Dask cluster at this address as an executor; None without an address: the stage makes its own workers."""
+    """Connect to the Dask cluster at an address. Without an address the executor is None, which means local workers."""
     if scheduler is None:
         return contextlib.nullcontext()
     from zoobot3d_tf.extras import require
@@ -93,9 +101,9 @@ def executor_of(scheduler: str | None) -> contextlib.AbstractContextManager[Exec
 
 STAGES = {
     "shards": Stage(
-        "Encode galaxies as TFRecord shards.",
-        "Writes train_shards/, eval_shards/, unlabelled_shards/, shards.json and failed.csv. The same catalogue gives "
-        "the same bytes, whatever the number of processes.",
+        "Write the galaxies of a catalogue to TFRecord files (shards), for training.",
+        "Writes train_shards/, eval_shards/ (for validation), unlabelled_shards/, shards.json and failed.csv. The "
+        "shards do not depend on the number of processes.",
         "zoobot3d shards --labelled-catalog catalog.csv --shard-dir shards --schema decals --img-size 300 "
         "--eval-size 5000",
         _shards_arguments,

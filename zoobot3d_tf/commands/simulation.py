@@ -10,7 +10,7 @@ from zoobot3d_tf.machine import available_cores
 def _simulate_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--n", type=at_least(1), required=True, help="Number of galaxies")
-    add("--out", type=Path, required=True, help="Folder to fill with images, masks, marks and catalog.csv")
+    add("--out", type=Path, required=True, help="Folder to fill")
     add("--seed", type=at_least(0), default=0, help="Random seed of the galaxies")
     add("--workers", type=at_least(1), default=available_cores(), help="Number of processes")
 
@@ -23,8 +23,8 @@ def _simulate(args: argparse.Namespace) -> None:
 
 STAGES = {
     "simulate": Stage(
-        "Simulate galaxies whose true shape is known, with volunteers who vote and draw.",
-        "Writes images/, masks/, marks/, catalog.csv and truth.csv.",
+        "Simulate galaxies whose true shape is known, and the votes and outlines of volunteers.",
+        "Writes images/, masks/, marks/ (the outlines), catalog.csv and truth.csv (the true shapes).",
         "zoobot3d simulate --n 1000 --seed 0 --out galaxies",
         _simulate_arguments,
         _simulate,

@@ -1,4 +1,4 @@
-"""What a command is: its words, its arguments and its function; and the kinds of argument that several share."""
+"""Definition of a command: help texts, arguments and function. Types of arguments that several commands use."""
 
 import argparse
 from collections.abc import Callable
@@ -6,8 +6,15 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 TABLE = "Table to write: .csv, .parquet, .fits or .ecsv"
-RUN = "Run folder, hf://owner/name, or shipped: the weights that come with the package"
-SCHEMA = "Decision tree: its name (see `zoobot3d schemas`), or a .yaml or .json file"
+RUN = (
+    "Trained model: a run folder, hf://owner/name for the Hugging Face hub, or shipped for the model that comes with "
+    "the package"
+)
+SCHEMA = "Decision tree: a name that `zoobot3d schemas` lists, or a .yaml or .json file"
+LABEL_COLUMN = "with two values (such as yes and no), classes, or numbers"
+EVAL_SIZE = "Approximate number of validation galaxies; or, if below 1, their fraction of all labelled galaxies"
+IMAGE_ROOT = "Folder that relative paths in the catalogue start from (default: the folder of the catalogue)"
+UNASKED = "Accept a catalogue without the columns of some questions: nobody was asked these questions"
 
 
 @dataclass(frozen=True)
@@ -15,11 +22,11 @@ class Stage:
     """One command.
 
     Attributes:
-        summary: what it does, in one sentence.
-        details: what else a user should know; may be empty.
+        summary: sentence that says what the command does.
+        details: other facts that users need; may be empty.
         example: a complete command line.
-        add_arguments: adds its arguments to a parser.
-        run: runs it.
+        add_arguments: function that adds the arguments to a parser.
+        run: function that runs the command.
     """
 
     summary: str
@@ -36,7 +43,7 @@ class Stage:
     def complete(self, parser: argparse.ArgumentParser) -> None:
         """Add the arguments to a parser."""
         self.add_arguments(parser)
-        # Errors from Python name arguments; at the command line they are to name these options.
+        # Errors from Python name arguments. At the command line these names are replaced by the options.
         options = {action.dest: max(action.option_strings, key=len) for action in parser._actions if _is_option(action)}
         parser.add_argument("--debug", action="store_true", help="Show the traceback of an error")
         parser.set_defaults(run=self.run, options=options)
@@ -47,7 +54,7 @@ def _is_option(action: argparse.Action) -> bool:
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Show the default of each option that has one, and the example on a line of its own."""
+    """Show the default of each option that has one, and the example on a separate line."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         return action.help if action.default is None or action.default is False else super()._get_help_string(action)
@@ -59,7 +66,7 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
 
 
 def at_least(lowest: int) -> Callable[[str], int]:
-    """The kind of argument that is a whole number, not below `lowest`."""
+    """Make the type of an argument that is a whole number of at least `lowest`."""
 
     def parse(text: str) -> int:
         number = int(text)
@@ -72,12 +79,12 @@ def at_least(lowest: int) -> Callable[[str], int]:
 
 
 def names(text: str) -> list[str]:
-    """The kind of argument that is a list of names separated by commas."""
+    """Type of an argument that is a list of names, separated by commas."""
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def given(args: argparse.Namespace) -> dict[str, Any]:
-    """Arguments as keywords of the function that they are for. Without a value, the function's default applies."""
+    """Convert arguments to keywords of a function. Arguments without a value are left out, for the default."""
     ours = ("run", "debug", "options")
     return {name: value for name, value in vars(args).items() if name not in ours and value is not None}
 

@@ -1,4 +1,4 @@
-"""The commands about survey archives: Galaxy Zoo: 3D, SAMI, Legacy Survey cutouts, and masks on their grid."""
+"""The commands about survey archives: Galaxy Zoo: 3D, SAMI, Legacy Survey cutouts, and masks on their pixel grid."""
 
 import argparse
 from pathlib import Path
@@ -12,14 +12,14 @@ def _gz3d_download_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, required=True, help="Folder to fill; complete files in it are kept")
     add("--limit", type=at_least(1), help="Number of files to download, in the order of their names (default: all)")
     add("--workers", type=at_least(1), default=4, help="Number of simultaneous downloads")
-    add("--base-url", help="Address of the archive's folder on a mirror (default: SDSS DR17)")
+    add("--base-url", help="Address of the folder on a mirror of the archive (default: SDSS DR17)")
 
 
 def _gz3d_download(args: argparse.Namespace) -> None:
     from zoobot3d_tf.surveys.gz3d_archive import download_archive
 
     summary = download_archive(**given(args))
-    print(f"{summary.n_fetched} files downloaded, {summary.n_present} present already, {len(summary.failures)} failed")
+    print(f"{summary.n_fetched} files downloaded, {summary.n_present} already present, {len(summary.failures)} failed")
 
 
 def _gz3d_catalog_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +38,7 @@ def _gz3d_catalog(args: argparse.Namespace) -> None:
 def _gz3d_marks_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("folder", metavar="DIR", type=Path, help="Folder of gz3d_*.fits.gz files")
-    add("--out", type=Path, required=True, help="Folder to fill; files in it are kept")
+    add("--out", type=Path, required=True, help="Folder to fill; existing files are kept")
     add("--workers", type=at_least(1), default=available_cores(), help="Number of processes")
 
 
@@ -49,7 +49,9 @@ def _gz3d_marks(args: argparse.Namespace) -> None:
 
 
 def _sami_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("targets_loc", metavar="TARGETS", type=Path, help="SAMI's table of targets, often a .tar.gz")
+    parser.add_argument(
+        "targets_loc", metavar="TARGETS", type=Path, help="Published table of SAMI targets: a table or its .tar.gz"
+    )
     parser.add_argument("--out", type=Path, required=True, help=TABLE)
 
 
@@ -64,22 +66,33 @@ def _cutouts_arguments(parser: argparse.ArgumentParser) -> None:
     from zoobot3d_tf.surveys.cutout_options import CENTERS, IMAGE_FORMATS, MAX_SIZE, MIN_PIXSCALE, CutoutOptions
 
     add = parser.add_argument
-    add("catalog_loc", metavar="CATALOG", type=Path, help="Table of galaxies with id_str and positions in degrees")
+    add("catalog_loc", metavar="CATALOG", type=Path, help="Table with id_str, ra and dec (degrees)")
     add("--out", type=Path, required=True, help="Folder to fill with fits/, images/ and catalog.csv")
-    add("--survey", default=CutoutOptions.survey, help="Layer of the cutout service")
-    add("--size", type=at_least(16), default=CutoutOptions.size, help=f"Height and width in pixels, at most {MAX_SIZE}")
-    add("--pixscale", type=float, default=CutoutOptions.pixscale, help="Pixel scale in arcsec per pixel")
+    add("--survey", default=CutoutOptions.survey, help="Layer of the cutout service, such as a data release")
+    add(
+        "--size",
+        type=at_least(16),
+        default=CutoutOptions.size,
+        help=f"Height and width of the cutouts, in pixels, at most {MAX_SIZE}",
+    )
+    add("--pixscale", type=float, default=CutoutOptions.pixscale, help="Pixel scale, in arcsec per pixel")
     add(
         "--pixscale-col",
         metavar="COLUMN",
-        help=f"Column with a pixel scale for each galaxy instead; values below {MIN_PIXSCALE:g} are raised to it",
+        help="Column with the pixel scale of each galaxy, instead of --pixscale. Values below "
+        f"{MIN_PIXSCALE:g} are replaced by {MIN_PIXSCALE:g}",
     )
-    add("--bands", default=CutoutOptions.bands, help="Three or four of the bands griz")
-    add("--center-on", choices=CENTERS, help="Centre on wcs_ra, wcs_dec or ra_desi, dec_desi (default: on ra, dec)")
+    add("--bands", default=CutoutOptions.bands, help="Three or four of the bands g, r, i, z")
+    add(
+        "--center-on",
+        choices=CENTERS,
+        help="Columns with the centre of the cutouts: manga for wcs_ra and wcs_dec, the centre of the marks of Galaxy "
+        "Zoo: 3D; desi for ra_desi and dec_desi (default: ra and dec)",
+    )
     add("--stretch", default=CutoutOptions.stretch, choices=STRETCHES, help="Stretch of the colour images")
     add("--image-format", default=CutoutOptions.image_format, choices=IMAGE_FORMATS, help="Format of the colour images")
     add("--workers", type=at_least(1), default=4, help="Number of simultaneous downloads")
-    add("--limit", type=at_least(1), help="Number of galaxies to take, from the first (default: all)")
+    add("--limit", type=at_least(1), help="Use only this number of galaxies, the first ones (default: all)")
     add("--base-url", help="Address of the cutout service (default: the viewer of the Legacy Surveys)")
 
 
@@ -115,9 +128,13 @@ def _masks_arguments(parser: argparse.ArgumentParser) -> None:
         "--volunteers",
         type=_places,
         metavar="N,N,...",
-        help="Volunteers to use, by their place in the marks from 0 (default: all)",
+        help="Volunteers whose outlines are drawn: their indices in the marks, from 0 (default: all)",
     )
-    add("--drop-self-crossing", action="store_true", help="Omit outlines that cross themselves, as Galaxy Zoo: 3D does")
+    add(
+        "--drop-self-crossing",
+        action="store_true",
+        help="Omit outlines that cross themselves, as in the published masks of Galaxy Zoo: 3D",
+    )
     add("--workers", type=at_least(1), default=available_cores(), help="Number of processes")
 
 
@@ -137,27 +154,27 @@ def _places(text: str) -> list[int]:
 STAGES = {
     "gz3d download": Stage(
         "Download the files of Galaxy Zoo: 3D from the SDSS archive.",
-        "The same command downloads what is missing. Files that cannot be downloaded are listed in failed.csv.",
+        "Repeat the command to download missing files. Files that cannot be downloaded are listed in failed.csv.",
         "zoobot3d gz3d download --out gz3d --limit 100",
         _gz3d_download_arguments,
         _gz3d_download,
     ),
     "gz3d catalog": Stage(
-        "List Galaxy Zoo: 3D files in a catalogue, one row per galaxy.",
-        "Files that cannot be read are listed beside it, in <table>_failed.csv.",
+        "Make a catalogue from files of Galaxy Zoo: 3D, one row per galaxy.",
+        "Files that cannot be read are listed in <table>_failed.csv.",
         "zoobot3d gz3d catalog gz3d --out gz3d.parquet",
         _gz3d_catalog_arguments,
         _gz3d_catalog,
     ),
     "gz3d marks": Stage(
-        "Write the outlines that volunteers drew, one JSON file per galaxy.",
+        "Read the outlines that volunteers drew (marks), and write one JSON file per galaxy.",
         "Existing files are kept.",
         "zoobot3d gz3d marks gz3d --out marks",
         _gz3d_marks_arguments,
         _gz3d_marks,
     ),
     "sami": Stage(
-        "Make a catalogue of SAMI's targets, for crossmatch and cutouts.",
+        "Make a catalogue of the targets of the SAMI survey, for cross-matches and cutouts.",
         "",
         "zoobot3d sami InputCatGAMADR3.tar.gz --out sami.csv",
         _sami_arguments,
@@ -165,15 +182,16 @@ STAGES = {
     ),
     "cutouts download": Stage(
         "Download Legacy Survey cutouts of galaxies, and make colour images of them.",
-        "Writes fits/, images/ (row 0 is north, column 0 is east), cutouts.json, catalog.csv and failed.csv. The same "
-        "command makes what is missing.",
+        "Writes fits/, images/ (row 0 is north, column 0 is east), cutouts.json, catalog.csv and failed.csv. Repeat "
+        "the command to download missing cutouts.",
         "zoobot3d cutouts download matched.parquet --out cutouts --center-on manga --pixscale-col est_dr5_pixscale",
         _cutouts_arguments,
         _cutouts,
     ),
     "masks draw": Stage(
-        "Draw volunteers' marks as masks on the pixel grid of the cutouts.",
-        "Writes PNGs of counts, catalog.csv with their paths, and failed.csv.",
+        "Make masks from the outlines that volunteers drew (marks), on the pixel grid of the cutouts.",
+        "Writes one PNG per mask with the number of volunteers who enclosed each pixel, catalog.csv with the paths of "
+        "the masks, and failed.csv.",
         "zoobot3d masks draw --catalog cutouts/catalog.csv --marks marks --out masks",
         _masks_arguments,
         _masks,

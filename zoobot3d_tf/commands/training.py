@@ -1,9 +1,9 @@
-"""The commands that train: on shards from the beginning, or on top of a trained model."""
+"""The commands that train a model on shards, or fine-tune a trained model."""
 
 import argparse
 from pathlib import Path
 
-from zoobot3d_tf.commands.stage import RUN, Stage, at_least, given, names
+from zoobot3d_tf.commands.stage import EVAL_SIZE, IMAGE_ROOT, LABEL_COLUMN, RUN, Stage, at_least, given, names
 from zoobot3d_tf.machine import available_cores
 
 
@@ -19,55 +19,71 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--shard-img-size",
         type=at_least(16),
-        help="Size of the images in the shards, to be checked (default: not checked)",
+        help="Expected size of the images in the shards, in pixels; another size is an error (default: any)",
     )
     add(
         "--crop-size",
         type=at_least(16),
-        help="Size of the central part that the network sees, pixels of the stored images (default: 3/4 of their size)",
+        help="Size of the central part of the images in the shards that the network sees, in pixels (default: 3/4 of "
+        "the size of the images)",
     )
     add(
         "--resize-size",
         type=at_least(32),
         default=ModelConfig.image_size,
-        help="Size of the network's input, a multiple of 32",
+        help="Size of the input of the network, in pixels, a multiple of 32. The crop is resized to it",
     )
     add("--epochs", type=at_least(1), default=50, help="Largest number of epochs")
     add("--batch-size", type=at_least(1), default=64, help="Number of galaxies per step")
-    add("--color", action="store_true", default=None, help="Use the three bands (default: their mean, as Zoobot does)")
+    add(
+        "--color",
+        action="store_true",
+        default=None,
+        help="Use the three colours of the images (default: their mean, as Zoobot does)",
+    )
     add(
         "--encoder",
-        help="EfficientNetB0..B7 or EfficientNetV2B0..B3 of Keras; efficientnet_b0..b7, tf_efficientnet_b0..b7 or "
-        "tf_efficientnetv2_b0..b3, s, m, l, xl of timm (default: the encoder of --encoder-weights, or "
-        f"{ModelConfig.encoder})",
+        help="Keras encoders: EfficientNetB0..B7 or EfficientNetV2B0..B3. timm encoders: efficientnet_b0..b7, "
+        "tf_efficientnet_b0..b7 or tf_efficientnetv2_b0..b3, s, m, l, xl (default: the encoder of --encoder-weights, "
+        f"or {ModelConfig.encoder})",
     )
     add(
         "--encoder-weights",
         metavar="SOURCE",
-        help="Initial weights of the encoder: a folder of Zoobot's or timm's weights, a run folder, hf://owner/name of "
-        "either, shipped, or imagenet (default: random)",
+        help="Initial weights of the encoder: a folder with weights of Zoobot or timm, a run folder, hf://owner/name "
+        "for the Hugging Face hub, shipped for the model that comes with the package, or imagenet (default: random)",
     )
     add(
         "--tasks",
         type=names,
-        help=f"Tasks to learn, of {','.join(TASKS)} (default: all that the shards have labels for)",
+        help=f"Tasks to learn, separated by commas: {', '.join(TASKS)} (default: all for which the shards have data)",
     )
-    add("--mask-loss", default=RunConfig.mask_loss, choices=MASK_LOSS_NAMES, help="Loss of the masks")
+    add("--mask-loss", default=RunConfig.mask_loss, choices=MASK_LOSS_NAMES, help="Loss of masks (docs/training.md)")
     add(
         "--loss-weights",
         type=_weights,
         metavar="TASK=WEIGHT,...",
-        help=f"Factor of each task's loss (default: {weights})",
+        help=f"Factor of the loss of each task (default: {weights})",
     )
     add("--dropout", type=float, default=ModelConfig.dropout, help="Dropout rate before the vote head")
-    add("--learning-rate", type=float, default=RunConfig.learning_rate, help="Initial learning rate of AdamW")
+    add(
+        "--learning-rate",
+        type=float,
+        default=RunConfig.learning_rate,
+        help="Initial learning rate of the optimizer AdamW",
+    )
     add(
         "--patience",
         type=at_least(1),
         default=RunConfig.patience,
         help="Stop after this number of epochs without a lower validation loss",
     )
-    add("--seed", type=at_least(0), default=RunConfig.seed, help="Random seed of weights, order and augmentation")
+    add(
+        "--seed",
+        type=at_least(0),
+        default=RunConfig.seed,
+        help="Random seed of initial weights, order of galaxies, and augmentation",
+    )
     add("--mixed-precision", action="store_true", help="Compute in float16: faster on GPUs, slower on CPUs")
     add("--distributed", action="store_true", help="Use all GPUs of this machine")
     add("--wandb", action="store_true", help="Also log to Weights & Biases (extra [wandb])")
@@ -87,33 +103,28 @@ def _finetune_arguments(parser: argparse.ArgumentParser) -> None:
 
     add = parser.add_argument
     add("--catalog", type=Path, required=True, help="Catalogue: CSV, Parquet, FITS or ECSV, one row per galaxy")
-    add("--label-col", metavar="COLUMN", help="Column to learn: yes or no, a class, or a number")
-    add("--schema", help="Decision tree whose votes to learn instead: its name, or a .yaml or .json file")
+    add("--label-col", metavar="COLUMN", help=f"Column to learn, {LABEL_COLUMN}")
+    add("--schema", help="To learn votes instead of --label-col: decision tree, a name or a .yaml or .json file")
     add(
         "--task",
         choices=FINETUNE_TASKS,
-        help="What to learn (default: guessed from the column; counts with --schema; masks without either)",
+        help="What to learn (default: with --label-col, guessed from the column; with --schema, counts; else masks)",
     )
     add("--save-dir", type=Path, required=True, help="Run folder to fill, or to continue")
-    add("--base", default=SHIPPED, metavar="RUN", help=f"Trained model to begin with. {RUN}")
-    add("--image-root", type=Path, help="Folder that relative paths start from (default: the folder of the catalogue)")
-    add(
-        "--eval-size",
-        type=float,
-        default=ShardOptions.eval_size,
-        help="Approximate number of galaxies for validation, or their share if below 1",
-    )
+    add("--base", default=SHIPPED, metavar="RUN", help=f"{RUN}. Training begins with its weights")
+    add("--image-root", type=Path, help=IMAGE_ROOT)
+    add("--eval-size", type=float, default=ShardOptions.eval_size, help=EVAL_SIZE)
     add(
         "--n-blocks",
         type=at_least(0),
         default=Recipe.n_blocks,
-        help="Number of the encoder's last blocks to train in a second stage; 0 omits that stage",
+        help="Number of blocks of the encoder, counted from the last, to train in a second stage; 0: no second stage",
     )
     add(
         "--layer-decay",
         type=float,
         default=Recipe.layer_decay,
-        help="Factor of the learning rate from each block to the block below it",
+        help="In the second stage, factor of the learning rate from each block to the block before it",
     )
     add("--learning-rate", type=float, default=Recipe.learning_rate, help="Initial learning rate of the new head")
     add(
@@ -133,14 +144,19 @@ def _finetune_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--crop-size",
         type=at_least(16),
-        help="Size of the central part that the network sees, pixels (default: that of --base)",
+        help="Size of the central part of the images that the network sees, in pixels (default: as for --base)",
     )
     add(
         "--resize-size",
         type=at_least(32),
-        help="Size of the network's input, a multiple of 32 (default: that of --base)",
+        help="Size of the input of the network, in pixels, a multiple of 32 (default: as for --base)",
     )
-    add("--seed", type=at_least(0), default=Recipe.seed, help="Random seed of weights, order and augmentation")
+    add(
+        "--seed",
+        type=at_least(0),
+        default=Recipe.seed,
+        help="Random seed of initial weights, order of galaxies, and augmentation",
+    )
 
 
 def _finetune(args: argparse.Namespace) -> None:
@@ -159,18 +175,18 @@ def _weights(text: str) -> dict[str, float]:
 
 STAGES = {
     "train": Stage(
-        "Train the joint model of votes and masks on shards.",
-        "Fills the run folder with config.json, model.keras, model.weights.h5, checkpoints/, history.csv and "
-        "tensorboard/. The same command continues an interrupted run.",
+        "Train a model of votes and masks on shards.",
+        "Writes config.json, model.keras, model.weights.h5, checkpoints/, history.csv and tensorboard/ to the run "
+        "folder. To continue an interrupted run, repeat the command.",
         "zoobot3d train --experiment-dir run --train-dir shards/train_shards --eval-dir shards/eval_shards "
         "--shard-img-size 300 --resize-size 224 --epochs 50 --batch-size 64",
         _train_arguments,
         _train,
     ),
     "finetune": Stage(
-        "Fine-tune a trained model on a new task, from a catalogue of labelled galaxies.",
-        "Fills a run folder that predictions can use, with scores (validation.json) and plots. The same command "
-        "continues an interrupted run.",
+        "Fine-tune a trained model: train it on a new task, with a catalogue of labelled galaxies.",
+        "Fills a run folder, for use with `zoobot3d predict`, with scores (validation.json) and plots. To continue an "
+        "interrupted run, repeat the command.",
         "zoobot3d finetune --catalog rings.csv --label-col ring --save-dir run",
         _finetune_arguments,
         _finetune,

@@ -1,4 +1,4 @@
-"""The commands that pass a trained model on: other formats, packing, and the Hugging Face hub."""
+"""The commands that export, pack and publish a trained model."""
 
 import argparse
 from pathlib import Path
@@ -15,7 +15,7 @@ def _export_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("keras", "saved_model", "onnx", "openvino", "litert"),
         help="Format to write",
     )
-    add("--out", type=Path, required=True, help="File to write; for saved_model, folder to make")
+    add("--out", type=Path, required=True, help="File to write; for saved_model, a folder to make")
 
 
 def _export(args: argparse.Namespace) -> None:
@@ -36,8 +36,10 @@ def _pack(args: argparse.Namespace) -> None:
 
 
 def _push_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run_folder", metavar="RUN", type=Path, help="Run folder")
-    parser.add_argument("repository", metavar="OWNER/NAME", help="Repository of the hub; made if it does not exist")
+    parser.add_argument("run_folder", metavar="RUN", type=Path, help="Run folder of the trained model")
+    parser.add_argument(
+        "repository", metavar="OWNER/NAME", help="Repository on the hub; it is created if it does not exist"
+    )
 
 
 def _push(args: argparse.Namespace) -> None:
@@ -49,21 +51,21 @@ def _push(args: argparse.Namespace) -> None:
 STAGES = {
     "export": Stage(
         "Write a trained model in another format, for use without this package.",
-        "The model takes images with pixels in 0..255, and gives concentrations and masks. A JSON file beside it "
-        "describes inputs and outputs (extra [export]).",
+        "The model takes images with pixels from 0 to 255, and returns the concentrations of votes, and masks. "
+        "<out>.json describes the input and the outputs. Some formats need the extra [export].",
         "zoobot3d export run --format onnx --out model.onnx",
         _export_arguments,
         _export,
     ),
     "pack": Stage(
-        "Write the part of a run folder that predictions need: configuration, and weights in half precision.",
-        "The result is a run folder like any other, half as large.",
+        "Copy the files that predictions need from a run folder: configuration, and weights in half precision.",
+        "The result is a run folder of half the size.",
         "zoobot3d pack run --out packed",
         _pack_arguments,
         _pack,
     ),
     "push": Stage(
-        "Publish a run folder on the Hugging Face hub, with a model card.",
+        "Publish a run folder on the Hugging Face hub, with a description (model card).",
         "Log in with `hf auth login` first (extra [hub]).",
         "zoobot3d push run owner/galaxies",
         _push_arguments,

@@ -1,7 +1,8 @@
 """The gallery of predictions: `page.html`, and beside it the folder `page_files` with pictures, masks and numbers.
 
-The page opens from the disk, without a network. All values from the table are stored as data in `data.js`, and the
-script writes them to the document as text, never as HTML. The HTML, CSS and JavaScript are in the folder `gallery`.
+A browser opens the page from the disk, without a server or internet. All values from the table are stored as data in
+`data.js`, and the script writes them to the document as text, never as HTML. The HTML, CSS and JavaScript are in the
+folder `gallery`.
 """
 
 import json
@@ -39,16 +40,16 @@ _MASK_COLOURS = {"spiral_mask": SPIRAL_COLOUR, "bar_mask": BAR_COLOUR}
 _ASSETS = resources.files("zoobot3d_tf.pages") / "gallery"
 _MARKER_NAME = "README.txt"
 _MARKER = (
-    "Pictures and numbers of the page beside this folder. `zoobot3d predictions show` made them, and replaces them.\n"
+    "Pictures and numbers for the page beside this folder. `zoobot3d predictions show` wrote them, and replaces them.\n"
 )
 
-# Columns that would make the page large and are of no use for sorting.
+# Columns that would make the page large and are not useful for sorting.
 _LEFT_OUT = re.compile(r".*_(concentration_\d+|expected_votes)")
 
 # Opacities of masks are rounded to multiples of this, which is not visible and halves the size of the file.
 _OPACITY_STEP = 8
 
-# Fewer galaxies are finished before another process has started.
+# With fewer galaxies, one process finishes before another process has started.
 _GALAXIES_PER_PROCESS = 200
 
 
@@ -74,7 +75,7 @@ class _Pictures:
     Attributes:
         image_problem: why there is no picture of the image; '' if there is one.
         drawn: names of the masks that have a picture, which are the masks that are not blank.
-        mask_problems: errors of the masks that cannot be read.
+        mask_problems: errors for the masks that cannot be read.
     """
 
     image_problem: str
@@ -83,7 +84,7 @@ class _Pictures:
 
 
 def write_gallery(table: PathLike, out: PathLike, max_galaxies: int = 5000, image_size: int = 224) -> Path:
-    """Write a page that shows the galaxies of a table of predictions, to view, filter and sort.
+    """Write a page of the galaxies of a table of predictions, to view, filter and sort.
 
     The page says how many images and masks cannot be read. Images inside shards are not shown.
 
@@ -183,7 +184,7 @@ def _write_pictures(galaxy: _Galaxy, folder: Path, image_size: int, stretch: str
 def _try_to_read_image(file_loc: str, stretch: str) -> tuple[np.ndarray | None, str]:
     """Read an image; if this is not possible, return None and the reason."""
     if not file_loc:
-        return None, "the table has no path of the image"
+        return None, "the table has no file_loc for this galaxy"
     try:
         return read_picture(file_loc, stretch), ""
     except (ImageError, OSError) as error:
@@ -191,7 +192,7 @@ def _try_to_read_image(file_loc: str, stretch: str) -> tuple[np.ndarray | None, 
 
 
 def _fit(pixels: np.ndarray, size: int) -> np.ndarray:
-    """Shrink an image or mask so that its longer side has a size; smaller ones are not changed."""
+    """Shrink an image or mask so that its longer side has this size. Smaller images are not changed."""
     height, width = pixels.shape[:2]
     scale = size / max(height, width)
     if scale >= 1:
@@ -256,9 +257,9 @@ def _notes(predictions: Predictions, pictures: Sequence[_Pictures]) -> list[str]
     """Sentences about the network, and about images and masks that cannot be shown."""
     images = [made.image_problem for made in pictures if made.image_problem]
     masks = [problem for made in pictures for problem in made.mask_problems]
-    of_network = [f"Predicted with {note}."] if (note := predictions.metadata.get("note")) else []
-    return of_network + [
-        f"{what} that cannot be shown: {len(problems):,}. The first error: {problems[0]}"
+    about_network = [f"Predicted with {note}."] if (note := predictions.metadata.get("note")) else []
+    return about_network + [
+        f"{what} that cannot be shown: {len(problems):,}. First error: {problems[0]}"
         for what, problems in (("Images", images), ("Masks", masks))
         if problems
     ]

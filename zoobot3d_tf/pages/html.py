@@ -23,7 +23,7 @@ INTERVAL = f"{INTERVAL_LEVEL:.0%}"
 """Probability of the predicted intervals as text: '90%'."""
 
 THRESHOLD = f"{MASK_THRESHOLD * N_VOLUNTEERS:.0f} of {N_VOLUNTEERS} volunteers"
-"""Share of volunteers from which a pixel belongs to a mask, as text: '3 of 15 volunteers'."""
+"""Smallest number of volunteers for a pixel to belong to a mask, as text: '3 of 15 volunteers'."""
 
 # Pixels. Images are shown about 340 pixels wide; larger ones would only make the file larger.
 _MAX_SIDE = 380
@@ -158,7 +158,7 @@ def jpeg_uri(picture: Image.Image, **options: int) -> str:
 
 
 def encode_numbers(numbers: np.ndarray) -> str:
-    """Encode numbers as float32, little-endian, in base64, as the scripts of the pages read them."""
+    """Encode numbers as float32, little-endian, in base64. This is what the scripts of the pages read."""
     return base64.b64encode(np.ascontiguousarray(numbers, "<f4").tobytes()).decode("ascii")
 
 
@@ -204,8 +204,8 @@ def key() -> str:
         '<div class="key">'
         f'<span><i class="swatch spiral"></i>{MASK_TITLES["spiral_mask"]}</span>'
         f'<span><i class="swatch bar"></i>{MASK_TITLES["bar_mask"]}</span>'
-        f"<span>{bar}predicted fraction of votes with its {INTERVAL} interval</span>"
-        f"<span>{diamond}fraction of the volunteers’ votes</span></div>"
+        f"<span>{bar}predicted vote fraction with its {INTERVAL} interval</span>"
+        f"<span>{diamond}observed vote fraction of the volunteers</span></div>"
     )
 
 
@@ -225,9 +225,9 @@ def card(name: str, pictures: Sequence[str], votes: Sequence[str], unlikely: str
 
 
 def figure(image: np.ndarray | None, caption: str, remark: str = "") -> str:
-    """A picture, uint8 (H, W, 3), with its caption; a frame with the words "not known" if it is None."""
+    """A picture, uint8 (H, W, 3), with its caption. If the picture is None: a frame with the words "not available"."""
     picture = (
-        '<div class="nothing">not known</div>'
+        '<div class="nothing">not available</div>'
         if image is None
         else f'<img src="{_data_uri(image)}" alt="{escape(caption)}">'
     )

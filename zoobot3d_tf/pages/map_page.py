@@ -1,8 +1,8 @@
 """The map: an interactive page on which similar galaxies lie close together.
 
-The page is one file, which opens from the disk. All values from tables are stored in it as JSON, and the script writes
-them to the document as text, never as HTML. A content security policy allows no other script, and no request. The HTML,
-CSS and JavaScript are in the folder `map`.
+The page is one file. A browser opens it from the disk, without a server or internet. All values from tables are stored
+in it as JSON, and the script writes them to the document as text, never as HTML. A content security policy allows no
+other script, and no request. The HTML, CSS and JavaScript are in the folder `map`.
 """
 
 import base64
@@ -62,7 +62,7 @@ def write_map(
         Path of the page.
 
     Raises:
-        ValueError: an argument is impossible, a table is damaged, or the catalogue has none of the galaxies.
+        ValueError: an argument is out of range, a table is damaged, or the catalogue has none of the galaxies.
         OSError: a file does not exist or cannot be written.
         ImportError: UMAP is requested but not installed.
     """
@@ -135,7 +135,7 @@ def _about(table: VectorTable, method: str, n_shown: int) -> str:
     share = pca.get("share") if isinstance(pca, dict) else None
     kept = f", which keep {100 * share:.1f} % of the variance" if isinstance(share, float) else ""
     components = f"{len(table.names)} principal components{kept}"
-    return f"{which}. {'UMAP of' if method == 'umap' else 'The first two of'} {components}."
+    return f"{which}. Positions: {'UMAP of' if method == 'umap' else 'the first two of'} {components}."
 
 
 def _numbers(table: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -145,13 +145,14 @@ def _numbers(table: pd.DataFrame) -> dict[str, np.ndarray]:
 
 
 def _numbers_of_catalog(catalog: PathLike, id_strs: pd.Series) -> dict[str, np.ndarray]:
-    """Columns of numbers of a catalogue in the order of these ids; NaN for galaxies that it does not have."""
+    """Columns of numbers of a catalogue, in the order of these ids; NaN for galaxies that are not in the catalogue."""
     found = read_table(catalog)
     require_columns(catalog, found.columns, ["id_str"])
     refuse(catalog, found, "id_str", found["id_str"].duplicated(), "it must be unique")
     if not id_strs.isin(found["id_str"]).any():
         raise ValueError(
-            f"{catalog}: has none of the galaxies on the map, such as {id_strs.iloc[0]!r}; it must have their id_str"
+            f"{catalog}: has none of the galaxies on the map, such as {id_strs.iloc[0]!r}; its id_str must be the same "
+            "as in the table of components"
         )
     numbers = pd.DataFrame(_numbers(found), index=found["id_str"].to_numpy())
     if numbers.empty:

@@ -16,28 +16,29 @@ from zoobot3d_tf.inference.metadata import read_metadata
 from zoobot3d_tf.pages import html
 from zoobot3d_tf.schemas import Schema
 
-# A question is drawn where at least this share of volunteers is expected to be asked; the others are only named.
+# A question is drawn if at least this fraction of volunteers is expected to be asked. Other questions are only named.
 _LIKELY = 0.5
 
 _ABOUT_MASKS = f"""
-Overlap (IoU): the pixels that both the model and the volunteers enclose (at least {html.THRESHOLD}), divided by the
-pixels that either encloses, summed over all galaxies; 1 is perfect. Brightness alone: the IoU of a mask of all pixels
-above one brightness of the smoothed image; this threshold is the best for the scored galaxies. Error: the mean
-difference of the predicted and the true share of volunteers per pixel. Most pixels are empty sky, so compare it with
-the error of a blank mask."""
+Overlap (IoU, intersection over union): the number of pixels that both the model and the volunteers enclose, divided by
+the number of pixels that the model or the volunteers enclose, summed over all galaxies; 1 is perfect. A pixel is
+enclosed if at least {html.THRESHOLD} enclose it. Brightness threshold: the IoU of a mask of all pixels above one
+brightness of the smoothed image; the threshold is the best one for the scored galaxies. Error: the mean absolute
+difference between the predicted and the observed fraction of volunteers, per pixel. Most pixels are empty sky, so
+compare the error with the error of a blank mask."""
 
 _ABOUT_VOTES = f"""
-Error: the mean difference of the predicted and the volunteers’ fraction of votes, over the answers of all questions
-that were asked. Predicting the mean: the error if every galaxy gets the mean fractions of the scored galaxies. Gain:
-how much smaller the error of the model is. Noise floor: the error that the true fractions would have, because few
-volunteers vote; no model can be expected to be better. Intervals: how often the volunteers’ votes lie in the
-predicted {html.INTERVAL} interval of the number of votes. {html.INTERVAL} is right; with more, the model is too
-cautious; with less, it is too certain."""
+Error: the mean absolute difference between the predicted and the observed vote fraction, over the answers of all
+questions that were asked. Predicting the mean: the error if the mean fractions of the scored galaxies are predicted for
+every galaxy. Gain: how much smaller the error of the model is. Noise floor: the error that predictions of the true
+fractions would have, because the fractions of few volunteers scatter; no model can be expected to have a smaller error.
+Intervals: how often the number of votes lies in its predicted {html.INTERVAL} interval. The best value is
+{html.INTERVAL}. If it is larger, the intervals are too wide; if it is smaller, they are too narrow."""
 
 _ABOUT_GALAXIES = f""".
-They are chosen in the order of the catalogue, galaxies with known masks first; predictions play no part in the
-choice. The galaxies on which volunteers drew most are shown first. The colour of a mask is denser where more
-volunteers agree; its outline is drawn at {html.THRESHOLD}."""
+They are chosen in the order of the catalogue, galaxies with known masks first; the choice does not depend on the
+predictions. Galaxies with the largest masks of volunteers are shown first. The colour of a mask is stronger where more
+volunteers enclose a pixel. The outline encloses the pixels that at least {html.THRESHOLD} enclose."""
 
 
 def write_report(
@@ -52,8 +53,8 @@ def write_report(
 ) -> Path:
     """Write the scores, and some galaxies with their predictions, to one HTML page.
 
-    The page needs no other file and no network. Galaxies are chosen in the order of the catalogue, galaxies with
-    known masks first; predictions play no part in the choice.
+    The page needs no other file and no internet. Galaxies are chosen in the order of the catalogue, galaxies with
+    known masks first; the choice does not depend on the predictions.
 
     Args:
         predictions_path: table of predictions: CSV, Parquet or HDF5.
@@ -63,14 +64,15 @@ def write_report(
         n_galaxies: largest number of galaxies to show.
         title: title of the page.
         image_root: folder that relative paths in the catalogue start from; by default the folder of the catalogue.
-        missing_questions_unasked: accept questions without any column in the catalogue, as asked of nobody.
+        missing_questions_unasked: accept a catalogue without the columns of some questions: nobody was asked these
+            questions.
 
     Returns:
         Path of the page.
 
     Raises:
         FileNotFoundError: a table does not exist.
-        ValueError: the name of the page has another suffix, or as `evaluate` raises it.
+        ValueError: the suffix of the page is not .html or .htm, or as in `evaluation.pairs.read_pairs`.
         OSError: the page cannot be written.
     """
     out = html.check_page(out)
@@ -126,7 +128,7 @@ def _headlines(scores: Scores) -> list[tuple[str, str, str]]:
         (
             f"Overlap of masks: {MASK_TITLES[name]}",
             _number(mask.iou, ".2f"),
-            f"intersection over union; brightness alone reaches {_number(mask.brightness_iou, '.2f')}",
+            f"intersection over union; a brightness threshold reaches {_number(mask.brightness_iou, '.2f')}",
         )
         for name, mask in scores.masks.items()
     ]
@@ -136,12 +138,12 @@ def _headlines(scores: Scores) -> list[tuple[str, str, str]]:
             (
                 "Error of vote fractions",
                 f"{votes.mae:.3f}",
-                f"a gain of {gain} compared with always predicting the mean; {times_floor} times the noise floor",
+                f"gain of {gain} compared with always predicting the mean; {times_floor} times the noise floor",
             ),
             (
-                f"{html.INTERVAL} intervals hold",
+                f"Votes in {html.INTERVAL} intervals",
                 f"{votes.coverage:.0%}",
-                "of the volunteers’ votes; the noise of few votes is included",
+                "intervals of the number of votes, which include the scatter of few volunteers",
             ),
         ]
     return figures
@@ -150,7 +152,7 @@ def _headlines(scores: Scores) -> list[tuple[str, str, str]]:
 def _mask_section(masks: dict[str, MaskScores]) -> list[str]:
     if not masks:
         return []
-    header = ["mask", "galaxies", "overlap (IoU)", "brightness alone", "error", "error of a blank mask"]
+    header = ["mask", "galaxies", "overlap (IoU)", "brightness threshold", "error", "error of a blank mask"]
     rows = [
         [
             MASK_TITLES[name],
@@ -169,7 +171,7 @@ def _vote_section(votes: dict[str, VoteScores]) -> list[str]:
     if not votes:
         return []
     header = ["question", "galaxies", "error", "predicting the mean", "gain", "noise floor"]
-    header += [f"{html.INTERVAL} intervals hold"]
+    header += [f"votes in {html.INTERVAL} intervals"]
     rows = [
         [
             "all answers" if name == "all" else _words(name),
@@ -218,7 +220,7 @@ def _drawn(true: dict[str, np.ndarray]) -> str:
 
 
 def _questions(pairs: Pairs, index: int) -> tuple[list[str], str]:
-    """Likely questions with a bar per answer, and a line that names the other questions."""
+    """Likely questions with one bar per answer, and a line that names the other questions."""
     predicted = pairs.predicted_votes
     if predicted is None:
         return [], ""

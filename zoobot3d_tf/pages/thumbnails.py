@@ -169,7 +169,7 @@ def draw_anomalies(path: PathLike, components_loc: PathLike, ranked: pd.DataFram
 
 
 def _shorten(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    """Shorten a text to the width of a picture, at its beginning, since ids differ at their end."""
+    """Shorten a text to the width of a picture. The beginning is cut off, since ids differ at their end."""
     text = " ".join(text.split())
     if font.getlength(text) <= _SIDE:
         return text

@@ -9,7 +9,7 @@ const CAPTION_HEIGHT = 84;
 const GAP = 12;
 const ROWS_BEYOND = 2; // rows of cards above and below the window that are in the document
 
-const flipped = new Set(); // galaxies whose masks are switched individually
+const flipped = new Set(); // galaxies with masks that were shown or hidden individually
 
 const byId = (id) => document.getElementById(id);
 
@@ -246,7 +246,7 @@ function drawHeader() {
   byId("panel-looks").append(...maskControls());
   const level = Math.round(100 * gallery.interval);
   byId("about-tree").textContent =
-    `Expected fraction of votes with its ${level}% interval. Questions that fewer volunteers are asked are paler.`;
+    `Expected vote fraction with its ${level}% interval. A question is paler if fewer volunteers are asked.`;
   byId("about-masks").hidden = !gallery.masks.length;
   byId("add-rule").hidden = !columnGroups.length;
 }
