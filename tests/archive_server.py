@@ -97,7 +97,7 @@ def archive_server(
             "redirect loop" and "redirect to <URL>".
         respond: function that makes the content of names that are not among the files, from name and query. The
             status is 404 if it returns None.
-        index: page of the folder, in place of an index of the files like that of Apache.
+        index: page of the folder, to send instead of an index of the files in the style of Apache.
         sha1_list: whether the index links to a list of SHA-1 sums, `archive.sha1sum`.
 
     Yields:

@@ -1,4 +1,4 @@
-"""A local HTTP server that plays the Hugging Face hub, as far as one file down and one commit up need it."""
+"""A local HTTP server in place of the Hugging Face hub. It can only send files and receive one commit."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""Checkpoints: which epoch is kept, when training stops, and what is remembered after a kill."""
+"""Checkpoints: which epoch is kept, when training stops, and what is kept after a kill."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""The command line: help at once, errors in one line, and the stages it offers."""
+"""The command line: help, errors in one line, and defaults of options."""
 
 import argparse
 import inspect
@@ -16,12 +16,12 @@ SCRIPTS = ("create_shards.py", "train_model.py", "make_predictions.py")
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_help_answers_at_once_with_an_example(script):
+def test_help_has_an_example_and_imports_nothing_slow(script):
     command = [sys.executable, "-X", "importtime", script, "--help"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0
     assert f"python {script} --" in result.stdout.split("example:")[1]
-    # What makes help slow is what it imports; a clock would only measure the machine.
+    # Imports make help slow. A time limit would depend on the machine.
     imported = {line.split("|")[-1].strip() for line in result.stderr.splitlines()}
     assert not imported & {"tensorflow", "keras", "pandas", "pyarrow", "astropy", "sklearn"}
 
@@ -33,7 +33,7 @@ def test_every_stage_has_help(capsys):
         assert stop.value.code == 0
         words = capsys.readouterr().out
         assert "example:" in words
-        assert "default: [" not in words  # what Python would print is not what a user could type
+        assert "default: [" not in words  # a Python list is not what a user types
 
 
 def test_schemas_are_listed_and_printed_as_trees(capsys):
@@ -108,7 +108,7 @@ FUNCTIONS = {
     "anomalies": "representations.anomalies.write_anomalies",
     "map": "pages.map_page.write_map",
 }
-"""The function of each command whose options repeat defaults that stand in its signature."""
+"""Functions of commands, by command. The options repeat the defaults in the signature of the function."""
 
 CHOICES = {
     ("predict", "file_format"): "inference.inputs.FILE_SUFFIXES",
@@ -117,7 +117,7 @@ CHOICES = {
     ("map", "method"): "pages.map_page.METHODS",
     ("export", "format"): "runs.export.FORMATS",
 }
-"""Where the choices of options stand that repeat them, because the module is slow to import."""
+"""Choices that options repeat, by command and option, because the module that defines them is slow to import."""
 
 
 def find(dotted):
@@ -132,7 +132,7 @@ def actions_of(stage):
 
 
 @pytest.mark.parametrize("stage", FUNCTIONS)
-def test_defaults_of_options_are_those_of_the_function(stage):
+def test_options_and_functions_have_the_same_defaults(stage):
     parameters = inspect.signature(find(FUNCTIONS[stage])).parameters
     shared = 0
     for name, action in actions_of(stage).items():
@@ -146,7 +146,7 @@ def test_defaults_of_options_are_those_of_the_function(stage):
 
 
 @pytest.mark.parametrize(("stage", "name"), CHOICES)
-def test_choices_of_options_are_those_of_the_module(stage, name):
+def test_options_and_modules_have_the_same_choices(stage, name):
     assert tuple(actions_of(stage)[name].choices) == tuple(find(CHOICES[stage, name]))
 
 

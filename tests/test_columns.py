@@ -1,4 +1,4 @@
-"""Columns of tables: values are read as meant, and wrong ones are named by row."""
+"""Columns of tables: values are read correctly, and errors name the rows of wrong values."""
 
 import numpy as np
 import pandas as pd

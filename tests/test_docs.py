@@ -1,4 +1,4 @@
-"""What the documents say exists: files, functions, commands and options."""
+"""Files, functions, commands and options that the documents name exist."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""Masks drawn on the pixel grid of cutouts: they lie on the galaxy, and a faulty galaxy fails alone."""
+"""Masks drawn on the pixel grid of cutouts: they lie on the galaxy; if a galaxy is faulty, only that galaxy fails."""
 
 import json
 
@@ -26,7 +26,7 @@ def around(x, y, half=12):
 
 
 def write_cutout(folder, id_str, angle=0.0, size=SIZE):
-    """Write a rotated cutout, whose centre is 3 arcsec from that of the masks, with a star at STAR."""
+    """Write a rotated cutout, whose centre is 3 arcsec from the centre of the masks, with a star at STAR."""
     wcs = WCS(naxis=2)
     wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
     wcs.wcs.crval = [RA + 3 / 3600, DEC]

@@ -37,7 +37,7 @@ def test_scores_of_classes():
 def test_area_under_the_roc_curve():
     predicted, known = np.array([[0.1], [0.4], [0.35], [0.8]]), np.array([0, 0, 1, 1])
     scores = class_scores(BINARY, predicted, known)
-    # Of the four pairs of one galaxy of each class, 0.4 > 0.35 alone is in the wrong order.
+    # There are four pairs of galaxies of different classes. Only 0.4 > 0.35 is in the wrong order.
     assert scores["auc"] == 0.75
     assert scores["accuracy"] == 3 / 4
     assert scores["completeness"] == {"0": 1.0, "1": 0.5}

@@ -1,4 +1,4 @@
-"""Fine-tuning: what is learned, what stays as it was, how it goes on after a kill, and what it refuses."""
+"""Fine-tuning: what is learned, what does not change, continuation after a kill, and errors."""
 
 import json
 import shutil
@@ -185,7 +185,7 @@ def test_blocks_that_do_not_help_leave_the_encoder_bit_for_bit(catalog, base, tm
 
 
 def test_the_losses_of_both_stages_can_be_compared(tuned):
-    """The head's is taken on features, that of the blocks on images."""
+    """The loss of the head stage is computed from features, the loss of the blocks stage from images."""
     run, shards = read_run(tuned), read_manifest(tuned / "shards")
     network = run.load_model()
     records = {"train_records": shards.paths("train"), "eval_records": shards.paths("eval")}

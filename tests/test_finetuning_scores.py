@@ -38,7 +38,7 @@ def test_scores_of_numbers_are_those_counted_by_hand():
 def test_scores_of_votes_leave_out_what_nobody_was_asked():
     schema = get_schema("decals")
     known, predicted = np.zeros((2, len(schema.label_cols))), np.ones((2, len(schema.label_cols)))
-    known[:, :3] = [[4, 0, 0], [0, 4, 0]]  # the first question alone
+    known[:, :3] = [[4, 0, 0], [0, 4, 0]]  # only the first question
     predicted[0, :3] = [2, 1, 1]
     scores = validation_scores(ModelConfig(schema, tasks=("votes",)), Validation(predicted, known))
     assert scores == {

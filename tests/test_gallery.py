@@ -146,7 +146,7 @@ def test_a_table_without_metadata_has_columns_but_no_tree(table, tmp_path):
     assert "shape_smooth_fraction" in dict(data["columns"])
 
 
-def test_a_table_of_masks_alone_is_shown(table, tmp_path):
+def test_a_table_of_masks_without_votes_is_shown(table, tmp_path):
     masks = pd.read_csv(table)[["id_str", "file_loc", "spiral_mask_loc"]]
     masks.to_csv(table, index=False)
     write_metadata(table, {"schema": None})

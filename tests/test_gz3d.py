@@ -1,4 +1,4 @@
-"""Files of Galaxy Zoo: 3D: real files give the published values, and damaged files fail alone."""
+"""Files of Galaxy Zoo: 3D: real files give the published values, and damaged files do not affect other files."""
 
 import gzip
 import json

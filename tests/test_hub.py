@@ -1,4 +1,4 @@
-"""Run folders on the hub, which a local server plays: uploads, downloads, model cards and errors."""
+"""Run folders on the hub, with a local server in its place: uploads, downloads, model cards and errors."""
 
 import os
 import subprocess

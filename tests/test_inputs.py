@@ -1,4 +1,4 @@
-"""Listing galaxies: one form of table from folders, catalogues, shards and lists, and errors about bad ones."""
+"""Listing galaxies: one form of table from folders, catalogues, shards and lists, and errors about faulty inputs."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""The layers of docs/architecture.md: no import upward and no circle, imports inside functions included."""
+"""The layers of docs/architecture.md: no imports from higher layers and no import cycles, also inside functions."""
 
 import subprocess
 import sys

@@ -286,7 +286,7 @@ IMPOSSIBLE_IDS = [
 
 
 @pytest.mark.parametrize("id_str", IMPOSSIBLE_IDS)
-def test_an_id_that_cannot_name_a_file_costs_its_galaxy_alone(tmp_path, id_str):
+def test_only_the_galaxy_fails_whose_id_cannot_name_a_file(tmp_path, id_str):
     folder = tmp_path / "in" / "masks"
     folder.mkdir(parents=True)
     image = np.zeros((30, 41, 3), np.uint8)
@@ -318,7 +318,7 @@ def test_the_folder_itself_may_be_a_symbolic_link(tmp_path):
     assert (tmp_path / "disk" / "g1_bar_mask.png").is_file()
 
 
-def test_a_name_that_is_taken_costs_its_galaxy_alone(tmp_path):
+def test_only_the_galaxy_fails_whose_file_name_is_taken(tmp_path):
     (tmp_path / "g1_bar_mask.png").mkdir()
     with pytest.raises(ImageError, match=r"g1_bar_mask\.png: .*Is a directory"):
         write_masks(tmp_path, "g1", MASKS)

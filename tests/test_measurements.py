@@ -86,10 +86,10 @@ def test_a_ragged_outline_hardly_turns_or_lengthens_a_bar():
 
 def test_a_bar_is_the_largest_piece_of_its_mask():
     bar = bar_shape("ellipse", 60, 20, 30)
-    alone = measure_bar(bar)
+    expected = measure_bar(bar)
     bar[:12, :12] = 1
     bar[-3:, -3:] = 1
-    assert measure_bar(bar) == pytest.approx(alone, nan_ok=True)
+    assert measure_bar(bar) == pytest.approx(expected, nan_ok=True)
 
 
 def test_a_pixel_belongs_from_three_of_fifteen_volunteers_on():

@@ -1,4 +1,4 @@
-"""Metrics by hand, and their respect of presence."""
+"""Metrics with values known by hand. Galaxies without votes or masks are not included."""
 
 import numpy as np
 import pytest

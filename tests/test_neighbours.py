@@ -78,7 +78,7 @@ def test_a_sheet_shows_each_galaxy_before_its_neighbours(tmp_path):
         image = np.full((60, 40, 3), colour, np.uint8)
         image[0, 0] = 9  # an image of one colour counts as empty
         Image.fromarray(image).save(tmp_path / f"{name}.png")
-    file_locs = [str(tmp_path / f"{name}.png") for name in PLACES]  # that of d is missing
+    file_locs = [str(tmp_path / f"{name}.png") for name in PLACES]  # the image of d is missing
     table = write_vectors(tmp_path / "c.parquet", "component", list(PLACES.values()), list(PLACES), file_locs)
     found = write_neighbours(table, ["b", "d"], tmp_path / "n.csv", k=2)
     assert list(found.neighbour) == ["a", "c", "c", "a"]

@@ -96,8 +96,8 @@ def test_threads_share_a_network_and_get_their_own_galaxies(network_of, framed):
     network = network_of("openvino")
     turned = [np.roll(framed, k, axis=0) for k in range(3)]
     ids = ["a", "b", "c"]
-    alone = [network(images, ids)["votes"] for images in turned]
+    expected = [network(images, ids)["votes"] for images in turned]
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(lambda k: network(turned[k % 3], ids)["votes"], range(60)))
     for k, votes in enumerate(together):
-        np.testing.assert_array_equal(votes, alone[k % 3])
+        np.testing.assert_array_equal(votes, expected[k % 3])

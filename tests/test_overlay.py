@@ -1,4 +1,4 @@
-"""Drawing masks over images: what is coloured, and what is left alone."""
+"""Drawing masks over images: which pixels are coloured, and which are not changed."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The main job as a newcomer types it: the scripts themselves, one after the other, on simulated and real galaxies."""
+"""The main commands as a new user types them: the scripts, one after the other, on simulated and real galaxies."""
 
 import os
 import shutil
@@ -45,7 +45,7 @@ def predicted(survey, tmp_path_factory) -> Path:
     return folder
 
 
-def test_every_good_image_has_a_row_and_the_corrupt_one_costs_itself(predicted, survey):
+def test_every_good_image_has_a_row_and_the_corrupt_image_is_skipped(predicted, survey):
     table = pd.read_csv(predicted / "predictions.csv")
     assert list(table["id_str"]) == sorted(pd.read_csv(survey)["id_str"])
     failed = pd.read_csv(predicted / "predictions_failed.csv")

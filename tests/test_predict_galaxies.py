@@ -105,7 +105,7 @@ def test_metadata_say_what_made_the_table(run, images, tmp_path):
 
 
 @pytest.mark.usefixtures("red")
-def test_what_cannot_be_read_costs_itself_alone(run, images, tmp_path, caplog):
+def test_images_that_cannot_be_read_are_skipped(run, images, tmp_path, caplog):
     predict(images, run, tmp_path / "table.csv")
     before = pd.read_csv(tmp_path / "table.csv").set_index("id_str")
     whole = (images / "galaxy_3.png").read_bytes()
@@ -565,7 +565,7 @@ def test_masks_of_all_formats_are_the_same_and_named_in_the_table(run, images, t
 
 
 @pytest.mark.usefixtures("red")
-def test_an_id_that_leads_out_of_the_folder_costs_that_galaxy_alone(run, images, tmp_path):
+def test_a_galaxy_whose_id_leads_out_of_the_folder_is_skipped(run, images, tmp_path):
     galaxies = galaxies_in_folder(images, "png", False)
     galaxies.loc[3, "id_str"] = "../../outside"
     galaxies.loc[4, "id_str"] = "sub/inside"

@@ -176,7 +176,7 @@ def test_files_of_zoobot_itself_are_read(tmp_path, dtype):
 
 
 def test_hdf5_on_a_full_disk_fails_in_words(tmp_path):
-    # A limit on file sizes takes the place of a full disk. HDF5 alone would crash when it closes the file.
+    # A limit on file sizes simulates a full disk. Without a check HDF5 would crash when it closes the file.
     code = """
 import resource, signal, sys
 from pathlib import Path

@@ -61,7 +61,7 @@ def test_report_shows_galaxies_with_masks_first_and_is_the_same_each_time(tmp_pa
     assert cards == ["03", "04", "05", "02"]
 
 
-def test_report_of_votes_alone_shows_images_alone(tmp_path):
+def test_report_of_votes_without_masks_shows_only_images(tmp_path):
     predictions, catalog = survey(tmp_path)
     rewrite(predictions, lambda table: table.drop(columns=["spiral_mask_loc", "bar_mask_loc"]))
     parser = parse(write_report(predictions, catalog, SCHEMA, tmp_path / "report.html"))

@@ -1,4 +1,4 @@
-"""EfficientNet of timm: its levels, padding and pixel range, alone and in a model."""
+"""EfficientNet of timm: its levels, padding and pixel range, separately and in a model."""
 
 import json
 from functools import cache

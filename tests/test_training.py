@@ -1,4 +1,4 @@
-"""Training runs: what they leave behind, how they go on after a kill, and the devices and loggers they use."""
+"""Training runs: the files that they write, continuation after a kill, devices and loggers."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""The training catalogue: the form it is brought into, and every fault it may have."""
+"""The training catalogue: the form in which it is returned, and errors for each fault."""
 
 import numpy as np
 import pandas as pd

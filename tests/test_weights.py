@@ -209,7 +209,7 @@ def test_a_model_of_another_encoder_or_pixel_range_is_refused(tmp_path, other, w
 
 
 def changed(**changes: np.ndarray | None) -> dict[str, np.ndarray]:
-    """Tensors of which some are replaced, added, or (None) left out; `__` in a name stands for a dot."""
+    """Replace, add or (None) remove tensors; `__` in a name means a dot."""
     tensors = {**timm_tensors(), **{name.replace("__", "."): values for name, values in changes.items()}}
     return {name: values for name, values in tensors.items() if values is not None}
 

@@ -1,4 +1,4 @@
-"""The installed package, away from the checkout."""
+"""The installed package, in a folder outside the checkout."""
 
 import os
 import subprocess
