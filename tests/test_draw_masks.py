@@ -1,4 +1,4 @@
-"""Masks drawn on the pixel grid of cutouts: they lie on the galaxy; if a galaxy is faulty, only that galaxy fails."""
+"""Masks drawn on the pixel grid of cutouts: they lie on the galaxy, and a faulty galaxy does not affect others."""
 
 import json
 
