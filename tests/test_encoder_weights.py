@@ -91,6 +91,8 @@ def test_a_continued_run_does_not_load_the_weights_again(shards, tensors, timm_f
 def test_the_same_weights_elsewhere_continue_a_run_and_others_do_not(shards, tensors, timm_folder, tmp_path, not_built):
     start = {"folder": tmp_path / "run", "color": True}
     run_config(shards, encoder_weights=str(timm_folder), **start).run_estimator()
+    (tmp_path / "run" / "checkpoints").mkdir()
+    (tmp_path / "run" / "checkpoints" / "best.weights.h5").touch()
     moved = shutil.copytree(timm_folder, tmp_path / "zoobot-encoder-moved")
     run_config(shards, encoder_weights=str(moved), **start).run_estimator()
     save_file(tensors | {"bn1.bias": np.ones(32, np.float32)}, moved / "model.safetensors")
