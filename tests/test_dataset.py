@@ -105,19 +105,29 @@ def test_masks_carry_the_number_of_volunteers_of_their_own_galaxy(projects, make
     assert sorted(seen) == sorted(VOLUNTEERS)
 
 
-def test_each_epoch_has_each_galaxy_once_and_the_seed_sets_order_and_augmentation(shards):
+def votes_and_images(paths, seed: int, epochs: range) -> tuple[np.ndarray, np.ndarray]:
+    batches = numpy_batches(training_batches(paths, 34, FRAMING, batch_size=4, seed=seed, epochs=epochs))
+    return np.concatenate([batch[1]["votes"] for batch in batches]), np.concatenate([batch[0] for batch in batches])
+
+
+def test_each_epoch_has_each_galaxy_once_in_another_order(shards):
     paths = read_manifest(shards).paths("train")
-    dataset = training_batches(paths, 34, FRAMING, batch_size=4, seed=3)
-    votes = [np.concatenate([batch[1]["votes"] for batch in numpy_batches(dataset)]) for _ in range(2)]
     stored = np.array([record["votes"] for record in iterate_records(paths)])
+    votes = votes_and_images(paths, 3, range(2))[0].reshape(2, *stored.shape)
     for epoch in votes:
         np.testing.assert_array_equal(np.sort(epoch, axis=0), np.sort(stored, axis=0))
     assert not np.array_equal(votes[0], votes[1])
-    again = numpy_batches(training_batches(paths, 34, FRAMING, batch_size=4, seed=3))
-    np.testing.assert_array_equal(np.concatenate([batch[1]["votes"] for batch in again]), votes[0])
-    first = [numpy_batches(training_batches(paths, 34, FRAMING, batch_size=4, seed=seed))[0][0] for seed in (3, 3, 4)]
-    np.testing.assert_array_equal(first[0], first[1])
-    assert not np.array_equal(first[0], first[2])
+
+
+def test_order_and_augmentation_follow_from_the_seed_and_the_epoch(shards):
+    paths = read_manifest(shards).paths("train")
+    whole = votes_and_images(paths, 3, range(3))
+    continued = votes_and_images(paths, 3, range(1, 3))
+    for received, expected in zip(continued, whole, strict=True):
+        np.testing.assert_array_equal(received, expected[len(expected) // 3 :])
+    assert not np.array_equal(votes_and_images(paths, 4, range(3))[1], whole[1])
+    highest = votes_and_images(paths, 2**32 - 1, range(1))  # the largest seed of a run
+    np.testing.assert_array_equal(np.sort(highest[0], axis=0), np.sort(whole[0][: len(highest[0])], axis=0))
 
 
 def test_only_the_targets_of_the_tasks_are_read(shards):

@@ -9,6 +9,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import pandas as pd
@@ -189,6 +190,34 @@ main({
     history = pd.read_csv(tmp_path / "run" / "history.csv")
     assert list(history["epoch"]) == list(range(1, done + 2))
     assert history["loss"].iloc[-1] < history["loss"].iloc[0] * 1.2
+
+
+def test_an_interrupted_run_ends_with_the_weights_of_an_undisturbed_run(shards, finished, tmp_path, monkeypatch):
+    def interrupt_in_the_second_epoch(stop, batch, logs=None):
+        if stop.epoch == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("zoobot3d_tf.training.checkpoints.StopOnNaN.on_train_batch_end", interrupt_in_the_second_epoch)
+        with pytest.raises(KeyboardInterrupt):
+            run_config(shards, tmp_path / "run").run_estimator()
+    assert not (tmp_path / "run" / "model.keras").exists()
+    run_config(shards, tmp_path / "run").run_estimator()
+    names = ["model.weights.h5", "checkpoints/best.weights.h5", "checkpoints/epoch-2.weights.h5"]
+    for name in names:
+        received, expected = arrays_in(tmp_path / "run" / name), arrays_in(finished[0] / name)
+        assert received.keys() == expected.keys()
+        for path, array in expected.items():
+            np.testing.assert_array_equal(received[path], array, err_msg=f"{name} {path}")
+    assert any("optimizer" in path for path in expected)
+
+
+def arrays_in(path: Path) -> dict[str, np.ndarray]:
+    """All arrays in an HDF5 file, by path."""
+    arrays = {}
+    with h5py.File(path) as file:
+        file.visititems(lambda name, item: arrays.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+    return arrays
 
 
 @pytest.fixture(scope="module")

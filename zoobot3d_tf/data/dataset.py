@@ -40,10 +40,12 @@ def training_batches(
     seed: int = 0,
     class_weights: Sequence[float] = (),
     with_volunteers: bool = False,
+    epochs: range = range(1),
 ) -> tf.data.Dataset:
-    """Make shuffled and randomly augmented batches.
+    """Make shuffled and randomly augmented batches, of one or more epochs.
 
-    Each epoch has another order and other augmentations, which follow from the seed.
+    Each epoch has another order and other augmentations. Both depend only on the seed and on the number of the epoch,
+    so that a run which continues after an interruption sees the same batches as a run without one.
 
     Args:
         paths: paths of TFRecord files of one shard folder.
@@ -55,16 +57,26 @@ def training_batches(
         class_weights: weight of each class of the label, see `Label.class_weights`. If empty, each class has the
             weight 1.
         with_volunteers: whether to add the number of volunteers to the masks, as a second channel.
+        epochs: numbers of the epochs, from 0.
 
     Returns:
-        Dataset of batches as described in this module.
+        Dataset of batches as described in this module, one epoch after the other.
     """
-    files = tf.data.Dataset.from_tensor_slices([str(path) for path in paths]).shuffle(len(paths), seed)
-    records = files.interleave(tf.data.TFRecordDataset, cycle_length=FILES_AT_ONCE)
-    batches = records.shuffle(SHUFFLE_BUFFER, seed).batch(batch_size)
-    seeds = tf.data.Dataset.random(seed, rerandomize_each_iteration=True)
+
+    def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
+        # `shuffle` combines the seed of the graph, by default the global seed of TensorFlow, with its own. It cannot
+        # combine a global seed of 0 with a tensor.
+        tf.compat.v1.set_random_seed(1)
+        order = seed * 2**20 + epoch  # another number for each epoch of each run
+        files = tf.data.Dataset.from_tensor_slices([str(path) for path in paths])
+        files = files.shuffle(len(paths), order, reshuffle_each_iteration=False)
+        records = files.interleave(tf.data.TFRecordDataset, cycle_length=FILES_AT_ONCE)
+        batches = records.shuffle(SHUFFLE_BUFFER, order, reshuffle_each_iteration=False).batch(batch_size)
+        return batches.enumerate().map(lambda number, batch: (batch, tf.stack([seed, epoch, number])))
+
     read = _reader(n_answers, framing, tasks, class_weights, with_volunteers)
-    return _in_parallel(tf.data.Dataset.zip(batches, seeds), read)
+    numbers = tf.data.Dataset.range(epochs.start, epochs.stop, epochs.step)
+    return _in_parallel(numbers.flat_map(epoch_batches), read)
 
 
 def evaluation_batches(
@@ -111,7 +123,7 @@ def _reader(
     size = framing.final_size
 
     def decode_and_warp(encoded: Any, encoded_masks: Any, levels: Any, *seed: Any) -> tuple[np.ndarray, ...]:
-        rng = np.random.default_rng(int(seed[0])) if seed else None
+        rng = np.random.default_rng(seed[0]) if seed else None
         images = np.empty((len(encoded), size, size, 3), np.uint8)
         scaled = [np.zeros((len(encoded), size, size, 1), np.uint8) for _ in masks]
         for i, jpeg in enumerate(encoded):

@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from itertools import chain, islice, repeat
+from itertools import islice
 from typing import Any
 
 import keras
@@ -23,7 +23,7 @@ from zoobot3d_tf.models.build import build_model
 from zoobot3d_tf.models.heads import POOLED_HEADS
 from zoobot3d_tf.runs.run_folder import HISTORY_NAME, WEIGHTS_NAME, read_run
 from zoobot3d_tf.shards.manifest import galaxies_in
-from zoobot3d_tf.training.assemble import batches, compile_model, cosine
+from zoobot3d_tf.training.assemble import batches, compile_model, cosine, dropout_seeds
 from zoobot3d_tf.training.checkpoints import Checkpoints, StopOnNaN, best_epoch
 from zoobot3d_tf.training.finish import finish_model
 from zoobot3d_tf.training.loop import fit
@@ -103,7 +103,6 @@ def _train_head(model: keras.Model, config: RunConfig) -> list[dict]:
     trainee = model if config.model.masks else _pooled_head(model)
     compile_model(trainee, config, keras.optimizers.AdamW(config.learning_rate, weight_decay=config.weight_decay))
     if not checkpoints.finished(config.epochs):
-        keras.utils.set_random_seed(config.seed + checkpoints.epochs_done)
         if config.model.masks:
             fit(trainee, config, checkpoints)
         else:
@@ -118,7 +117,6 @@ def _train_blocks(model: keras.Model, config: RunConfig, n_blocks: int, layer_de
     logger.info("Blocks stage: the last blocks of the encoder (at most %d) learn too.", n_blocks)
     if not checkpoints.finished(config.epochs):
         before = model.get_weights()
-        keras.utils.set_random_seed(config.seed + checkpoints.epochs_done)
         factors = unfreeze(model, n_blocks, layer_decay)
         compile_model(model, config, LayerDecayAdamW(config.learning_rate, config.weight_decay, factors))
         fit(model, config, checkpoints)
@@ -136,28 +134,40 @@ def _pooled_head(model: keras.Model) -> keras.Model:
 def _fit_on_features(head: keras.Model, model: keras.Model, config: RunConfig, checkpoints: Checkpoints) -> None:
     """Compute the features of some views of each galaxy once, and train the head on them."""
     encode = _graph(keras.Model(model.input, model.get_layer("features").output))
-    training, validation = batches(config, config.seed)
+    training, validation = batches(config, range(VIEWS))
     n_galaxies = galaxies_in(config.train_records)
     n_batches = -(-n_galaxies // config.batch_size)
     affordable = FEATURE_BYTES // (4 * config.batch_size * head.input_shape[-1])
     n_seen = min(VIEWS * n_batches, max(1, affordable))
     logger.info("The head learns from %.3g random views of each of %d galaxies.", n_seen / n_batches, n_galaxies)
-    views = islice(chain.from_iterable(repeat(training)), n_seen)
-    features, targets, weights = _features(encode, views, n_seen)
+    views = _features(encode, islice(training, n_seen), n_seen)
+    epochs = range(checkpoints.epochs_done, config.epochs)
+    n_views = len(views[0])
     seen = _features(encode, validation, None)
     checkpoints.restore(head)
     head.fit(
-        features,
-        targets,
-        sample_weight=weights,
-        batch_size=config.batch_size,
+        _shuffled(views, config.batch_size, config.seed, epochs),
+        steps_per_epoch=-(-n_views // config.batch_size),
         validation_data=seen,
         validation_batch_size=config.batch_size,
-        initial_epoch=checkpoints.epochs_done,
-        epochs=config.epochs,
-        callbacks=[cosine(config), StopOnNaN(), checkpoints, EpochLines()],
+        initial_epoch=epochs.start,
+        epochs=epochs.stop,
+        callbacks=[cosine(config), dropout_seeds(head, config.seed), StopOnNaN(), checkpoints, EpochLines()],
         verbose=0,
     )
+
+
+def _shuffled(arrays: Any, batch_size: int, seed: int, epochs: range) -> tf.data.Dataset:
+    """Batches of the rows of arrays, epoch after epoch. The order depends only on the seed and on the epoch."""
+    tensors = tf.nest.map_structure(tf.convert_to_tensor, arrays)
+    n_rows = len(tf.nest.flatten(tensors)[0])
+
+    def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
+        order = tf.random.experimental.stateless_shuffle(tf.range(n_rows), tf.stack([seed, epoch]))
+        rows = tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
+        return rows.map(lambda chosen: tf.nest.map_structure(lambda array: tf.gather(array, chosen), tensors))
+
+    return tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(epoch_batches).prefetch(1)
 
 
 def _features(encode: Callable, batches: Iterable, n_batches: int | None) -> Any:
@@ -191,7 +201,7 @@ def _validate(model: keras.Model, config: RunConfig) -> Validation:
     if config.model.masks:
         return Validation(np.empty((0, 0)), np.empty((0, 0)))
     (task,) = config.model.tasks
-    _, galaxies = batches(config, config.seed)
+    _, galaxies = batches(config, range(0))
     predict = _graph(model)
     parts = [(predict(images)[task], targets[task], weights[task]) for images, targets, weights in galaxies]
     predicted, known, weights = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))

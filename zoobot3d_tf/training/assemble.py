@@ -14,15 +14,15 @@ from zoobot3d_tf.training.panels import MaskPanels
 from zoobot3d_tf.training.run_config import RunConfig
 
 
-def batches(config: RunConfig, seed: int) -> tuple[tf.data.Dataset, tf.data.Dataset]:
+def batches(config: RunConfig, epochs: range) -> tuple[tf.data.Dataset, tf.data.Dataset]:
     """Read the shards of a run as batches.
 
     Args:
         config: configuration of the run.
-        seed: random seed of the order and the augmentation of the training batches.
+        epochs: numbers of the epochs to train, from 0.
 
     Returns:
-        Batches to train on and batches to validate on; for their form see `data.dataset`.
+        Batches to train on, of all these epochs, and batches to validate on; for their form see `data.dataset`.
     """
     model, label = config.model, config.model.label
     settings: dict[str, Any] = {
@@ -33,7 +33,7 @@ def batches(config: RunConfig, seed: int) -> tuple[tf.data.Dataset, tf.data.Data
         "class_weights": () if label is None else label.class_weights,
         "with_volunteers": model.mask_head == "beta-binomial",  # the likelihood of counts, not of fractions
     }
-    training = training_batches(config.train_records, seed=seed, **settings)
+    training = training_batches(config.train_records, seed=config.seed, epochs=epochs, **settings)
     return training, evaluation_batches(config.eval_records, **settings)
 
 
@@ -45,8 +45,7 @@ def initial_model(config: RunConfig, epochs_done: int = 0) -> keras.Model:
         epochs_done: number of epochs trained before an interruption. The weights of the last epoch are loaded by the
             loop, see `Checkpoints.restore`.
     """
-    # A continued run must not repeat the order and the augmentation of its first epochs.
-    keras.utils.set_random_seed(config.seed + epochs_done)
+    keras.utils.set_random_seed(config.seed)
     with strategy(config).scope():
         model = compiled_model(config)
     if config.encoder_weights and not epochs_done:
@@ -89,6 +88,25 @@ def cosine(config: RunConfig) -> keras.callbacks.Callback:
     # A schedule inside the optimiser would be traced again for each of 200 variables.
     rates = config.learning_rate * 0.5 * (1 + np.cos(np.pi * np.arange(config.epochs) / config.epochs))
     return keras.callbacks.LearningRateScheduler(lambda epoch: float(rates[epoch]))
+
+
+def dropout_seeds(model: keras.Model, seed: int) -> keras.callbacks.Callback:
+    """Make the callback that seeds the dropout of each epoch by the number of the epoch.
+
+    A run that continues after an interruption then drops the same units as a run without one.
+
+    Args:
+        model: model that is trained.
+        seed: random seed of the run.
+    """
+    states = [variable for variable in model.variables if variable.name == "seed_generator_state"]
+
+    def set_states(epoch: int, logs: object) -> None:
+        rng = np.random.default_rng((seed, epoch))
+        for state in states:
+            state.assign(rng.integers(2**31, size=state.shape))
+
+    return keras.callbacks.LambdaCallback(on_epoch_begin=set_states)
 
 
 def strategy(config: RunConfig) -> tf.distribute.Strategy:

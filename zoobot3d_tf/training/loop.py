@@ -3,10 +3,9 @@
 import logging
 
 import keras
-import tensorflow as tf
 
 from zoobot3d_tf.shards.manifest import galaxies_in
-from zoobot3d_tf.training.assemble import batches, cosine, reporters
+from zoobot3d_tf.training.assemble import batches, cosine, dropout_seeds, reporters
 from zoobot3d_tf.training.checkpoints import Checkpoints, StopOnNaN
 from zoobot3d_tf.training.progress import EpochLines
 from zoobot3d_tf.training.run_config import RunConfig
@@ -25,7 +24,7 @@ def fit(model: keras.Model, config: RunConfig, checkpoints: Checkpoints) -> None
     Raises:
         FloatingPointError: the loss became NaN or infinite.
     """
-    training, validation = batches(config, config.seed + checkpoints.epochs_done)
+    training, validation = batches(config, range(checkpoints.epochs_done, config.epochs))
     steps = -(-galaxies_in(config.train_records) // config.batch_size)
     checkpoints.restore(model)
     logger.info(
@@ -35,11 +34,19 @@ def fit(model: keras.Model, config: RunConfig, checkpoints: Checkpoints) -> None
         config.epochs,
     )
     model.fit(
-        training.apply(tf.data.experimental.assert_cardinality(steps)),
+        training,
+        steps_per_epoch=steps,
         validation_data=validation,
         initial_epoch=checkpoints.epochs_done,
         epochs=config.epochs,
-        callbacks=[cosine(config), StopOnNaN(), checkpoints, EpochLines(), *reporters(config, validation)],
+        callbacks=[
+            cosine(config),
+            dropout_seeds(model, config.seed),
+            StopOnNaN(),
+            checkpoints,
+            EpochLines(),
+            *reporters(config, validation),
+        ],
         shuffle=False,  # the dataset is shuffled already
         verbose=0,
     )
