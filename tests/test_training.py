@@ -212,6 +212,16 @@ def test_an_interrupted_run_ends_with_the_weights_of_an_undisturbed_run(shards, 
     assert any("optimizer" in path for path in expected)
 
 
+def test_a_damaged_shard_is_named(shards, tmp_path):
+    shutil.copytree(shards, tmp_path / "shards")
+    damaged = sorted((tmp_path / "shards" / "train_shards").iterdir())[1]
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{damaged}: its SHA-256 differs"):
+        run_config(tmp_path / "shards", tmp_path / "run", tasks=MASK).run_estimator()
+
+
 def arrays_in(path: Path) -> dict[str, np.ndarray]:
     """All arrays in an HDF5 file, by path."""
     arrays = {}

@@ -23,7 +23,7 @@ from zoobot3d_tf.models.build import build_model
 from zoobot3d_tf.models.heads import POOLED_HEADS
 from zoobot3d_tf.runs.run_folder import HISTORY_NAME, WEIGHTS_NAME, read_run
 from zoobot3d_tf.shards.manifest import galaxies_in
-from zoobot3d_tf.training.assemble import batches, compile_model, cosine, dropout_seeds
+from zoobot3d_tf.training.assemble import batches, compile_model, cosine, dropout_seeds, shards_checked_on_error
 from zoobot3d_tf.training.checkpoints import Checkpoints, StopOnNaN, best_epoch
 from zoobot3d_tf.training.finish import finish_model
 from zoobot3d_tf.training.loop import fit
@@ -140,10 +140,11 @@ def _fit_on_features(head: keras.Model, model: keras.Model, config: RunConfig, c
     affordable = FEATURE_BYTES // (4 * config.batch_size * head.input_shape[-1])
     n_seen = min(VIEWS * n_batches, max(1, affordable))
     logger.info("The head learns from %.3g random views of each of %d galaxies.", n_seen / n_batches, n_galaxies)
-    views = _features(encode, islice(training, n_seen), n_seen)
+    with shards_checked_on_error(config):
+        views = _features(encode, islice(training, n_seen), n_seen)
+        seen = _features(encode, validation, None)
     epochs = range(checkpoints.epochs_done, config.epochs)
     n_views = len(views[0])
-    seen = _features(encode, validation, None)
     checkpoints.restore(head)
     head.fit(
         _shuffled(views, config.batch_size, config.seed, epochs),

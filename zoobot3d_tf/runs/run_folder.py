@@ -1,7 +1,6 @@
 """Run folders: the files that training writes and predictions read."""
 
 import json
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -124,19 +123,14 @@ class TrainedRun:
             The trained model, uncompiled.
 
         Raises:
-            ValueError: the weights are missing or do not fit the configuration.
+            ValueError: the weights are missing or damaged, or do not fit the configuration.
         """
         from zoobot3d_tf.models import build_model
+        from zoobot3d_tf.models.weights_file import load_weights
 
         weights = self.weights_loc
         model = build_model(self.model)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # one per layer, before the error that says the same
-                model.load_weights(weights)
-        except (ValueError, OSError) as error:
-            reason = " ".join(str(error).partition("\nList of objects")[0].split())  # Keras lists all layers
-            raise ValueError(f"{weights}: does not fit the model of {self.folder / CONFIG_NAME}: {reason}") from error
+        load_weights(model, weights)
         return model
 
 

@@ -1,5 +1,7 @@
 """The parts of a training loop: batches, compiled model, learning rate and loggers."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -8,6 +10,8 @@ import tensorflow as tf
 
 from zoobot3d_tf.data.dataset import evaluation_batches, training_batches
 from zoobot3d_tf.models.build import build_model
+from zoobot3d_tf.shards.manifest import check_shards, galaxies_in
+from zoobot3d_tf.shards.read import iterate_records
 from zoobot3d_tf.training.losses import MASK_LOSSES, label_loss, votes_loss
 from zoobot3d_tf.training.metrics import compiled_metrics
 from zoobot3d_tf.training.panels import MaskPanels
@@ -34,7 +38,30 @@ def batches(config: RunConfig, epochs: range) -> tuple[tf.data.Dataset, tf.data.
         "with_volunteers": model.mask_head == "beta-binomial",  # the likelihood of counts, not of fractions
     }
     training = training_batches(config.train_records, seed=config.seed, epochs=epochs, **settings)
-    return training, evaluation_batches(config.eval_records, **settings)
+    validation = evaluation_batches(config.eval_records, **settings)
+    # Keras warns that data ran out if it does not know the number of batches.
+    n_batches = -(-galaxies_in(config.eval_records) // config.batch_size)
+    return training, validation.apply(tf.data.experimental.assert_cardinality(n_batches))
+
+
+@contextmanager
+def shards_checked_on_error(config: RunConfig) -> Iterator[None]:
+    """Look for a damaged shard if TensorFlow raises an error in the block, which does not name the file.
+
+    Args:
+        config: configuration of the run whose batches the block reads.
+
+    Raises:
+        ValueError: a shard is damaged. The error names it.
+    """
+    try:
+        yield
+    except tf.errors.OpError:
+        for records in (config.train_records, config.eval_records):
+            check_shards(records, verify_hash=True)
+            for _ in iterate_records(records):  # raises an error if a record cannot be decoded
+                pass
+        raise
 
 
 def initial_model(config: RunConfig, epochs_done: int = 0) -> keras.Model:

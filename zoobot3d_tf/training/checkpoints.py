@@ -11,6 +11,7 @@ import keras
 import pandas as pd
 
 from zoobot3d_tf.files import whole_file, write_atomically
+from zoobot3d_tf.models.weights_file import load_weights
 from zoobot3d_tf.runs.run_folder import HISTORY_NAME
 
 logger = logging.getLogger(__name__)
@@ -72,6 +73,7 @@ class Checkpoints(keras.callbacks.Callback):
         Raises:
             FloatingPointError: the validation loss of no epoch is a finite number.
             FileNotFoundError: the file of the weights is missing.
+            ValueError: the file of the weights is damaged.
         """
         if best_epoch(self.history) is None:
             raise FloatingPointError(
@@ -134,7 +136,7 @@ def best_epoch(history: Sequence[Mapping[str, float]]) -> Mapping[str, float] | 
 def _load(model: keras.Model, path: Path) -> None:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file, but the run needs it to continue; train in another run folder")
-    model.load_weights(path)
+    load_weights(model, path)
 
 
 class StopOnNaN(keras.callbacks.Callback):

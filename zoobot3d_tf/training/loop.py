@@ -5,7 +5,7 @@ import logging
 import keras
 
 from zoobot3d_tf.shards.manifest import galaxies_in
-from zoobot3d_tf.training.assemble import batches, cosine, dropout_seeds, reporters
+from zoobot3d_tf.training.assemble import batches, cosine, dropout_seeds, reporters, shards_checked_on_error
 from zoobot3d_tf.training.checkpoints import Checkpoints, StopOnNaN
 from zoobot3d_tf.training.progress import EpochLines
 from zoobot3d_tf.training.run_config import RunConfig
@@ -23,6 +23,7 @@ def fit(model: keras.Model, config: RunConfig, checkpoints: Checkpoints) -> None
 
     Raises:
         FloatingPointError: the loss became NaN or infinite.
+        ValueError: a shard is damaged.
     """
     training, validation = batches(config, range(checkpoints.epochs_done, config.epochs))
     steps = -(-galaxies_in(config.train_records) // config.batch_size)
@@ -33,20 +34,21 @@ def fit(model: keras.Model, config: RunConfig, checkpoints: Checkpoints) -> None
         checkpoints.epochs_done + 1,
         config.epochs,
     )
-    model.fit(
-        training,
-        steps_per_epoch=steps,
-        validation_data=validation,
-        initial_epoch=checkpoints.epochs_done,
-        epochs=config.epochs,
-        callbacks=[
-            cosine(config),
-            dropout_seeds(model, config.seed),
-            StopOnNaN(),
-            checkpoints,
-            EpochLines(),
-            *reporters(config, validation),
-        ],
-        shuffle=False,  # the dataset is shuffled already
-        verbose=0,
-    )
+    with shards_checked_on_error(config):
+        model.fit(
+            training,
+            steps_per_epoch=steps,
+            validation_data=validation,
+            initial_epoch=checkpoints.epochs_done,
+            epochs=config.epochs,
+            callbacks=[
+                cosine(config),
+                dropout_seeds(model, config.seed),
+                StopOnNaN(),
+                checkpoints,
+                EpochLines(),
+                *reporters(config, validation),
+            ],
+            shuffle=False,  # the dataset is shuffled already
+            verbose=0,
+        )
