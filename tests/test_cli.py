@@ -4,12 +4,16 @@ import argparse
 import inspect
 import subprocess
 import sys
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from zoobot3d_tf.cli import STAGES, in_options, main
+from zoobot3d_tf.machine import map_in_processes
+from zoobot3d_tf.schemas import get_schema
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = ("create_shards.py", "train_model.py", "make_predictions.py")
@@ -54,6 +58,47 @@ def test_an_error_is_one_line_and_exit_code_two(capsys):
 def test_debug_shows_the_traceback():
     with pytest.raises(ValueError, match="decals"):
         main(["schemas", "decal", "--debug"])
+
+
+@pytest.mark.parametrize(
+    ("fail", "words"),
+    [
+        (lambda: np.zeros(-1), "ValueError: negative dimensions"),
+        (lambda: {}["x"], "KeyError: 'x'"),
+        (lambda: import_module("no_such_package"), "ModuleNotFoundError: No module named 'no_such_package'"),
+        (lambda: next(map_in_processes(int, ["x"], 2, 1)), "ValueError: invalid literal for int()"),
+    ],
+)
+def test_an_error_that_is_not_the_users_says_so(capsys, monkeypatch, fail, words):
+    monkeypatch.setattr("zoobot3d_tf.schemas.load_schema", lambda name: fail())
+    assert main(["schemas", "decals"]) == 1
+    error = capsys.readouterr().err
+    assert f"internal error: {words}" in error
+    assert "fault of zoobot3d_tf" in error
+    assert "--debug" in error
+
+
+def test_an_error_in_a_worker_is_the_users_if_this_package_raises_it(capsys, monkeypatch):
+    of_worker = partial(map_in_processes, get_schema, ["decal"], 2, 1)
+    monkeypatch.setattr("zoobot3d_tf.schemas.load_schema", lambda name: next(of_worker()))
+    assert main(["schemas", "decals"]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (OSError(28, "No space left on device", "a.csv"), 2, "error: [Errno 28] No space left on device: 'a.csv'"),
+        (MemoryError("Unable to allocate 9 TiB"), 1, "error: there is not enough memory: Unable to allocate 9 TiB"),
+    ],
+)
+def test_an_error_of_the_machine_is_not_a_fault_of_this_package(capsys, monkeypatch, error, code, words):
+    def fail(name):
+        raise error
+
+    monkeypatch.setattr("zoobot3d_tf.schemas.load_schema", fail)
+    assert main(["schemas", "decals"]) == code
+    assert capsys.readouterr().err == f"{words}\n"
 
 
 @pytest.mark.parametrize(

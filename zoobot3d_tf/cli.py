@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from traceback import extract_tb
 
 from zoobot3d_tf import __version__
 from zoobot3d_tf.commands import (
@@ -26,8 +27,8 @@ from zoobot3d_tf.commands import (
     weights,
 )
 
-# Errors in the input of the user. Any other error is a fault of this package, and shows its traceback.
-USER_ERRORS = (ValueError, OSError, FloatingPointError, ImportError)
+# Errors of these types, if this package raises them, are about the input of the user.
+USER_ERRORS = (ValueError, FloatingPointError, ImportError)
 
 STAGES = (
     schemas.STAGES
@@ -95,15 +96,41 @@ def _run(args: argparse.Namespace) -> int:
     warnings.filterwarnings("ignore", module="astropy|keras")
     try:
         args.run(args)
-    except USER_ERRORS as error:
-        if args.debug:
-            raise
-        print(f"error: {in_options(str(error), args.options)}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         print("interrupted; finished work is kept", file=sys.stderr)
         return 130
+    except MemoryError as error:
+        if args.debug:
+            raise
+        print(f"error: there is not enough memory: {error}".removesuffix(": "), file=sys.stderr)
+        return 1
+    except Exception as error:
+        if args.debug:
+            raise
+        if is_users(error):
+            print(f"error: {in_options(str(error), args.options)}", file=sys.stderr)
+            return 2
+        print(
+            f"internal error: {type(error).__name__}: {error}\n"
+            "This is a fault of zoobot3d_tf, not of your input; finished work is kept. Please report it to the "
+            f"developers with the version ({__version__}), the command and the traceback that --debug shows.",
+            file=sys.stderr,
+        )
+        return 1
     return 0
+
+
+def is_users(error: Exception) -> bool:
+    """Whether an error is about the input of the user or about files, and not a fault of this package.
+
+    An error of `USER_ERRORS` is a fault of this package if another package raised it: this package checks its input.
+    """
+    if not isinstance(error, USER_ERRORS):
+        return isinstance(error, OSError)
+    # An error of a worker process has lost its frames; its cause holds them as text.
+    text = str(error.__cause__) if type(error.__cause__).__name__ == "_RemoteTraceback" else ""
+    files = re.findall(r'File "(.+?)", line', text) or [frame.filename for frame in extract_tb(error.__traceback__)]
+    return Path(files[-1]).is_relative_to(Path(__file__).parent)
 
 
 def in_options(message: str, options: Mapping[str, str]) -> str:
