@@ -6,7 +6,7 @@ READY := .venv/ready
 OLDEST := .venv-oldest
 DEMO := demo
 
-.PHONY: demo check test test-slow test-oldest
+.PHONY: demo check test test-slow test-faults test-oldest
 
 # The main job on simulated galaxies, about 6 minutes on two cores. The same command continues an interrupted run.
 demo: $(DEMO)/report.html
@@ -26,6 +26,10 @@ test: check
 # The long tests: ten kills of each stage, whole training runs, the installed wheel.
 test-slow: $(READY)
 	$(BIN)/pytest -m slow
+
+# Each command is killed, its disk is full, its folder is read-only, or it is started twice. About half an hour.
+test-faults: $(READY)
+	$(BIN)/pytest -m faults
 
 # The tests with the lowest version of each package that pyproject.toml allows.
 test-oldest: $(READY)

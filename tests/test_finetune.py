@@ -254,7 +254,7 @@ def test_masks_are_learned_in_both_stages(survey, of_survey, tmp_path):
     finetune(survey, tmp_path / "run", of_survey, n_blocks=1, epochs=2, batch_size=8, eval_size=0.4)
     history = pd.read_csv(tmp_path / "run" / "history.csv")
     assert list(history["stage"]) == ["head", "head", "blocks", "blocks"]
-    assert history["loss"].iloc[-1] < history["loss"].iloc[0]
+    assert history["val_loss"].iloc[-1] < history["val_loss"].iloc[0]
     assert read_run(tmp_path / "run").model.tasks == ("spiral_mask", "bar_mask")
     assert (tmp_path / "run" / "learning_curve.png").is_file()
 

@@ -154,6 +154,7 @@ def _fit_on_features(head: keras.Model, model: keras.Model, config: RunConfig, c
         initial_epoch=epochs.start,
         epochs=epochs.stop,
         callbacks=[cosine(config), dropout_seeds(head, config.seed), StopOnNaN(), checkpoints, EpochLines()],
+        shuffle=False,  # the dataset is shuffled already
         verbose=0,
     )
 

@@ -72,7 +72,8 @@ class TimmWeights:
                 f"{where}: the encoder was changed by the arguments {', '.join(unknown)} of model_args, which are not "
                 "supported; choose weights without them"
             )
-        if _ZOOBOT.search(str(folder.path.resolve())):  # a folder in the cache of the hub names owner and repository
+        is_zoobot = _ZOOBOT.search(str(folder.path.resolve()))  # the cache of the hub names owner and repository
+        if is_zoobot:
             mean, std = (0.0,), (1.0,)
         if {len(mean), len(std)} - {1, 3} or not all(map(math.isfinite, mean + std)) or min(std) <= 0:
             raise ValueError(
@@ -80,7 +81,12 @@ class TimmWeights:
             )
         mean, std = (values * 3 if len(values) == 1 else values for values in (mean, std))
         weights = cls(folder.name, _tensors_in(folder), architecture, mean, std)
-        logger.info("%s: %s, pixels (0..1 - %s) / %s", weights.name, architecture, mean, std)
+        source = (
+            "of Zoobot, as the name of the folder says"
+            if is_zoobot
+            else ("of config.json; weights of Zoobot have another one, and must be in a folder named zoobot-encoder-*")
+        )
+        logger.info("%s: %s, pixels (0..1 - %s) / %s: the range %s", weights.name, architecture, mean, std, source)
         return weights
 
 
