@@ -108,7 +108,55 @@ def test_masks_bring_their_images_by_position(write, images, masks, tmp_path, su
     assert spirals == ["", f"{folder}/masks/a_spiral_mask.png", ""]
     assert list(catalog["n_volunteers"]) == [15, 12, 15]
     assert list(catalog["pixscale"]) == [0.262, 0.1, 0.1]
-    np.testing.assert_array_equal(catalog["dec"], [10, 10, 0])
+    np.testing.assert_array_equal(catalog["dec"], [10, 10 + ARCSEC, 0])
+
+
+@pytest.mark.parametrize(
+    ("images_have", "masks_have", "expected"),
+    [
+        ({"ra": 10.0, "dec": 1.0}, {"ra": 20.0, "dec": 2.0}, (20, 2)),
+        ({"ra": 10.0, "dec": 1.0}, {}, (10, 1)),
+        ({}, {"ra": 20.0, "dec": 2.0}, (20, 2)),
+        ({"ra": 10.0, "dec": 1.0}, {"ra": 20.0, "dec": 2.0, "cutout_ra": 21.0, "cutout_dec": -2.0}, (21, -2)),
+        ({"cutout_ra": 11.0, "cutout_dec": 1.5}, {}, (11, 1.5)),
+        ({"ra": 10.0, "dec": 1.0, "cutout_ra": 11.0, "cutout_dec": 1.5}, {}, (10, 1)),
+    ],
+)
+def test_the_position_is_that_of_the_image(write, tmp_path, images_have, masks_have, expected):
+    images = write("images.csv", id_str=["J1"], file_loc="J1.png", pixscale=0.262, **images_have)
+    masks = write("masks.csv", id_str=["J1"], file_loc="gz3d.png", bar_mask_loc="b.png", **masks_have)
+    out = build_catalog(images, tmp_path / "t.csv", SCHEMA, masks_loc=masks)
+    galaxy = read_training_catalog(out, SCHEMA).iloc[0]
+    assert galaxy["file_loc"].endswith("gz3d.png")
+    np.testing.assert_array_equal([galaxy["ra"], galaxy["dec"]], expected)
+    assert np.isnan(galaxy["pixscale"])
+    assert not {"cutout_ra", "image_ra"} & set(read_table(out))
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({}, [(350, 5), (1, -5)]),
+        ({"ra": [10.0, None], "dec": [1.0, None]}, [(10, 1), (1, -5)]),
+        ({"ra": [10.0, None], "dec": [1.0, 2.0]}, [(10, 1), (1, -5)]),
+        ({"cutout_ra": [None, 30.0], "cutout_dec": [None, 3.0]}, [(350, 5), (30, 3)]),
+    ],
+)
+def test_images_without_a_position_receive_that_of_their_votes(write, tmp_path, columns, expected):
+    images = write("images.csv", id_str=["J1", "J2"], file_loc="J.png", **columns)
+    dr5 = volunteers(write, "dr5.csv", ["J2", "J1"], 1, ra=[1.0, -10.0], dec=[-5.0, 5.0])
+    dr8 = volunteers(write, "dr8.csv", ["J2", "J1"], 1, ra=[2.0, 2.0], dec=[7.0, 7.0])
+    votes = [("decals-dr5", dr5), ("decals-dr8", dr8)]
+    catalog = read_training_catalog(build_catalog(images, tmp_path / "t.csv", SCHEMA, votes), SCHEMA)
+    np.testing.assert_array_equal(catalog[["ra", "dec"]], expected)
+
+
+def test_tables_are_joined_by_the_position_of_the_galaxy_not_of_the_cutout(write, tmp_path):
+    centre = {"cutout_ra": 10.0, "cutout_dec": 1 + 20 * ARCSEC}
+    images = write("images.csv", id_str=["J1"], file_loc="J1.png", ra=10.0, dec=1.0, **centre)
+    dr5 = volunteers(write, "dr5.csv", ["x"], [7], ra=10.0, dec=1.0)
+    out = build_catalog(images, tmp_path / "t.csv", SCHEMA, [("decals-dr5", dr5)], match_radius_arcsec=3)
+    assert read_table(out)["dec"].item() == 1 + 20 * ARCSEC
 
 
 def test_paths_are_right_through_symbolic_links(images, tmp_path):

@@ -65,6 +65,12 @@ def test_optional_columns_are_read(write, tmp_path):
     np.testing.assert_array_equal(catalog["pixscale"], [0.262, 0.1, np.nan])
 
 
+def test_the_position_is_that_of_the_cutout(write):
+    path = write(ra=[10, 20, None], dec=1, cutout_ra=[None, -20.5, None], cutout_dec=[2, 3, 4])
+    catalog = read_training_catalog(path, RINGS)
+    np.testing.assert_array_equal(catalog[["ra", "dec"]], [[10, 1], [339.5, 3], [np.nan, np.nan]])
+
+
 def test_empty_votes_are_unasked(write):
     catalog = read_training_catalog(write(ring_yes=[3, np.nan, 1], ring_no=[1, np.nan, 0]), RINGS)
     np.testing.assert_array_equal(catalog[["ring_yes", "ring_no"]], [[3, 1], [0, 0], [1, 0]])
@@ -88,8 +94,10 @@ def test_empty_votes_are_unasked(write):
         ({"file_loc": [0.5, 1.5, 2.5]}, "file_loc is stored as floating-point numbers"),
         ({"n_volunteers": [15, 0, 15]}, r"n_volunteers is 0 in row 3 \(J1\); it must be a whole number from 1 to 255"),
         ({"n_volunteers": [15, 15, 2.5]}, r"n_volunteers is 2.5 in row 4 \(J2\)"),
-        ({"ra": [0, 800, 1]}, r"ra is 800 in row 3 \(J1\); it must be from -360 to 720"),
-        ({"dec": [0, 90, -91]}, r"dec is -91 in row 4 \(J2\); it must be from -90 to 90"),
+        ({"ra": [0, 800, 1], "dec": 0}, r"ra is 800 in row 3 \(J1\); it must be from -360 to 720"),
+        ({"ra": 0, "dec": [0, 90, -91]}, r"dec is -91 in row 4 \(J2\); it must be from -90 to 90"),
+        ({"cutout_ra": 0, "cutout_dec": [0, 0, 91]}, r"cutout_dec is 91 in row 4 \(J2\)"),
+        ({"ra": 0}, "lacks the column dec"),
         ({"pixscale": [0.262, 0.262, 0]}, r"pixscale is 0.0 in row 4 \(J2\)"),
     ],
 )

@@ -11,7 +11,7 @@ import pandas as pd
 
 from zoobot3d_tf.catalogs.crossmatch import match
 from zoobot3d_tf.catalogs.selection import passes_cuts, split_of
-from zoobot3d_tf.catalogs.training_catalog import MASK_COLUMNS, has_mask, read_training_catalog
+from zoobot3d_tf.catalogs.training_catalog import MASK_COLUMNS, check_training_catalog, has_mask
 from zoobot3d_tf.files import PathLike
 from zoobot3d_tf.schemas import Schema
 from zoobot3d_tf.surveys.sources import read_galaxies, read_votes
@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 _PATH_COLUMNS = ["file_loc", *MASK_COLUMNS]
 _POSITION = ["ra", "dec"]
+_IMAGE_POSITION = ["image_ra", "image_dec"]
 
 
 def build_catalog(
@@ -42,9 +43,13 @@ def build_catalog(
     Tables are joined by `id_str`. With `match_radius_arcsec`, tables that hold positions are joined by position
     instead: each galaxy with the nearest one within the radius, and no galaxy twice.
 
+    `ra` and `dec` of the catalogue are the position of the image: `cutout_ra`, `cutout_dec` of the table that the image
+    is from, or else its `ra`, `dec`. If this table has neither, they are the position of the galaxy in another table of
+    images or, after that, in a table of votes. Tables are joined by `ra`, `dec`, the position of the galaxy.
+
     Args:
-        images_loc: path of the table of images, with `id_str`, `file_loc` and, if known, `ra`, `dec` and `pixscale`.
-            Masks in this table are used. Votes in it are ignored, unless the table is also named in `votes`.
+        images_loc: path of the table of images, with `id_str`, `file_loc` and, if known, `ra`, `dec`, `cutout_ra`,
+            `cutout_dec` and `pixscale`. Masks in this table are used. Votes in it are ignored, unless the table is also named in `votes`.
         out: path of the table to write, `*.csv`, `*.parquet`, `*.fits` or `*.ecsv`. Paths in it are relative to its
             folder.
         schema: decision tree of the votes.
@@ -52,8 +57,8 @@ def build_catalog(
             given question of a given galaxy.
         tasks_loc: path of the file of tasks for Zooniverse exports; see `zooniverse`.
         masks_loc: path of a table of images with masks, in the form of `images_loc`. If a galaxy is in both tables,
-            image, pixel scale and masks are taken from this one, since masks fit only their own image. Galaxies that
-            are only in this table are added.
+            image, position, pixel scale and masks are taken from this one, since they fit only their own image.
+            Galaxies that are only in this table are added.
         match_radius_arcsec: radius within which tables are joined by position. By default they are joined by `id_str`.
         predicted_loc: path of a table of predicted vote fractions for the cuts, with `id_str`, `iauname` or `dr8_id`;
             see `selection.passes_cuts`.
@@ -84,6 +89,7 @@ def build_catalog(
     if predicted_loc is not None:
         galaxies = _cut(galaxies, predicted_loc, cuts, match_radius_arcsec)
     found_votes = _join_votes(galaxies, schema, votes, tasks_loc, match_radius_arcsec)
+    galaxies = galaxies.drop(columns=_POSITION).rename(columns=dict(zip(_IMAGE_POSITION, _POSITION, strict=True)))
     galaxies = pd.concat([galaxies, found_votes], axis=1)
 
     labelled = (found_votes > 0).any(axis=1) | has_mask(galaxies)
@@ -125,15 +131,20 @@ def summarise(catalog: pd.DataFrame, schema: Schema) -> pd.Series:
 def _read_images(path: PathLike, schema: Schema) -> pd.DataFrame:
     # The folder above a symbolic link is the folder above its target.
     root = Path(path).parent.resolve()
-    images = read_training_catalog(path, schema, root, labels=("masks",))
-    return images[["id_str", *_POSITION, "pixscale", *_PATH_COLUMNS, "n_volunteers"]]
+    table = read_table(path)
+    images = check_training_catalog(path, table, schema, root, labels=("masks",))
+    images[_IMAGE_POSITION] = images[_POSITION]
+    if "ra" in table:
+        images[_POSITION] = read_positions(path, table, _POSITION).reindex(table.index).fillna(images[_POSITION])
+    return images[["id_str", *_POSITION, *_IMAGE_POSITION, "pixscale", *_PATH_COLUMNS, "n_volunteers"]]
 
 
 def _add_masked(galaxies: pd.DataFrame, path: PathLike, masked: pd.DataFrame, radius: float | None) -> pd.DataFrame:
     partners = _find_partners(galaxies, path, masked, radius)
     in_both = partners >= 0
-    for column in ("pixscale", *_PATH_COLUMNS, "n_volunteers"):
+    for column in (*_IMAGE_POSITION, "pixscale", *_PATH_COLUMNS, "n_volunteers"):
         galaxies.loc[in_both, column] = masked[column].to_numpy()[partners[in_both]]
+    _fill_positions(galaxies, _POSITION, path, masked, partners)
     galaxies = pd.concat([galaxies, masked[~masked.index.isin(partners)]], ignore_index=True)
     repeated = galaxies["id_str"][galaxies["id_str"].duplicated()]
     if len(repeated):
@@ -160,7 +171,9 @@ def _join_votes(
     tasks_loc: PathLike | None,
     radius: float | None,
 ) -> pd.DataFrame:
-    """Read all tables of votes, and add their votes for each galaxy."""
+    """Read all tables of votes, and add their votes for each galaxy. Images without a position receive one."""
+    for image, galaxy in zip(_IMAGE_POSITION, _POSITION, strict=True):
+        galaxies[image] = galaxies[image].fillna(galaxies[galaxy])
     votes = np.zeros((len(galaxies), len(schema.answers)), np.int64)
     for form, path in sources:
         source = read_votes(path, form, schema, tasks_loc)
@@ -177,7 +190,17 @@ def _join_votes(
                 "decals_all_campaigns_ortho"
             )
         votes += added
+        _fill_positions(galaxies, _IMAGE_POSITION, path, source, partners)
     return pd.DataFrame(votes, index=galaxies.index, columns=schema.label_cols)
+
+
+def _fill_positions(
+    galaxies: pd.DataFrame, columns: list[str], path: PathLike, table: pd.DataFrame, partners: np.ndarray
+) -> None:
+    """Fill empty positions with those in a table. `partners` are the rows of the galaxies, -1 if there is none."""
+    known = read_positions(path, table, _POSITION).reindex(table.index)
+    lacks = galaxies[columns].isna().any(axis=1).to_numpy() & (partners >= 0)
+    galaxies.loc[lacks, columns] = known.to_numpy()[partners[lacks]]
 
 
 def _find_partners(galaxies: pd.DataFrame, path: PathLike, table: pd.DataFrame, radius: float | None) -> np.ndarray:

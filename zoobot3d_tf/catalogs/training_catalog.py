@@ -13,10 +13,9 @@ from zoobot3d_tf.schemas import Schema
 from zoobot3d_tf.tables.columns import (
     name_rows,
     read_counts,
-    read_dec,
+    read_image_positions,
     read_numbers,
     read_pixscale,
-    read_ra,
     read_text,
     refuse,
     require_columns,
@@ -28,7 +27,6 @@ LABELS = ("votes", "masks")
 """Kinds of labels that every training catalogue may hold."""
 MASK_COLUMNS = (*(f"{mask}_loc" for mask in MASKS), "marks_loc")
 """Columns with the paths of a galaxy's masks, or of the marks that its masks are drawn from."""
-_READERS = {"ra": read_ra, "dec": read_dec, "pixscale": read_pixscale}
 
 
 def read_training_catalog(
@@ -43,8 +41,9 @@ def read_training_catalog(
 
     Args:
         path: path of the table, see `read_table`. Columns `id_str` and `file_loc` are required; to read votes, also
-            one column per answer of the schema. Optional columns: `MASK_COLUMNS`, `n_volunteers`, `ra`, `dec` and
-            `pixscale`. Other columns are ignored. A mask file takes precedence over the marks.
+            one column per answer of the schema. Optional columns: `MASK_COLUMNS`, `n_volunteers`, `ra` with `dec`,
+            `cutout_ra` with `cutout_dec`, and `pixscale`. Other columns are ignored. A mask file takes precedence over
+            the marks.
         schema: decision tree of the votes; None if there are no votes.
         image_root: folder that relative paths start from. By default the folder of the catalogue.
         missing_questions_unasked: whether a question without any column counts as not asked. By default it is an
@@ -61,14 +60,30 @@ def read_training_catalog(
         - `has_votes`: whether the galaxy has a vote on any question;
         - `spiral_mask_loc`, `bar_mask_loc`, `marks_loc`: absolute paths, '' if missing;
         - `n_volunteers`: number of volunteers who were asked to draw, int64;
-        - `ra`, `dec` in degrees and `pixscale` in arcsec per pixel: float64, NaN if missing.
+        - `ra`, `dec` in degrees: position of the image, which is `cutout_ra`, `cutout_dec` if the row has them; float64,
+          NaN if missing;
+        - `pixscale` in arcsec per pixel: float64, NaN if missing.
 
     Raises:
         FileNotFoundError: the table does not exist.
         ValueError: the table cannot be read, lacks a column, has an empty or repeated id or an impossible value; or
             labels are to be read, and no galaxy has a vote or a mask.
     """
-    table = read_table(path)
+    return check_training_catalog(
+        path, read_table(path), schema, image_root, missing_questions_unasked, labels, label_col
+    )
+
+
+def check_training_catalog(
+    path: PathLike,
+    table: pd.DataFrame,
+    schema: Schema | None,
+    image_root: PathLike | None = None,
+    missing_questions_unasked: bool = False,
+    labels: Sequence[str] = LABELS,
+    label_col: str | None = None,
+) -> pd.DataFrame:
+    """Check a catalogue that `read_table` has read, and bring it into one form; see `read_training_catalog`."""
     if table.empty:
         raise ValueError(f"{path}: the catalogue has no rows")
     require_columns(path, table.columns, ["id_str", "file_loc", *([] if label_col is None else [label_col])])
@@ -91,8 +106,8 @@ def read_training_catalog(
         is_read = "masks" in labels and column in table
         catalog[column] = _absolute(read_text(path, table, column), root) if is_read else ""
     catalog["n_volunteers"] = _read_n_volunteers(path, table)
-    for column, read in _READERS.items():
-        catalog[column] = read(path, table, column) if column in table else np.nan
+    catalog[["ra", "dec"]] = read_image_positions(path, table)
+    catalog["pixscale"] = read_pixscale(path, table, "pixscale") if "pixscale" in table else np.nan
 
     if "votes" in labels and label_col is None and not (catalog["has_votes"] | has_mask(catalog)).any():
         raise ValueError(f"{path}: no galaxy has a vote or a mask; a labelled catalogue needs at least one")

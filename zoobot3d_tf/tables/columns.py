@@ -143,6 +143,27 @@ def read_positions(path: PathLike, table: pd.DataFrame, columns: Sequence[str]) 
     return pd.DataFrame({"ra": read_ra(path, table, ra), "dec": read_dec(path, table, dec)}).dropna()
 
 
+def read_image_positions(path: PathLike, table: pd.DataFrame) -> pd.DataFrame:
+    """Read the positions of the centres of images.
+
+    Args:
+        path: path of the table.
+        table: table as `read_table` returns it.
+
+    Returns:
+        `ra` and `dec` in degrees, as `read_positions` returns them, with the index of the table: of the columns
+        `cutout_ra`, `cutout_dec` where the row has them, else of `ra`, `dec`. NaN where the row has neither.
+
+    Raises:
+        ValueError: one of the two columns is missing, or a value is not a number or out of range.
+    """
+    positions = pd.DataFrame(np.nan, index=table.index, columns=["ra", "dec"])
+    for columns in (["cutout_ra", "cutout_dec"], ["ra", "dec"]):
+        if not table.columns.intersection(columns).empty:
+            positions = positions.fillna(read_positions(path, table, columns))
+    return positions
+
+
 def wrap_ra(ra: pd.Series) -> pd.Series:
     """Bring right ascensions to the range from 0 to below 360 degrees.
 
