@@ -49,7 +49,8 @@ def build_catalog(
 
     Args:
         images_loc: path of the table of images, with `id_str`, `file_loc` and, if known, `ra`, `dec`, `cutout_ra`,
-            `cutout_dec` and `pixscale`. Masks in this table are used. Votes in it are ignored, unless the table is also named in `votes`.
+            `cutout_dec` and `pixscale`. Masks in this table are used. Votes in it are ignored, unless the table is also
+            named in `votes`.
         out: path of the table to write, `*.csv`, `*.parquet`, `*.fits` or `*.ecsv`. Paths in it are relative to its
             folder.
         schema: decision tree of the votes.

@@ -60,7 +60,7 @@ def read_training_catalog(
         - `has_votes`: whether the galaxy has a vote on any question;
         - `spiral_mask_loc`, `bar_mask_loc`, `marks_loc`: absolute paths, '' if missing;
         - `n_volunteers`: number of volunteers who were asked to draw, int64;
-        - `ra`, `dec` in degrees: position of the image, which is `cutout_ra`, `cutout_dec` if the row has them; float64,
+        - `ra`, `dec` in degrees: position of the image, `cutout_ra`, `cutout_dec` if the row has them; float64,
           NaN if missing;
         - `pixscale` in arcsec per pixel: float64, NaN if missing.
 
