@@ -11,7 +11,7 @@ import pytest
 from astropy.io import fits
 from PIL import Image
 
-from zoobot3d_tf.images import read
+from zoobot3d_tf.images import image_file
 from zoobot3d_tf.images.read import (
     ImageError,
     read_image,
@@ -52,6 +52,49 @@ def test_jpeg_is_read(tmp_path):
     image = read_image(str(tmp_path / "galaxy.jpeg"))
     assert image.shape == (24, 20, 3)
     assert np.abs(image.astype(int) - pixels).max() <= 2
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_adobe_deflate"])
+def test_tiff_is_read_exactly(tmp_path, pixels, compression):
+    Image.fromarray(pixels).save(tmp_path / "galaxy.tif", compression=compression)
+    np.testing.assert_array_equal(read_image(tmp_path / "galaxy.tif"), pixels)
+    Image.fromarray(pixels[..., 0]).save(tmp_path / "grey.tif", compression=compression)
+    np.testing.assert_array_equal(read_image(tmp_path / "grey.tif"), np.repeat(pixels[..., :1], 3, axis=2))
+
+
+# What was done to an upright image before it was stored, for each EXIF orientation.
+STORED = {
+    1: lambda upright: upright,
+    2: lambda upright: upright[:, ::-1],
+    3: lambda upright: upright[::-1, ::-1],
+    4: lambda upright: upright[::-1],
+    5: lambda upright: np.swapaxes(upright, 0, 1),
+    6: lambda upright: np.rot90(upright),
+    7: lambda upright: np.swapaxes(upright[::-1, ::-1], 0, 1),
+    8: lambda upright: np.rot90(upright, -1),
+}
+
+
+@pytest.mark.parametrize("orientation", STORED)
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
+def test_images_and_masks_are_turned_upright(tmp_path, pixels, orientation, suffix):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = np.ascontiguousarray(STORED[orientation](pixels))
+    options = {"quality": 100, "subsampling": 0} if suffix == "jpg" else {}
+    Image.fromarray(stored).save(tmp_path / f"galaxy.{suffix}", exif=exif, **options)
+    difference = read_image(tmp_path / f"galaxy.{suffix}").astype(int) - pixels
+    assert np.abs(difference).max() <= (4 if suffix == "jpg" else 0)
+    if suffix == "png":
+        counts = pixels[..., 0] % 16
+        Image.fromarray(np.ascontiguousarray(STORED[orientation](counts))).save(tmp_path / "mask.png", exif=exif)
+        np.testing.assert_array_equal(read_mask(tmp_path / "mask.png", counts.shape, 15), counts)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+def test_damaged_metadata_do_not_cost_an_image(tmp_path, pixels):
+    Image.fromarray(pixels).save(tmp_path / "galaxy.png", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff")
+    np.testing.assert_array_equal(read_image(tmp_path / "galaxy.png"), pixels)
 
 
 def test_greyscale_palette_and_opaque_images_become_rgb(tmp_path, pixels):
@@ -199,6 +242,30 @@ def write_transparent_palette(path, pixels):
     Image.fromarray(pixels).quantize(16).save(path, format="PNG", transparency=0)
 
 
+def write_16_bit_tiff(path, pixels):
+    pages = np.repeat(np.arange(20 * 24, dtype="<u2").reshape(24, 20, 1) * 100, 3, axis=2)
+    fields = [(256, 20), (257, 24), (258, 16), (259, 1), (262, 2), (273, 122), (277, 3), (278, 24), (279, pages.nbytes)]
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in fields)
+    directory = struct.pack("<H", len(fields)) + entries + bytes(4)
+    path.write_bytes(b"II*\0" + struct.pack("<I", 8) + directory + pages.tobytes())
+
+
+def write_two_page_tiff(path, pixels):
+    image = Image.fromarray(pixels)
+    image.save(path, format="TIFF", save_all=True, append_images=[image])
+
+
+def write_float_tiff(path, pixels):
+    Image.fromarray(pixels[..., 0].astype(np.float32)).save(path, format="TIFF")
+
+
+def write_many_scans(path, pixels):
+    Image.fromarray(pixels).save(path, format="JPEG", progressive=True)
+    content = path.read_bytes()
+    first = content.index(b"\xff\xda")
+    path.write_bytes(content[:-2] + content[first:-2] * 70 + content[-2:])
+
+
 def write_wide(path, pixels):
     Image.new("L", (20_000, 16)).save(path, format="PNG")
 
@@ -285,14 +352,14 @@ def write_truncated_gzip(path, pixels):
     ("write", "reason"),
     [
         (write_missing, "no such file"),
-        (write_text, "not a PNG, JPEG or FITS file"),
+        (write_text, "not a PNG, JPEG, TIFF or FITS file"),
         (write_empty, "file is empty"),
         (write_folder, "a folder, a pipe or a device"),
         (write_pipe, "a folder, a pipe or a device"),
         (write_dangling_link, "no such file"),
         (write_black, "every pixel"),
         (write_one_colour, "every pixel"),
-        (write_gif, "not a PNG, JPEG or FITS file"),
+        (write_gif, "not a PNG, JPEG, TIFF or FITS file"),
         (write_truncated_png, "cannot be read"),
         (write_truncated_jpeg, "cannot be read: image file is truncated"),
         (write_one_pixel, "16 to 8192 pixels.* 1 x 1$"),
@@ -301,6 +368,10 @@ def write_truncated_gzip(path, pixels):
         (write_16_bit_rgb, "16 bits"),
         (write_transparent, "transparent"),
         (write_transparent_palette, "transparent"),
+        (write_16_bit_tiff, "16 bits"),
+        (write_two_page_tiff, "one image"),
+        (write_float_tiff, "colour mode F"),
+        (write_many_scans, "at most 64 scans"),
         (write_wide, "16 x 20000$"),
         (write_bomb, "more pixels than 8192 x 8192"),
         (write_fits_plane, r"BANDS.* \[24, 20\] .*''$"),
@@ -317,7 +388,7 @@ def write_truncated_gzip(path, pixels):
         (write_fits_truncated, "cannot be read"),
         (write_fits_cut_in_header, "cannot be read"),
         (write_fits_bomb, "1000000 x 1000000$"),
-        (write_gzip_of_text, "not a PNG, JPEG or FITS file"),
+        (write_gzip_of_text, "not a PNG, JPEG, TIFF or FITS file"),
         (write_truncated_gzip, "cannot be read"),
     ],
 )
@@ -329,7 +400,7 @@ def test_bad_images_are_refused_by_name_and_reason(tmp_path, pixels, write, reas
 
 
 def test_a_gzip_bomb_is_not_decompressed(tmp_path, pixels, monkeypatch):
-    monkeypatch.setattr(read, "_MAX_BYTES", 10**6)
+    monkeypatch.setattr(image_file, "MAX_BYTES", 10**6)
     path = tmp_path / "galaxy.fits"
     write_fits(path, np.zeros((3, 400, 400)), BANDS="grz")
     path.write_bytes(gzip.compress(path.read_bytes()))
@@ -369,6 +440,32 @@ def test_bad_masks_are_refused(tmp_path, mask, suffix, reason):
     mask.save(tmp_path / "mask.png", format=suffix)
     with pytest.raises(ImageError, match=f"mask.png: .*{reason}"):
         read_mask(tmp_path / "mask.png", (16, 20), n_volunteers=15)
+
+
+def test_masks_of_yes_and_no_are_said_with_the_remedy(tmp_path):
+    yes = np.zeros((16, 20), np.uint8)
+    yes[4:8, 4:8] = 1
+    Image.fromarray(yes * 255).save(tmp_path / "bright.png")
+    with pytest.raises(ImageError, match=r"bright\.png: .*0 and 255.* n_volunteers to 1"):
+        read_mask(tmp_path / "bright.png", (16, 20), n_volunteers=15)
+    np.testing.assert_array_equal(read_mask(tmp_path / "bright.png", (16, 20), n_volunteers=1), yes)
+    Image.fromarray(yes).save(tmp_path / "dark.png")
+    with pytest.warns(UserWarning, match=r"1 of 15 volunteers.* n_volunteers to 1"):
+        counts = read_mask(tmp_path / "dark.png", (16, 20), n_volunteers=15)
+    np.testing.assert_array_equal(counts, yes)
+
+
+@pytest.mark.filterwarnings("error")
+def test_masks_of_one_volunteer_and_masks_of_several_counts_are_read_without_a_warning(tmp_path):
+    counts = np.zeros((16, 20), np.uint8)
+    Image.fromarray(counts).save(tmp_path / "mask.png")
+    read_mask(tmp_path / "mask.png", (16, 20), n_volunteers=15)
+    counts[4:8, 4:8] = 1
+    Image.fromarray(counts).save(tmp_path / "mask.png")
+    read_mask(tmp_path / "mask.png", (16, 20), n_volunteers=1)
+    counts[5, 5] = 2
+    Image.fromarray(counts).save(tmp_path / "mask.png")
+    read_mask(tmp_path / "mask.png", (16, 20), n_volunteers=15)
 
 
 def test_missing_mask_file_is_refused(tmp_path):

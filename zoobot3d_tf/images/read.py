@@ -7,46 +7,56 @@ size is checked in the header, so that a file with far too many pixels is refuse
 
 import io
 import json
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, BinaryIO
+import warnings
+from collections.abc import Mapping
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, TiffImagePlugin
 
 from zoobot3d_tf.files import PathLike
-from zoobot3d_tf.images.masks import MASKS, counts_from_marks
-from zoobot3d_tf.images.rgb import DEFAULT_STRETCH, to_rgb
+from zoobot3d_tf.images.fits_cutouts import is_fits, read_fits_cutout
+from zoobot3d_tf.images.image_file import MAX_SIDE, MIN_SIDE, ImageError, check_sides, open_image_file, read_content
+from zoobot3d_tf.images.masks import MASKS, counts_from_marks, is_enclosed
+from zoobot3d_tf.images.rgb import DEFAULT_STRETCH
 
-MIN_SIDE = 16
-"""Smallest height and width of an image, in pixels."""
-MAX_SIDE = 8192
-"""Largest height and width of an image, in pixels."""
-FITS_SIGNATURE = b"SIMPLE  ="
-GZIP_SIGNATURE = b"\x1f\x8b"
+__all__ = [
+    "MAX_SIDE",
+    "MIN_SIDE",
+    "ImageError",
+    "is_blank",
+    "read_image",
+    "read_known_masks",
+    "read_marks",
+    "read_mask",
+    "read_picture",
+    "resize_counts",
+    "resize_image",
+]
 
-# FITS files in gzip are decompressed in memory. The largest cutout has four bands of float32.
-_MAX_BYTES = 4 * 4 * MAX_SIDE**2
-# Keywords for the bands of a FITS cutout.
-_BAND_KEYWORDS = ("BANDS", "BAND", "FILTER")
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_LENGTH_OF_START = 16
 _SHARD_SUFFIX = ".tfrecord"
 # Modes with one way to convert them to RGB: bilevel, greyscale, palette, and the same with transparency.
 _PLAIN_MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
-
-
-class ImageError(ValueError):
-    """A file cannot be used as an image or a mask. The message names the file and the reason."""
+_TIFF_BITS_PER_SAMPLE = 258
+# Marks of fifteen volunteers have 0.1 MB.
+_MAX_MARKS_BYTES = 2**24
+# A progressive JPEG has about ten scans. With thousands, a small file takes minutes.
+_MAX_JPEG_SCANS = 64
+_JPEG_SCAN = b"\xff\xda"
 
 
 def read_image(path: PathLike, stretch: str = DEFAULT_STRETCH) -> np.ndarray:
-    """Read a galaxy image from a PNG or JPEG, or from a FITS cutout in one to four of the bands g, r, i, z.
+    """Read a galaxy image from a PNG, JPEG or TIFF, or from a FITS cutout in one to four of the bands g, r, i, z.
 
-    Greyscale and palette images are converted to RGB. A FITS cutout has the shape [bands, H, W], or [H, W] for one
-    band, and may be compressed by gzip or in an extension (.fits.fz). Its header names the bands as `BANDS`, such as
-    "grz"; for one band, also as `BAND` or `FILTER`. Three bands without names are g, r, z. The cutout is converted to
-    colours (see `to_rgb`), and its rows are reversed, since the first row of a FITS image is the bottom row.
+    Greyscale and palette images are converted to RGB, and images are turned as their EXIF orientation says.
+
+    A FITS cutout has the shape [bands, H, W], or [H, W] for one band, or its bands are in extensions of their own. It
+    may be compressed by gzip or bzip2, or in extensions (.fits.fz). Its header names the bands as `BANDS`, such as
+    "grz"; for one band, also as `BAND`, `FILTER` or in `EXTNAME`. Three bands without names are g, r, z. Extensions of
+    weights, errors and masks are passed over. Fluxes are in nanomaggies, or converted from the unit in `BUNIT`. The
+    cutout is converted to colours (see `to_rgb`), and its rows are reversed, since the first row of a FITS image is the
+    bottom row. Three planes of 8 bits without names are red, green and blue.
 
     Args:
         path: path of the file. Its suffix has no influence.
@@ -56,17 +66,14 @@ def read_image(path: PathLike, stretch: str = DEFAULT_STRETCH) -> np.ndarray:
         uint8 (H, W, 3), possibly read-only. Row 0 is the top row.
 
     Raises:
-        ImageError: the file does not exist, is damaged, or is not a PNG, JPEG or FITS file; the image is CMYK, 16-bit
-            or partly transparent, has a side shorter than `MIN_SIDE` or longer than `MAX_SIDE`, or the same value in
-            all pixels; a FITS band is unknown, or has no finite pixel.
+        ImageError: the file does not exist, is damaged, or is not a PNG, JPEG, TIFF or FITS file; the image is CMYK,
+            16-bit or partly transparent, has a side shorter than `MIN_SIDE` or longer than `MAX_SIDE`, or the same
+            value in all pixels; a FITS band is unknown, has the same value in all pixels, or is in an unknown unit.
+        OSError, MemoryError: the machine cannot read the file.
     """
-    with _naming_file(path):
-        with _open(path) as file:
-            header = file.read(32)
-            if header.startswith((FITS_SIGNATURE, GZIP_SIGNATURE)):
-                image = _read_fits_cutout(path, stretch)
-            else:
-                image = _read_png_or_jpeg(path, file, header)
+    with open_image_file(path) as file:
+        start = file.read(_LENGTH_OF_START)
+        image = read_fits_cutout(path, stretch) if is_fits(start) else _decode(path, start + read_content(path, file))
         if is_blank(image):
             raise ImageError(f"{path}: the image is empty: every pixel has the same value")
         return image
@@ -95,31 +102,6 @@ def is_blank(image: np.ndarray) -> bool:
     return bool((image[0] == image[0, 0]).all() and (image == image[0, 0]).all())
 
 
-@contextmanager
-def open_fits_image(path: PathLike) -> Iterator[Any]:
-    """Open the first image of a FITS file, which may be compressed by gzip or in an extension.
-
-    Args:
-        path: path of the file.
-
-    Yields:
-        HDU of the image. Its pixels are read when they are used.
-
-    Raises:
-        ImageError: the file does not exist, is damaged, is not a FITS file or has no image, or its decompressed size is
-            larger than that of the largest cutout.
-    """
-    from astropy.io import fits
-
-    with _naming_file(path), _open(path) as file:
-        is_plain = file.read(len(GZIP_SIGNATURE)) != GZIP_SIGNATURE
-        with fits.open(path if is_plain else _decompress(path)) as hdus:
-            image = next((hdu for hdu in hdus if hdu.is_image and len(hdu.shape) > 1), None)
-            if image is None:
-                raise ImageError(f"{path}: the FITS file has no image")
-            yield image
-
-
 def read_mask(path: PathLike, shape: tuple[int, int], n_volunteers: int) -> np.ndarray:
     """Read a mask: the number of volunteers who enclosed each pixel.
 
@@ -129,27 +111,47 @@ def read_mask(path: PathLike, shape: tuple[int, int], n_volunteers: int) -> np.n
         n_volunteers: number of volunteers who were asked to draw.
 
     Returns:
-        Counts from 0 to `n_volunteers`, uint8 (H, W). Row 0 is the top row.
+        Counts from 0 to `n_volunteers`, uint8 (H, W). Row 0 is the top row. If `n_volunteers` is 1, 255 counts as 1.
 
     Raises:
         ImageError: the file does not exist, is damaged or is not an 8-bit greyscale PNG; the mask has another size than
             the image, or a count larger than `n_volunteers`.
+        OSError, MemoryError: the machine cannot read the file.
+
+    Warns:
+        UserWarning: the largest count is 1 of several volunteers, as in a mask of yes and no.
     """
-    with _naming_file(path):
-        with _open(path) as file:
-            if _png_depth_and_colour(file.read(32)) != (8, 0):
-                raise ImageError(f"{path}: a mask must be an 8-bit greyscale PNG of counts")
-        with Image.open(path, formats=("PNG",)) as image:
+    with open_image_file(path) as file:
+        content = read_content(path, file)
+        if _png_depth_and_colour(content) != (8, 0):
+            raise ImageError(f"{path}: a mask must be an 8-bit greyscale PNG of counts")
+        with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
+            check_sides(path, image.height, image.width)
+            _turn_upright(image)
             if (image.height, image.width) != tuple(shape):
                 raise ImageError(
                     f"{path}: the mask must have the height and width of its image, {shape[0]} x {shape[1]} pixels; "
                     f"the mask has {image.height} x {image.width}"
                 )
             counts = np.array(image)
-    if counts.max() > n_volunteers:
+    highest = int(counts.max())
+    if highest == 255 and n_volunteers < 255 and not ((counts > 0) & (counts < 255)).any():
+        if n_volunteers == 1:
+            return counts // 255
+        raise ImageError(
+            f"{path}: the pixels of a mask must be counts from 0 to n_volunteers, {n_volunteers}; they are 0 and 255; "
+            "for a mask of yes and no, set n_volunteers to 1"
+        )
+    if highest > n_volunteers:
         raise ImageError(
             f"{path}: the pixels of a mask must be counts from 0 to n_volunteers, {n_volunteers}; "
-            f"the largest is {counts.max()}"
+            f"the largest is {highest}"
+        )
+    if highest == 1 and not is_enclosed(1 / n_volunteers):
+        warnings.warn(
+            f"some masks hold 0 and 1 only, which means 1 of {n_volunteers} volunteers, below the threshold of a mask; "
+            "if they mean yes and no, set n_volunteers to 1",
+            stacklevel=2,
         )
     return counts
 
@@ -170,10 +172,13 @@ def read_marks(path: PathLike, shape: tuple[int, int], n_volunteers: int) -> dic
     Raises:
         ImageError: the file does not exist or has another form, or the number of volunteers in it is not
             `n_volunteers`.
+        OSError, MemoryError: the machine cannot read the file.
     """
-    with _naming_file(path):
-        with _open(path) as file:
-            marks = json.load(file)
+    with open_image_file(path) as file:
+        content = file.read(_MAX_MARKS_BYTES + 1)
+        if len(content) > _MAX_MARKS_BYTES:
+            raise ImageError(f"{path}: a file of marks must have at most {_MAX_MARKS_BYTES} bytes")
+        marks = json.loads(content)
         names = [name for name in MASKS if name in marks] if isinstance(marks, dict) else []
         if not names or not all(isinstance(marks[name], list) for name in names):
             raise ImageError(f"{path}: marks must be a JSON object with the lists spiral_mask, bar_mask or both")
@@ -240,101 +245,63 @@ def resize_counts(counts: np.ndarray, size: int) -> np.ndarray:
     return np.rint(np.asarray(resized)).astype(np.uint8)
 
 
-@contextmanager
-def _naming_file(path: PathLike) -> Iterator[None]:
-    """Convert all errors in the block to `ImageError` with the path of the file."""
-    try:
-        yield
-    except ImageError:
-        raise
-    except FileNotFoundError:
-        raise ImageError(f"{path}: no such file") from None
-    except PermissionError:
-        raise ImageError(f"{path}: no permission to read it") from None
-    except UnidentifiedImageError:
-        raise ImageError(f"{path}: not a PNG, JPEG or FITS file") from None
-    except Image.DecompressionBombError:
-        raise ImageError(f"{path}: the image has more pixels than {MAX_SIDE} x {MAX_SIDE}, the largest size") from None
-    except Exception as error:  # damaged files make decoders raise errors of nearly every kind
-        raise ImageError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
-
-
-def _open(path: PathLike) -> BinaryIO:
-    # Opening a pipe would wait until another process writes to it.
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise ImageError(f"{path}: must be a file; it is a folder, a pipe or a device")
-    return open(path, "rb")
-
-
-def _decompress(path: PathLike) -> BinaryIO:
-    from isal import igzip
-
-    with igzip.open(path) as file:
-        content = file.read(_MAX_BYTES + 1)
-    if len(content) > _MAX_BYTES:
-        raise ImageError(f"{path}: a FITS file must have at most {_MAX_BYTES} bytes after decompression")
-    if not content.startswith(FITS_SIGNATURE):
-        raise UnidentifiedImageError
-    return io.BytesIO(content)
-
-
-def _read_png_or_jpeg(path: PathLike, file: BinaryIO, header: bytes) -> np.ndarray:
-    """Read a PNG or JPEG file whose first bytes are `header`."""
-    if not header:
+def _decode(path: PathLike, content: bytes) -> np.ndarray:
+    """Decode the content of a PNG, JPEG or TIFF file."""
+    if not content:
         raise ImageError(f"{path}: the file is empty")
-    if _png_depth_and_colour(header)[0] == 16:
-        raise ImageError(
-            f"{path}: the image has 16 bits per channel, and the stretch to 8 bits is unknown; save it as 8-bit"
-        )
-    file.seek(0)
-    with Image.open(file, formats=("PNG", "JPEG")) as image:
-        _check_sides(path, image.height, image.width)
+    if _png_depth_and_colour(content)[0] == 16:
+        raise _of_16_bits(path)
+    with Image.open(io.BytesIO(content), formats=("PNG", "JPEG", "TIFF")) as image:
+        check_sides(path, image.height, image.width)
+        if isinstance(image, TiffImagePlugin.TiffImageFile):
+            _check_tiff(path, image)
+        elif image.info.get("progressive") and (n_scans := content.count(_JPEG_SCAN)) > _MAX_JPEG_SCANS:
+            raise ImageError(f"{path}: a JPEG must have at most {_MAX_JPEG_SCANS} scans; it has {n_scans}")
         if image.mode not in _PLAIN_MODES:
             raise ImageError(f"{path}: the image has the colour mode {image.mode}; save it as 8-bit RGB or greyscale")
         if image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema() != (255, 255):
             raise ImageError(f"{path}: the image has transparent pixels; save it without transparency")
+        _turn_upright(image)
         # Avoid copies, of half a millisecond each: `convert` copies even an RGB image, and `np.array` copies twice.
         return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def _png_depth_and_colour(header: bytes) -> tuple[int | None, int | None]:
-    """Read bits per channel and colour type of a PNG from its header; (None, None) for other files.
+def _turn_upright(image: Image.Image) -> None:
+    """Turn or mirror an image in place as its EXIF orientation says, as every viewer does."""
+    image.load()  # a PNG may give the orientation after its pixels
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # damaged metadata, which viewers ignore
+        return
+    if orientation != 1:
+        ImageOps.exif_transpose(image, in_place=True)
+
+
+def _check_tiff(path: PathLike, image: TiffImagePlugin.TiffImageFile) -> None:
+    # Pillow converts 16-bit RGB to 8-bit RGB without a warning.
+    if image.mode == "RGB" and max(image.tag_v2.get(_TIFF_BITS_PER_SAMPLE, (8,))) > 8:
+        raise _of_16_bits(path)
+    try:
+        image.seek(1)
+    except EOFError:
+        return
+    raise ImageError(f"{path}: the TIFF file must have one image; it has several")
+
+
+def _of_16_bits(path: PathLike) -> ImageError:
+    return ImageError(
+        f"{path}: the image has 16 bits per channel, and the stretch to 8 bits is unknown; save it as 8-bit"
+    )
+
+
+def _png_depth_and_colour(content: bytes) -> tuple[int | None, int | None]:
+    """Read bits per channel and colour type of a PNG from its content; (None, None) for other files.
 
     Pillow does not give these values. It converts 16-bit RGB to 8-bit RGB without a warning.
     """
-    if not header.startswith(_PNG_SIGNATURE) or len(header) < 26:
+    if not content.startswith(_PNG_SIGNATURE) or len(content) < 26:
         return None, None
-    return header[24], header[25]
-
-
-def _check_sides(path: PathLike, height: int, width: int) -> None:
-    if min(height, width) < MIN_SIDE or max(height, width) > MAX_SIDE:
-        raise ImageError(
-            f"{path}: height and width must be from {MIN_SIDE} to {MAX_SIDE} pixels; the image has {height} x {width}"
-        )
-
-
-def _read_fits_cutout(path: PathLike, stretch: str) -> np.ndarray:
-    with open_fits_image(path) as hdu:
-        bands = _bands_of(path, hdu)
-        _check_sides(path, *hdu.shape[-2:])
-        fluxes = np.reshape(hdu.data, (len(bands), *hdu.shape[-2:]))
-        missing = [band for band, plane in zip(bands, fluxes, strict=True) if not np.isfinite(plane).any()]
-        if missing:
-            raise ImageError(f"{path}: bands without a finite pixel: {', '.join(missing)}")
-        return np.ascontiguousarray(to_rgb(fluxes, bands, stretch)[::-1])
-
-
-def _bands_of(path: PathLike, hdu: Any) -> str:
-    n_bands = {2: 1, 3: hdu.shape[0]}.get(len(hdu.shape))
-    unnamed = "grz" if n_bands == 3 else ""
-    bands = next((str(hdu.header[name]).strip() for name in _BAND_KEYWORDS if name in hdu.header), unnamed)
-    if len(bands) != n_bands:
-        raise ImageError(
-            f"{path}: a FITS cutout must have the shape [bands, H, W], or [H, W] for one band, and its header must "
-            f"name the bands as BANDS, such as grz; the image has the shape {list(hdu.shape)} and the bands {bands!r}"
-        )
-    return bands
+    return content[24], content[25]
 
 
 def _resize_central_square(image: Image.Image, size: int) -> Image.Image:

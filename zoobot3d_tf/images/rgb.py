@@ -15,6 +15,7 @@ STRETCHES = (DEFAULT_STRETCH, "lupton")
 
 # Nanomaggies per pixel, as bright as Vega. Larger values are codes for missing pixels, and their squares overflow.
 _MAX_FLUX = 1e9
+_VALUES_AT_ONCE = 2**14
 
 
 def grz_to_rgb(bands: np.ndarray) -> np.ndarray:
@@ -61,6 +62,21 @@ def to_rgb(bands: np.ndarray, names: str = "grz", stretch: str = DEFAULT_STRETCH
             f"bands must have the shape ({len(names)}, H, W) in the order {', '.join(names)}; "
             f"received shape {bands.shape}"
         )
+    rgb = np.empty((*bands.shape[1:], 3), np.uint8)
+    # A few rows at a time fit into the cache, and do not take ten times the memory of the bands.
+    step = max(1, _VALUES_AT_ONCE // max(1, bands.shape[2]))
+    for first in range(0, len(rgb), step):
+        rows = slice(first, first + step)
+        rgb[rows] = _rows_to_rgb(bands[:, rows], names, stretch)
+    return rgb
+
+
+def white_flux(band: str) -> float:
+    """Flux per pixel, in nanomaggies, from which a band has its largest value in a colour image."""
+    return BAND_SCALES[band] * GALAXY_ZOO_LIMITS[1]
+
+
+def _rows_to_rgb(bands: np.ndarray, names: str, stretch: str) -> np.ndarray:
     order = [names.index(name) for name in reversed(BAND_SCALES) if name in names]
     planes = _scaled(bands[order], [BAND_SCALES[names[k]] for k in order])
     if len(planes) != 3:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from zoobot3d_tf.files import PathLike
-from zoobot3d_tf.images.read import FITS_SIGNATURE, GZIP_SIGNATURE, ImageError, open_fits_image
+from zoobot3d_tf.images.fits_cutouts import FITS_SIGNATURE, is_fits, open_fits_images
+from zoobot3d_tf.images.image_file import ImageError, open_image_file
 
 if TYPE_CHECKING:
     from astropy.wcs import WCS
@@ -28,18 +29,15 @@ def read_wcs(path: PathLike) -> "WCS | None":
 
     Raises:
         ImageError: the file cannot be read, or its WCS is damaged. With a damaged WCS, masks would get wrong positions.
+        OSError, MemoryError: the machine cannot read the file.
     """
     from astropy.wcs import WCS
 
-    try:
-        with open(path, "rb") as file:
-            signature = file.read(len(FITS_SIGNATURE))
-    except OSError as error:
-        raise ImageError(f"{path}: cannot be read: {error.strerror}") from error
-    if not signature.startswith((FITS_SIGNATURE, GZIP_SIGNATURE)):
-        return None
-    with open_fits_image(path) as hdu:
-        header, (height, width) = hdu.header, hdu.shape[-2:]
+    with open_image_file(path) as file:
+        if not is_fits(file.read(len(FITS_SIGNATURE))):
+            return None
+    with open_fits_images(path) as images:
+        header, (height, width) = images[0].header, images[0].shape
     try:
         wcs = WCS(header, naxis=2)
         if not wcs.has_celestial:

@@ -20,7 +20,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from zoobot3d_tf.files import FAILED_NAME, PathLike, one_owner, partial_path, whole_file, write_atomically
-from zoobot3d_tf.images.read import FITS_SIGNATURE, read_image
+from zoobot3d_tf.images.fits_cutouts import FITS_SIGNATURE
+from zoobot3d_tf.images.read import read_image
 from zoobot3d_tf.images.wcs import pixscale_of
 from zoobot3d_tf.surveys.attempts import list_failed
 from zoobot3d_tf.surveys.cutout_options import BASE_URL, DEFAULT_OPTIONS, MIN_PIXSCALE, CutoutOptions

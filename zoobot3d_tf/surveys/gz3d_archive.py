@@ -10,7 +10,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 from isal import igzip, isal_zlib
 
 from zoobot3d_tf.files import PathLike, one_owner
-from zoobot3d_tf.images.read import FITS_SIGNATURE
+from zoobot3d_tf.images.fits_cutouts import FITS_SIGNATURE
 from zoobot3d_tf.surveys.download import Download, Summary, download, fetch_page
 from zoobot3d_tf.surveys.gz3d import BLOCK_BYTES, MAX_INFLATED_BYTES
 
