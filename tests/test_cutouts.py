@@ -72,10 +72,10 @@ def make(service, tmp_path):
             table = {"id_str": ["A", "B", "C"], "ra": RA, "dec": [0.0, 1.0, 2.0]}
         pd.DataFrame(table).to_csv(tmp_path / "galaxies.csv", index=False)
         limit = options.pop("limit", None)
-        workers = options.pop("workers", 4)
+        workers, max_failed = options.pop("workers", 4), options.pop("max_failed", 0.01)
         settings = CutoutOptions(**{"size": SIZE, **options})
         catalog, out, url = tmp_path / "galaxies.csv", tmp_path / "cutouts", f"{service.url}fits-cutout"
-        path = download_cutouts(catalog, out, settings, workers=workers, limit=limit, base_url=url)
+        path = download_cutouts(catalog, out, settings, workers, limit, url, max_failed)
         return pd.read_csv(path)
 
     return run
@@ -208,6 +208,37 @@ def test_blank_cutout_is_requested_once(make, service):
     service.answers[1] = lambda query: cutout(query, blank="grz")
     make()
     assert len(service.requests) == 3
+
+
+def test_too_many_blank_cutouts_stop_the_run_and_are_not_requested_again(make, service, tmp_path):
+    table = {"id_str": list("ABCDEFGH"), "ra": RA, "dec": np.arange(8.0)}
+    for number in range(6):
+        service.answers[number] = lambda query: cutout(query, blank="grz")
+    with pytest.raises(ValueError, match=r"6 of 8 galaxies .*max_failed 0\.01 .*blank.*run the same again"):
+        make(table)
+    assert failed(tmp_path).index.tolist() == list("ABCDEF")
+    assert make(table, max_failed=0.8)["id_str"].tolist() == ["G", "H"]
+    assert len(service.requests) == 8
+    assert sorted(path.stem for path in (tmp_path / "cutouts" / "fits").iterdir()) == ["G", "H"]
+
+
+def test_too_many_missing_cutouts_stop_the_run_early(make, service, tmp_path):
+    service.faults["fits-cutout"] = itertools.repeat("404")
+    with pytest.raises(ValueError, match=r"6 of 30 galaxies .*HTTP status 404"):
+        make({"id_str": [f"g{i}" for i in range(30)], "ra": RA, "dec": np.arange(30.0)}, workers=1)
+    assert len(service.requests) < 30
+
+
+def test_a_server_that_is_down_stops_the_run_and_finished_cutouts_are_kept(make, service, tmp_path):
+    table = {"id_str": [f"g{i:02d}" for i in range(20)], "ra": RA, "dec": np.arange(20.0)}
+    service.faults["fits-cutout"] = itertools.chain([None] * 3, itertools.repeat("503"))
+    with pytest.raises(OSError, match=r"^127\.0\.0\.1:\d+: .*not answered.*HTTP status 503.*run the same again"):
+        make(table, workers=1, max_failed=1)
+    assert len(service.requests) < 3 + 5 * 20
+    service.faults.clear()
+    n_before = len(service.requests)
+    assert len(make(table)) == 20
+    assert len(service.requests) == n_before + 17
 
 
 def test_real_cutout_is_accepted(make, service, reference):

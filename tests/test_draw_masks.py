@@ -1,6 +1,9 @@
 """Masks drawn on the pixel grid of cutouts: they lie on the galaxy, and a faulty galaxy does not affect others."""
 
+import errno
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -154,7 +157,7 @@ def test_a_faulty_galaxy_fails_alone(tmp_path):
     (cutouts / "fits" / "web_page.fits").write_bytes(b"<html></html>")
     catalog = write_catalog(cutouts, ids, wcs_ra=[np.nan if id_str == "nowhere" else RA for id_str in ids])
     out = tmp_path / "masks"
-    assert list(rows_of(draw_masks(catalog, marks, out, volunteers=[0, 2])).index) == ["good"]
+    assert list(rows_of(draw_masks(catalog, marks, out, volunteers=[0, 2], max_failed=1)).index) == ["good"]
     failed = pd.read_csv(out / "failed.csv").set_index("id_str")
     assert list(failed.index) == list(faults)
     for id_str, words in faults.items():
@@ -163,6 +166,39 @@ def test_a_faulty_galaxy_fails_alone(tmp_path):
     write_catalog(cutouts, ["good"])
     draw_masks(catalog, marks, out)
     assert not (out / "failed.csv").exists()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_too_many_faulty_galaxies_stop_the_run(tmp_path, workers):
+    cutouts, marks, ids = tmp_path / "cutouts", tmp_path / "marks", [f"g{i}" for i in range(8)]
+    for id_str in ids:
+        write_cutout(cutouts, id_str)
+        write_marks(marks, id_str, spiral_mask=[[around(262, 262)]] * 3)
+    for id_str in ids[:6]:
+        (marks / f"{id_str}.json").write_text("{")
+    catalog, out = write_catalog(cutouts, ids), tmp_path / "masks"
+    with pytest.raises(ValueError, match=r"6 of 8 galaxies .*max_failed 0\.01 .*g0\.json.*failed\.csv"):
+        draw_masks(catalog, marks, out, workers=workers)
+    assert list(pd.read_csv(out / "failed.csv")["id_str"]) == ids[:6]
+    assert not (out / "catalog.csv").exists()
+    assert list(rows_of(draw_masks(catalog, marks, out, max_failed=0.75)).index) == ids[6:]
+    write_marks(marks, "g0", spiral_mask=[[around(262, 262)]] * 3)
+    assert len(rows_of(draw_masks(catalog, marks, out))) == 3, "five galaxies may always fail"
+    with pytest.raises(ValueError, match=r"1 of 8 galaxies .*max_failed 0 "):
+        draw_masks(catalog, marks, out, max_failed=0)
+
+
+def test_a_fault_of_the_disk_stops_the_run(tmp_path, monkeypatch):
+    write_cutout(tmp_path, "J1")
+    write_marks(tmp_path, "J1", spiral_mask=[[around(262, 262)]])
+
+    def fail(path):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    with pytest.raises(OSError, match=r"Input/output error: .*J1\.json"):
+        draw_masks(write_catalog(tmp_path, ["J1"]), tmp_path, tmp_path / "masks")
+    assert not (tmp_path / "masks" / "failed.csv").exists()
 
 
 def test_a_galaxy_without_position_fails(tmp_path):

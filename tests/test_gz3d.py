@@ -1,7 +1,9 @@
 """Files of Galaxy Zoo: 3D: real files give the published values, and damaged files do not affect other files."""
 
+import errno
 import gzip
 import json
+import os
 
 import numpy as np
 import pandas as pd
@@ -12,6 +14,7 @@ from astropy.wcs import WCS
 
 from zoobot3d_tf.images.masks import counts_from_marks
 from zoobot3d_tf.images.wcs import north_up_wcs
+from zoobot3d_tf.surveys import gz3d
 from zoobot3d_tf.surveys.gz3d import gz3d_catalog, gz3d_marks, mask_wcs, read_gz3d
 from zoobot3d_tf.tables.formats import read_table
 
@@ -139,6 +142,28 @@ def test_a_damaged_file_fails_alone(tmp_path):
     gz3d_catalog(tmp_path, tmp_path / "catalog.csv")
     assert not (tmp_path / "catalog_failed.csv").exists()
     assert (tmp_path / "failed.csv").read_text() == "what could not be downloaded"
+
+
+@pytest.mark.parametrize("make", [gz3d_catalog, gz3d_marks])
+def test_too_many_damaged_files_stop_the_run(tmp_path, make):
+    make_file(tmp_path / "gz3d_1-77_61_33.fits", bar=["[]"])
+    for i in range(6):
+        (tmp_path / f"gz3d_1-{i}_61_33.fits").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"6 of 7 galaxies .*max_failed 0\.01 .*gz3d_1-0_61_33\.fits.*failed\.csv"):
+        make(tmp_path, tmp_path / "out.csv")
+    make(tmp_path, tmp_path / "out.csv", max_failed=0.9)
+
+
+@pytest.mark.parametrize("make", [gz3d_catalog, gz3d_marks])
+def test_a_fault_of_the_disk_stops_the_run(tmp_path, make, monkeypatch):
+    make_file(tmp_path / "gz3d_1-77_61_33.fits", bar=["[]"])
+
+    def fail(stream):
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), stream.name)
+
+    monkeypatch.setattr(gz3d, "_read_hdu", fail)
+    with pytest.raises(OSError, match=r"Stale file handle: .*gz3d_1-77_61_33"):
+        make(tmp_path, tmp_path / "out.csv")
 
 
 def test_existing_marks_are_kept(tmp_path):

@@ -24,6 +24,33 @@ def test_damaged_metadata_are_refused(tmp_path, content, message):
         read_metadata(tmp_path / "table.csv")
 
 
+@pytest.mark.parametrize("content", [b"[" * 1000 + b"]" * 1000, b'{"pca":' * 10_000, b"3", b"null", b'"text"'])
+def test_json_of_another_kind_is_refused_with_the_file(tmp_path, content):
+    (tmp_path / "table_metadata.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"table_metadata\.json: .*JSON object"):
+        read_metadata(tmp_path / "table.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("table", {"a": 1}, "table must be text"),
+        ("note", 3, "note must be text"),
+        ("stretch", [1], "stretch must be text"),
+        ("stretch", "sinh", "stretch must be one of"),
+        ("weights_sha256", True, "weights_sha256 must be text"),
+        ("level", 1, "level must be text"),
+        ("schema", "decals", "schema must be a JSON object"),
+        ("label", [], "label must be a JSON object"),
+        ("pca", 0.5, "pca must be a JSON object"),
+    ],
+)
+def test_entries_of_another_type_are_refused_with_the_file(tmp_path, name, value, words):
+    write_metadata(tmp_path / "table.csv", {name: value})
+    with pytest.raises(ValueError, match=rf"table_metadata\.json: .*{words}"):
+        read_metadata(tmp_path / "table.csv")
+
+
 def test_versions_are_those_of_the_packages_that_affect_the_results(monkeypatch):
     monkeypatch.setattr("sys.argv", ["zoobot3d", "predict", "--folder", "my galaxies"])
     made = how_it_was_made("tf")

@@ -7,6 +7,7 @@ import os
 import random
 import runpy
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -35,6 +36,7 @@ from prediction_runs import (
 from scipy import ndimage
 
 from zoobot3d_tf.files import sha256_of, write_atomically
+from zoobot3d_tf.images.read import ImageError
 from zoobot3d_tf.inference import job
 from zoobot3d_tf.inference.inputs import galaxies_in_folder
 from zoobot3d_tf.inference.job import start_job
@@ -152,7 +154,7 @@ def test_images_that_are_bad_in_all_manners_cost_themselves_alone(run, images, t
         (images / name).write_bytes(content)
     cv2.imwrite(str(images / "black.png"), np.zeros((40, 40, 3), np.uint8))
     fits.writeto(images / "nans.fits", np.full_like(fluxes, np.nan))
-    table = predict(images, run, "table.csv", file_format=None, **masks)
+    table = predict(images, run, "table.csv", file_format=None, max_failed=1, **masks)
     good = [*(f"galaxy_{i}" for i in range(11)), "g_cutout", "of_png"]
     assert list(pd.read_csv(table).id_str) == sorted(good)
     failed = pd.read_csv(tmp_path / "table_failed.csv").set_index("id_str").reason
@@ -160,6 +162,117 @@ def test_images_that_are_bad_in_all_manners_cost_themselves_alone(run, images, t
     assert all(f"images/{name}." in reason for name, reason in failed.items())
     for name, words in (("black", "every pixel"), ("bomb", "more pixels than"), ("nans", "without a finite pixel")):
         assert words in failed[name]
+
+
+def read_until(monkeypatch, file_name, error):
+    """From this file on, reading of images raises an error."""
+    from zoobot3d_tf.inference import source_images
+
+    read = source_images.read_image
+
+    def read_image(path, stretch):
+        if Path(path).name >= file_name:
+            raise error
+        return read(path, stretch)
+
+    monkeypatch.setattr(source_images, "read_image", read_image)
+
+
+@pytest.mark.usefixtures("red")
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.EIO, os.strerror(errno.EIO), "image.png"), "Input/output error: 'image.png'"),
+        (OSError(errno.ESTALE, os.strerror(errno.ESTALE), "image.png"), "Stale file handle"),
+        (OSError(errno.EMFILE, os.strerror(errno.EMFILE), "image.png"), "Too many open files"),
+        (MemoryError(), "the memory is full"),
+    ],
+)
+def test_a_fault_of_the_machine_stops_the_run_and_the_same_call_continues(
+    run, images, tmp_path, monkeypatch, error, words
+):
+    monkeypatch.setattr("zoobot3d_tf.inference.run_job.available_cores", lambda: 0)  # one thread: part after part
+    with monkeypatch.context() as patch:
+        read_until(patch, "galaxy_6.png", error)
+        with pytest.raises(OSError, match=rf"{words}.*; the finished part of .*table.csv is kept: run the same again"):
+            predict(images, run, tmp_path / "table.csv")
+    assert not (tmp_path / "table.csv").exists()
+    assert len(list((tmp_path / ".partial-table.csv").glob("part-*"))) == 1
+    assert len(pd.read_csv(predict(images, run, tmp_path / "table.csv"))) == 11
+    assert pd.read_csv(tmp_path / "table_failed.csv").empty
+
+
+@pytest.mark.usefixtures("red")
+def test_too_many_failures_stop_the_run_and_a_larger_fraction_continues_it(run, images, tmp_path, monkeypatch):
+    whole = pd.read_csv(predict(images, run, tmp_path / "whole.csv")).set_index("id_str")
+    broken = [path.stem for path in sorted(images.iterdir())[:7]]
+    for name in broken:
+        (images / f"{name}.png").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"[67] of 11 galaxies .*max_failed 0\.01 .*galaxy_0\.png: .*is kept: run the"):
+        predict(images, run, tmp_path / "table.csv")
+    assert not (tmp_path / "table.csv").exists()
+    assert set(pd.read_csv(tmp_path / "table_failed.csv").id_str) <= set(broken)
+    n_parts = len(list((tmp_path / ".partial-table.csv").glob("part-*")))
+    assert n_parts >= 2
+    with pytest.raises(ValueError, match=r"of 11 galaxies .*max_failed"):
+        predict(images, run, tmp_path / "table.csv")
+    assert len(list((tmp_path / ".partial-table.csv").glob("part-*"))) == n_parts, "nothing is computed in vain"
+    table = pd.read_csv(predict(images, run, tmp_path / "table.csv", max_failed=0.7)).set_index("id_str")
+    pd.testing.assert_frame_equal(table, whole.drop(broken))
+    with pytest.raises(ValueError, match=r"of 11 galaxies .*max_failed 0 allows"):
+        predict(images, run, tmp_path / "table.csv", max_failed=0)
+
+
+@pytest.mark.usefixtures("red")
+def test_images_that_were_out_of_reach_are_read_when_the_run_continues(run, images, tmp_path, monkeypatch):
+    whole = Path(predict(images, run, tmp_path / "whole.csv", masks_file=tmp_path / "m.fits")).read_bytes()
+    with monkeypatch.context() as patch:
+        read_until(patch, "galaxy_10.png", ImageError("no such file"))
+        with pytest.raises(ValueError, match=r"of 11 galaxies .*no such file.*or when the images can be read"):
+            predict(images, run, tmp_path / "table.csv", masks_file=tmp_path / "m.fits")
+    table = predict(images, run, tmp_path / "table.csv", masks_file=tmp_path / "m.fits")
+    assert table.read_bytes() == whole
+    assert pd.read_csv(tmp_path / "table_failed.csv").empty
+
+
+@pytest.mark.usefixtures("red")
+def test_a_folder_of_the_job_that_is_removed_is_named(run, images, tmp_path, monkeypatch):
+    call, parts = RedNetwork.__call__, tmp_path / ".partial-table.csv"
+
+    def remove(*args):
+        shutil.rmtree(parts, ignore_errors=True)
+        return call(*args)
+
+    monkeypatch.setattr(RedNetwork, "__call__", remove)
+    with pytest.raises(OSError, match=r"\.partial-table\.csv was removed during the run.*start again") as caught:
+        predict(images, run, tmp_path / "table.csv")
+    assert "is kept" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("red")
+@pytest.mark.parametrize("content", [b"{", b"[1, 2]", b"3", b"\xff", b"[" * 1000 + b"]" * 1000, b'{"a":' * 10_000])
+def test_damaged_settings_of_an_unfinished_run_are_named(run, images, tmp_path, content):
+    folder = tmp_path / ".partial-table.csv"
+    folder.mkdir()
+    (folder / "settings.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"settings\.json: .*delete the folder .*partial-table\.csv"):
+        predict(images, run, tmp_path / "table.csv")
+
+
+@pytest.mark.usefixtures("red")
+@pytest.mark.parametrize("damage", [lambda whole: b"", lambda whole: whole[:-9], lambda whole: b"PAR1" * 9])
+def test_a_damaged_part_is_named(run, images, tmp_path, monkeypatch, damage):
+    monkeypatch.setattr("zoobot3d_tf.inference.run_job.available_cores", lambda: 0)
+    with monkeypatch.context() as patch:
+        read_until(patch, "galaxy_6.png", OSError(errno.EIO, os.strerror(errno.EIO)))
+        with pytest.raises(OSError, match="Input/output"):
+            predict(images, run, tmp_path / "table.csv")
+    (part,) = (tmp_path / ".partial-table.csv").glob("part-*")
+    part.write_bytes(damage(part.read_bytes()))
+    with pytest.raises(ValueError, match=rf"{part.name}: is damaged: .*delete this file, and run the same again"):
+        predict(images, run, tmp_path / "table.csv")
+    part.unlink()
+    assert len(pd.read_csv(predict(images, run, tmp_path / "table.csv"))) == 11
 
 
 @pytest.mark.usefixtures("red")
@@ -310,7 +423,7 @@ def test_a_full_disk_is_answered_in_a_line_and_keeps_what_is_finished(run, image
     sync, n_written = os.fsync, count()
 
     def fill_the_disk(file):
-        if next(n_written) > 1:  # the settings and a part
+        if next(n_written) > 2:  # the galaxies, the settings and a part
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         sync(file)
 

@@ -2,13 +2,15 @@
 
 import fcntl
 import hashlib
+import json
 import logging
 import os
 import platform
+import reprlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 from uuid import uuid4
 
 PathLike = str | os.PathLike[str]
@@ -20,12 +22,13 @@ LOCK_NAME = ".lock"
 """Name of the file in a folder that one process holds while it writes the folder; see `one_owner`."""
 
 _PARTIAL = ".partial-"
+_MAX_JSON_BYTES = 64 * 1024**2
 
 log = logging.getLogger(__name__)
 
 
 @contextmanager
-def whole_file(path: Path, shared: bool = False) -> Iterator[Path]:
+def whole_file(path: Path, shared: bool = False, sync: bool = True) -> Iterator[Path]:
     """Write a file so that it is complete or absent: to a partial file, which is synced and then renamed.
 
     If the block raises an error, the partial file is removed. If the process is killed, the partial file remains, and
@@ -35,20 +38,28 @@ def whole_file(path: Path, shared: bool = False) -> Iterator[Path]:
         path: path of the file. It is replaced if it exists.
         shared: whether other processes may write the same file at the same time. The name of the partial file is then
             unique.
+        sync: whether the file is also complete or absent if the power fails. For many small files, this takes longer
+            than making them.
 
     Yields:
         Path of the partial file, in the folder of `path` and with the same suffixes. The block must create the file.
 
     Raises:
-        OSError: the file cannot be written. The error names `path`.
+        OSError: the file cannot be written, or another process has written it at the same time. The error names `path`.
     """
     partial = partial_path(path)
     if shared:
         partial = partial.with_name(f"{_PARTIAL}{uuid4().hex}-{path.name}")
     try:
         yield partial
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
+        if not partial.exists():
+            raise BlockingIOError(
+                f"{path}: another process has written this file at the same time; wait until that has ended, and run "
+                "the same again"
+            )
+        if sync:
+            with partial.open("rb+") as file:
+                os.fsync(file.fileno())
         partial.replace(path)
     except BaseException as error:
         partial.unlink(missing_ok=True)
@@ -123,6 +134,30 @@ def sha256_of(path: PathLike) -> str:
     """SHA-256 of a file as a hexadecimal string."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_json_object(path: Path, what: str) -> dict[str, Any]:
+    """Read a JSON object from a file.
+
+    Args:
+        path: file in UTF-8.
+        what: what the object describes, for errors, such as "metadata of a table".
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is damaged, larger than 64 MB or nested too deeply, or holds something else.
+    """
+    try:
+        if path.stat().st_size > _MAX_JSON_BYTES:
+            raise ValueError(f"the file is larger than {_MAX_JSON_BYTES} bytes")
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError(f"{path}: cannot be read as a JSON object with {what}: it is nested too deeply") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: cannot be read as a JSON object with {what}: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: must be a JSON object with {what}; received {reprlib.repr(content)}")
+    return content
 
 
 def check_output(path: Path, what: str, suffixes: Sequence[str], make_folder: bool = False) -> None:

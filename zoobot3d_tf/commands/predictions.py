@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from zoobot3d_tf.commands.shards import executor_of
-from zoobot3d_tf.commands.stage import IMAGE_ROOT, RUN, Stage, at_least, given, split_off
+from zoobot3d_tf.commands.stage import IMAGE_ROOT, RUN, Stage, add_max_failed, at_least, given, split_off
 
 DEFAULT_TABLE = Path("predictions.csv")
 
@@ -67,6 +67,7 @@ def _predict_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--batch-size", type=at_least(1), default=options.batch_size, help="Number of galaxies per step on a GPU")
     add("--seed", type=at_least(0), default=options.seed, help="Random seed of the dropout")
+    add_max_failed(parser)
     add("--scheduler", metavar="tcp://HOST:PORT", help="Run on this Dask cluster (extra [scale])")
     known = "(default: as in the run folder; another value needs --force)"
     add("--initial-size", type=at_least(16), help=f"Height and width of the images before the crop, in pixels {known}")

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoobot3d_tf.commands.stage import IMAGE_ROOT, RUN, TABLE, Stage, at_least, given
+from zoobot3d_tf.commands.stage import IMAGE_ROOT, RUN, TABLE, Stage, add_max_failed, at_least, given
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,6 +37,7 @@ def _representations_arguments(parser: argparse.ArgumentParser) -> None:
         help="Program that runs the network (openvino: extra [fast])",
     )
     add("--batch-size", type=at_least(1), default=DEFAULT_BATCH_SIZE, help="Number of galaxies per step on a GPU")
+    add_max_failed(parser)
 
 
 def _representations(args: argparse.Namespace) -> None:

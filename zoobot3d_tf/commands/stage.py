@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
+from zoobot3d_tf.failures import FEW_FAILED, MAX_FAILED
+
 TABLE = "Table to write: .csv, .parquet, .fits or .ecsv"
 RUN = (
     "Trained model: a run folder, hf://owner/name for the Hugging Face hub, or shipped for the model that comes with "
@@ -78,6 +80,16 @@ def at_least(lowest: int) -> Callable[[str], int]:
     return parse
 
 
+def add_max_failed(parser: argparse.ArgumentParser) -> None:
+    """Add the option `--max-failed`, see `failures.may_fail`."""
+    parser.add_argument(
+        "--max-failed",
+        type=_fraction,
+        default=MAX_FAILED,
+        help=f"Stop if more than this fraction of the galaxies fails. {FEW_FAILED} may always fail, unless it is 0",
+    )
+
+
 def names(text: str) -> list[str]:
     """Type of an argument that is a list of names, separated by commas."""
     return [name.strip() for name in text.split(",") if name.strip()]
@@ -92,3 +104,10 @@ def given(args: argparse.Namespace) -> dict[str, Any]:
 def split_off(options: dict[str, Any], dataclass_type: type) -> dict[str, Any]:
     """Remove the fields of a dataclass from keywords; return them."""
     return {field.name: options.pop(field.name) for field in fields(dataclass_type) if field.name in options}
+
+
+def _fraction(text: str) -> float:
+    number = float(text)
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"must be a fraction from 0 to 1; received {text}")
+    return number

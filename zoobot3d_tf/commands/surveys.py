@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from zoobot3d_tf.commands.stage import TABLE, Stage, at_least, given, names, split_off
+from zoobot3d_tf.commands.stage import TABLE, Stage, add_max_failed, at_least, given, names, split_off
 from zoobot3d_tf.machine import available_cores
 
 
@@ -12,6 +12,7 @@ def _gz3d_download_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, required=True, help="Folder to fill; complete files in it are kept")
     add("--limit", type=at_least(1), help="Number of files to download, in the order of their names (default: all)")
     add("--workers", type=at_least(1), default=4, help="Number of simultaneous downloads")
+    add_max_failed(parser)
     add("--base-url", help="Address of the folder on a mirror of the archive (default: SDSS DR17)")
 
 
@@ -27,6 +28,7 @@ def _gz3d_catalog_arguments(parser: argparse.ArgumentParser) -> None:
     add("folder", metavar="DIR", type=Path, help="Folder of gz3d_*.fits.gz files")
     add("--out", type=Path, required=True, help=TABLE)
     add("--workers", type=at_least(1), default=available_cores(), help="Number of processes")
+    add_max_failed(parser)
 
 
 def _gz3d_catalog(args: argparse.Namespace) -> None:
@@ -40,6 +42,7 @@ def _gz3d_marks_arguments(parser: argparse.ArgumentParser) -> None:
     add("folder", metavar="DIR", type=Path, help="Folder of gz3d_*.fits.gz files")
     add("--out", type=Path, required=True, help="Folder to fill; existing files are kept")
     add("--workers", type=at_least(1), default=available_cores(), help="Number of processes")
+    add_max_failed(parser)
 
 
 def _gz3d_marks(args: argparse.Namespace) -> None:
@@ -93,6 +96,7 @@ def _cutouts_arguments(parser: argparse.ArgumentParser) -> None:
     add("--image-format", default=CutoutOptions.image_format, choices=IMAGE_FORMATS, help="Format of the colour images")
     add("--workers", type=at_least(1), default=4, help="Number of simultaneous downloads")
     add("--limit", type=at_least(1), help="Use only this number of galaxies, the first ones (default: all)")
+    add_max_failed(parser)
     add("--base-url", help="Address of the cutout service (default: the viewer of the Legacy Surveys)")
 
 
@@ -136,6 +140,7 @@ def _masks_arguments(parser: argparse.ArgumentParser) -> None:
         help="Omit outlines that cross themselves, as in the published masks of Galaxy Zoo: 3D",
     )
     add("--workers", type=at_least(1), default=available_cores(), help="Number of processes")
+    add_max_failed(parser)
 
 
 def _masks(args: argparse.Namespace) -> None:

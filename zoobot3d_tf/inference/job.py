@@ -7,7 +7,8 @@ the missing parts.
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -16,7 +17,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from zoobot3d_tf.files import LOCK_NAME, write_atomically
+from zoobot3d_tf.failures import is_of_machine
+from zoobot3d_tf.files import LOCK_NAME, read_json_object, whole_file, write_atomically
 
 _SETTINGS_NAME = "settings.json"
 _GALAXIES_NAME = "galaxies.parquet"
@@ -83,11 +85,13 @@ class Failure:
         id_str: id of the galaxy.
         file_loc: path of its image, or of the shard that holds it.
         reason: message of the error.
+        was_read: whether the image could be read, so that another try would fail too.
     """
 
     id_str: str
     file_loc: str
     reason: str
+    was_read: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,14 @@ class Job(Generic[AnySettings]):
         """Numbers of the parts that are not finished."""
         return [number for number in range(self.settings.n_parts) if not self._part_loc(number).is_file()]
 
+    def finished(self) -> list[int]:
+        """Numbers of the parts that are finished."""
+        return [number for number in range(self.settings.n_parts) if self._part_loc(number).is_file()]
+
+    def is_present(self) -> bool:
+        """Whether the folder of the job still exists, with its settings."""
+        return (self.folder / _SETTINGS_NAME).is_file()
+
     def size_of(self, number: int) -> int:
         """Number of galaxies in part `number`."""
         size = self.settings.part_size
@@ -128,13 +140,16 @@ class Job(Generic[AnySettings]):
             mask_hdus: masks of the galaxies as FITS extensions, if the masks of all galaxies go to one file.
 
         Raises:
-            ValueError: another run has taken the folder, or has finished and removed it.
-            OSError: the part cannot be written.
+            ValueError: another run has taken the folder.
+            OSError: the part cannot be written, or the folder was removed.
         """
-        if _read_settings(self.folder) != _plain(self.settings):
+        found = _read_settings(self.folder)
+        if not found:
+            raise FileNotFoundError(f"{self.folder}: part {number} cannot be added, because the folder is gone")
+        if found != _plain(self.settings):
             raise ValueError(
-                f"{self.folder}: part {number} cannot be added, because another run has started or finished the same "
-                "table; write a table with one run at a time"
+                f"{self.folder}: part {number} cannot be added, because another run has started the same table; write "
+                "a table with one run at a time"
             )
         if mask_hdus is not None:
             self._write(self._hdus_loc(number), mask_hdus)
@@ -150,10 +165,21 @@ class Job(Generic[AnySettings]):
             parts = (self._read(number) for number in numbers[first : first + _PARTS_AT_ONCE])
             yield pa.concat_tables(part.replace_schema_metadata() for part in parts)
 
-    def failures(self) -> list[Failure]:
-        """Read the galaxies whose images cannot be used, in order."""
-        schemas = (pq.read_schema(self._part_loc(number)) for number in range(self.settings.n_parts))
-        return [Failure(**failure) for schema in schemas for failure in json.loads(schema.metadata[b"failed"])]
+    def failures(self, numbers: Iterable[int] | None = None) -> list[Failure]:
+        """Read the galaxies whose images cannot be used, in order.
+
+        Args:
+            numbers: numbers of finished parts; by default all finished parts.
+
+        Raises:
+            ValueError: a part is damaged.
+        """
+        numbers = self.finished() if numbers is None else numbers
+        return [failure for number in numbers for failure in self._failures_of(number)]
+
+    def discard(self, number: int) -> None:
+        """Remove a finished part, so that it is computed again."""
+        self._part_loc(number).unlink()
 
     def mask_hdus(self) -> Iterator[bytes]:
         """Read the masks of each part as FITS extensions, in order."""
@@ -165,8 +191,14 @@ class Job(Generic[AnySettings]):
         shutil.rmtree(self.folder)
 
     def _read(self, number: int) -> pa.Table:
-        with pq.ParquetFile(self._part_loc(number)) as file:
+        path = self._part_loc(number)
+        with _naming_damage(path), pq.ParquetFile(path) as file:
             return file.read()
+
+    def _failures_of(self, number: int) -> list[Failure]:
+        path = self._part_loc(number)
+        with _naming_damage(path):
+            return [Failure(**failure) for failure in json.loads(pq.read_schema(path).metadata[b"failed"])]
 
     def _write(self, path: Path, content: bytes) -> None:
         # On a cluster, a worker that is considered lost may still write the same part.
@@ -208,17 +240,35 @@ def start_job(folder: Path, settings: AnySettings, galaxies: pd.DataFrame) -> Jo
         if path.name != LOCK_NAME:
             path.unlink()
     table = pa.Table.from_pandas(galaxies, preserve_index=False)
-    pq.write_table(table, folder / _GALAXIES_NAME, row_group_size=settings.part_size)
+    with whole_file(folder / _GALAXIES_NAME) as partial:
+        pq.write_table(table, partial, row_group_size=settings.part_size)
     write_atomically(folder / _SETTINGS_NAME, json.dumps(wanted, indent=1) + "\n")
     return job
 
 
 def _read_settings(folder: Path) -> dict[str, Any]:
-    """Read the settings of the run that owns the folder; empty if there is no such run."""
+    """Read the settings of the run that owns the folder; empty if there is no such run.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
     try:
-        return json.loads((folder / _SETTINGS_NAME).read_text(encoding="utf-8"))
+        return read_json_object(folder / _SETTINGS_NAME, "settings of a run")
     except FileNotFoundError:
         return {}
+    except ValueError as error:
+        raise ValueError(f"{error}; delete the folder {folder} to start again") from error
+
+
+@contextmanager
+def _naming_damage(path: Path) -> Iterator[None]:
+    """Convert the errors of a damaged part to a ValueError that names the file. Faults of the machine are passed on."""
+    try:
+        yield
+    except Exception as error:  # damaged files raise errors of many types
+        if isinstance(error, FileNotFoundError) or is_of_machine(error):
+            raise
+        raise ValueError(f"{path}: is damaged: {error}; delete this file, and run the same again") from error
 
 
 def _plain(settings: JobSettings) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Metadata beside a table of results, `<table>_metadata.json`: how the table was made."""
 
 import json
+import reprlib
 import shlex
 import sys
 from collections.abc import Mapping
@@ -9,8 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from zoobot3d_tf import __version__
-from zoobot3d_tf.files import write_atomically
+from zoobot3d_tf.files import read_json_object, write_atomically
+from zoobot3d_tf.images.rgb import check_stretch
 
+# Entries that are read again, by their types.
+_TEXTS = ("table", "note", "stretch", "weights_sha256", "level")
+_OBJECTS = ("schema", "label", "pca")
 # Packages whose versions affect the results.
 _PACKAGES = ("numpy", "pillow", "astropy", "tensorflow", "keras")
 
@@ -41,17 +46,22 @@ def read_metadata(table_loc: Path) -> dict[str, Any]:
         The metadata; empty if the table has none.
 
     Raises:
-        ValueError: the metadata cannot be read.
+        ValueError: the metadata cannot be read, or an entry that this package uses has another type.
     """
     path = metadata_loc(table_loc)
-    if not path.is_file():
-        return {}
     try:
-        metadata = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: cannot be read as JSON: {error}") from error
-    if not isinstance(metadata, dict):
-        raise ValueError(f"{path}: must hold a JSON object with the metadata of a table; received {metadata!r:.80}")
+        metadata = read_json_object(path, "metadata of a table")
+    except FileNotFoundError:
+        return {}
+    for names, kind, words in ((_TEXTS, str, "text"), (_OBJECTS, dict, "a JSON object")):
+        for name in names:
+            if not isinstance(metadata.get(name), kind | None):
+                raise ValueError(f"{path}: {name} must be {words}; received {reprlib.repr(metadata[name])}")
+    if (stretch := metadata.get("stretch")) is not None:
+        try:
+            check_stretch(stretch)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
     return metadata
 
 

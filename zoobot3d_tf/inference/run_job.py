@@ -1,7 +1,7 @@
 """Run a job: compute its missing parts on this machine or on a cluster, and join all parts to a table."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
@@ -14,9 +14,12 @@ import pandas as pd
 import pyarrow as pa
 from tqdm import tqdm
 
+from zoobot3d_tf.failures import check_failures, may_fail
 from zoobot3d_tf.files import failed_loc, sha256_of, whole_file, write_atomically
-from zoobot3d_tf.inference.job import AnySettings, Job, JobSettings
+from zoobot3d_tf.images.read import ImageError
+from zoobot3d_tf.inference.job import AnySettings, Failure, Job, JobSettings
 from zoobot3d_tf.inference.metadata import write_metadata
+from zoobot3d_tf.inference.source_images import read_images
 from zoobot3d_tf.machine import available_cores
 from zoobot3d_tf.runs.run_folder import TrainedRun
 
@@ -52,7 +55,11 @@ def loaded_once(load: Callable[[AnySettings], _Loaded]) -> Callable[[AnySettings
 
 
 def run_parts(
-    job: Job[AnySettings], run_part: Callable[[Job[AnySettings], int], None], executor: Executor | None
+    job: Job[AnySettings],
+    run_part: Callable[[Job[AnySettings], int], None],
+    executor: Executor | None,
+    save_loc: Path,
+    max_failed: float,
 ) -> None:
     """Compute the missing parts of a job, on all cores of this machine or on an executor.
 
@@ -60,27 +67,33 @@ def run_parts(
         job: the job.
         run_part: function that computes one part and adds it to the job.
         executor: executor whose workers see the same files. None takes threads of this process.
+        save_loc: table to write. If too many galaxies fail, the list of failures is written beside it.
+        max_failed: largest fraction of the galaxies that may fail; see `failures.may_fail`. If more fail, no more parts
+            are computed.
 
     Raises:
         ChildProcessError: the executor could not compute a part.
-        ValueError: `run_part` raised it.
+        ValueError: too many galaxies failed, or `run_part` raised it.
         OSError: `run_part` raised it.
     """
-    missing = job.missing()
-    if not missing:
-        return
+    _retry_failures(job)
+    n_galaxies = job.settings.n_galaxies
+    n_failed, allowed = len(job.failures()), may_fail(n_galaxies, max_failed)
+    missing = job.missing() if n_failed <= allowed else []
+    n_done = n_galaxies - sum(job.size_of(number) for number in job.missing())
     # One thread more than cores, since a thread waits at times, for the disk or for another thread.
     place: AbstractContextManager[Executor] = (
         ThreadPoolExecutor(available_cores() + 1) if executor is None else nullcontext(executor)
     )
-    n_galaxies = job.settings.n_galaxies
-    n_done = n_galaxies - sum(job.size_of(number) for number in missing)
     with place as pool, tqdm(initial=n_done, total=n_galaxies, unit="galaxy", disable=None) as bar:
         parts = {pool.submit(run_part, job, number): number for number in missing}
         try:
             for part in as_completed(parts):
                 part.result()
                 bar.update(job.size_of(parts[part]))
+                n_failed += len(job.failures([parts[part]]))
+                if n_failed > allowed:
+                    break
         except Exception as error:
             if executor is None or isinstance(error, (ValueError, OSError)):
                 raise
@@ -88,6 +101,15 @@ def run_parts(
         finally:
             for part in parts:
                 part.cancel()
+    failures = job.failures()
+    if allowed < len(failures) < n_galaxies:  # if all have failed, `join_parts` says it
+        _list_failures(failures, save_loc)
+        remedy = (
+            f"The finished part of {save_loc} is kept: run the same again with a larger max_failed, or when the images "
+            "can be read"
+        )
+        reasons = [failure.reason for failure in failures]
+        check_failures(reasons, n_galaxies, max_failed, failed_loc(save_loc), remedy)
 
 
 def join_parts(
@@ -113,8 +135,7 @@ def join_parts(
         OSError: a file cannot be written.
     """
     failures = job.failures()
-    failed_table = pd.DataFrame([asdict(failure) for failure in failures], columns=["id_str", "file_loc", "reason"])
-    write_atomically(failed_loc(save_loc), failed_table.to_csv(index=False, lineterminator="\n"))
+    _list_failures(failures, save_loc)
     n_predicted = job.settings.n_galaxies - len(failures)
     if n_predicted:
         with whole_file(job.folder / f"table{save_loc.suffix}") as new_table:
@@ -131,9 +152,33 @@ def join_parts(
 
 
 @contextmanager
-def keeping_what_is_finished(save_loc: Path) -> Iterator[None]:
-    """Add to errors of the disk that the finished parts are kept, and where."""
+def keeping_what_is_finished(job: Job[Any], save_loc: Path) -> Iterator[None]:
+    """Add to errors of the machine that the finished parts are kept, and where."""
     try:
         yield
-    except OSError as error:
-        raise OSError(f"{error}; the finished part of {save_loc} is kept: run the same again to continue") from error
+    except (OSError, MemoryError) as error:
+        reason = "the memory is full" if isinstance(error, MemoryError) else str(error)
+        if not job.is_present():
+            raise OSError(
+                f"{reason}; {job.folder} was removed during the run, and with it the finished part of {save_loc}: "
+                "start again, and keep this folder"
+            ) from error
+        raise OSError(f"{reason}; the finished part of {save_loc} is kept: run the same again to continue") from error
+
+
+def _retry_failures(job: Job[Any]) -> None:
+    """Remove the finished parts with a galaxy whose image could not be read, but can be read now.
+
+    Images may be out of reach for some time, for example because a disk is not mounted.
+    """
+    for number in job.finished():
+        unread = [failure.id_str for failure in job.failures([number]) if not failure.was_read]
+        galaxies = job.galaxies(number)
+        images = read_images(galaxies[galaxies["id_str"].isin(unread)], job.settings.stretch)
+        if any(not isinstance(image, ImageError) for image in images):
+            job.discard(number)
+
+
+def _list_failures(failures: Sequence[Failure], save_loc: Path) -> None:
+    failed_table = pd.DataFrame(map(asdict, failures), columns=["id_str", "file_loc", "reason"])
+    write_atomically(failed_loc(save_loc), failed_table.to_csv(index=False, lineterminator="\n"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from zoobot3d_tf.failures import MAX_FAILED, check_max_failed
 from zoobot3d_tf.files import PathLike
 from zoobot3d_tf.images.rgb import check_stretch
 from zoobot3d_tf.inference.options import DEFAULT_BATCH_SIZE, DEFAULT_ENGINE, ENGINES
@@ -43,6 +44,8 @@ class PredictionOptions:
         mask_format: format of the masks in `masks_dir`, one of `MASK_FORMATS`. FITS carries the WCS of the image.
         masks_file: FITS file to write the masks of all galaxies to, instead of `masks_dir`.
         overlays: also write each image with its masks drawn over it, as `<id_str>_overlay.png` in `masks_dir`.
+        max_failed: largest fraction of the galaxies that may fail; see `failures.may_fail`. If more fail, the run
+            stops, and keeps its finished parts.
 
     Raises:
         ValueError: a value is impossible, or two options exclude each other.
@@ -63,6 +66,7 @@ class PredictionOptions:
     mask_format: str = "png"
     masks_file: PathLike | None = None
     overlays: bool = False
+    max_failed: float = MAX_FAILED
 
     def __post_init__(self) -> None:
         lowest = {"n_samples": 1, "n_votes": 1, "batch_size": 1, "seed": 0}
@@ -75,6 +79,7 @@ class PredictionOptions:
             value = getattr(self, name)
             if value not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}; received {value!r}")
+        check_max_failed(self.max_failed)
         if self.stretch is not None:
             check_stretch(self.stretch)
         if self.masks_dir is not None and self.masks_file is not None:

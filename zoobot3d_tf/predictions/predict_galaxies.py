@@ -45,9 +45,9 @@ def predict_galaxies(
     """Predict the votes or the label of galaxies, whichever the model has, and optionally their masks.
 
     Images are cropped and resized as the validation images of the model were. If an image cannot be used, only that
-    galaxy is skipped; it is listed in `<table>_failed.csv` beside the table. The same call continues an interrupted
-    run. An existing table at `save_loc` is replaced when the new one is complete. `<table>_metadata.json` records how
-    the table was made.
+    galaxy is skipped; it is listed in `<table>_failed.csv` beside the table. If too many fail, or the machine has a
+    fault, the run stops. The same call continues an interrupted run. An existing table at `save_loc` is replaced when
+    the new one is complete. `<table>_metadata.json` records how the table was made.
 
     Args:
         galaxies: galaxies, as the functions of `inference.inputs` list them.
@@ -62,9 +62,10 @@ def predict_galaxies(
         Path of the table.
 
     Raises:
-        ValueError: the options contradict the run folder, no image can be used, or an unfinished run at `save_loc` has
-            other settings or galaxies.
-        OSError: a folder or file does not exist or cannot be written.
+        ValueError: the options contradict the run folder, no image can be used, more galaxies failed than
+            `max_failed` allows, or an unfinished run at `save_loc` has other settings or galaxies.
+        OSError: a folder or file does not exist or cannot be written, or the disk has a fault. The finished parts are
+            kept.
         ImportError: OpenVINO is requested but not installed.
     """
     save_loc = Path(save_loc).absolute()
@@ -109,8 +110,8 @@ def predict_galaxies(
         job = start_job(partial_path(save_loc), settings, galaxies)
         if executor is None and job.missing():
             load(settings)  # an error of the weights is then raised once, not once per thread
-        with keeping_what_is_finished(save_loc):
-            run_parts(job, predict_part, executor)
+        with keeping_what_is_finished(job, save_loc):
+            run_parts(job, predict_part, executor, save_loc, options.max_failed)
             metadata = {"table": save_loc.name, "note": run.note} | _metadata(settings, run.model, forced)
             join_parts(job, save_loc, metadata, write_table, lambda: _join_masks(job))
     return save_loc

@@ -121,7 +121,7 @@ def _predict_batch(
             columns, hdus = _finish_masks(galaxy, image, masks, settings) if masks else ({}, b"")
             yield _Prediction(galaxy.id_str, galaxy.file_loc, concentrations[i], labels[i], columns, hdus)
         except ImageError as error:
-            yield Failure(galaxy.id_str, galaxy.file_loc, str(error))
+            yield Failure(galaxy.id_str, galaxy.file_loc, str(error), was_read=error is not image)
 
 
 def _finish_masks(

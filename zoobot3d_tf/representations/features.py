@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from zoobot3d_tf import __version__
 from zoobot3d_tf.data.framing import Framing
+from zoobot3d_tf.failures import MAX_FAILED, check_max_failed
 from zoobot3d_tf.files import PathLike, check_output, one_owner, partial_path, sha256_of
 from zoobot3d_tf.images.read import ImageError
 from zoobot3d_tf.inference.inputs import fingerprint
@@ -73,6 +74,7 @@ def write_features(
     batch_size: int = DEFAULT_BATCH_SIZE,
     engine: str = DEFAULT_ENGINE,
     executor: Executor | None = None,
+    max_failed: float = MAX_FAILED,
 ) -> Path:
     """Compute the features of galaxies and write them to a table.
 
@@ -89,14 +91,17 @@ def write_features(
             is installed and there is no GPU.
         executor: executor that runs the parts of the job, instead of threads of this process. Its workers must see the
             same files.
+        max_failed: largest fraction of the galaxies that may fail; see `failures.may_fail`. If more fail, the run
+            stops, and keeps its finished parts.
 
     Returns:
         Path of the table.
 
     Raises:
-        ValueError: an argument is impossible, no image can be used, or an unfinished run at `save_loc` has other
-            settings or galaxies.
-        OSError: a folder or file does not exist or cannot be written.
+        ValueError: an argument is impossible, no image can be used, more galaxies failed than `max_failed` allows, or
+            an unfinished run at `save_loc` has other settings or galaxies.
+        OSError: a folder or file does not exist or cannot be written, or the disk has a fault. The finished parts are
+            kept.
         ImportError: OpenVINO is requested but not installed.
     """
     save_loc = Path(save_loc).absolute()
@@ -107,6 +112,7 @@ def write_features(
             raise ValueError(f"{name} must be one of {', '.join(choices)}; received {value!r}")
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1; received {batch_size}")
+    check_max_failed(max_failed)
     check_output(save_loc, "table", SUFFIXES)
 
     from zoobot3d_tf.inference.engine import choose_engine
@@ -129,8 +135,8 @@ def write_features(
         job = start_job(partial_path(save_loc), settings, galaxies)
         if executor is None and job.missing():
             _load(settings)  # an error of the weights is then raised once, not once per thread
-        with keeping_what_is_finished(save_loc):
-            run_parts(job, features_part, executor)
+        with keeping_what_is_finished(job, save_loc):
+            run_parts(job, features_part, executor, save_loc, max_failed)
             join_parts(job, save_loc, asdict(settings) | how_it_was_made(engine), write_pieces)
     return save_loc
 

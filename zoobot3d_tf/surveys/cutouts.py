@@ -19,6 +19,7 @@ from astropy.wcs import WCS
 from PIL import Image
 from tqdm import tqdm
 
+from zoobot3d_tf.failures import MAX_FAILED, check_max_failed, is_of_machine, may_fail
 from zoobot3d_tf.files import FAILED_NAME, PathLike, one_owner, partial_path, whole_file, write_atomically
 from zoobot3d_tf.images.fits_cutouts import FITS_SIGNATURE
 from zoobot3d_tf.images.read import read_image
@@ -51,6 +52,7 @@ _IMAGE_FORMATS: dict[str, dict[str, Any]] = {
 }
 # The largest cutout, of 512 x 512 pixels in four bands, has 4 MB.
 _MAX_BYTES = 64 * 1024**2
+_REMEDY = "Finished cutouts are kept: raise max_failed if these galaxies may be left out, and run the same again"
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +64,7 @@ def download_cutouts(
     workers: int = 4,
     limit: int | None = None,
     base_url: str = BASE_URL,
+    max_failed: float = MAX_FAILED,
 ) -> Path:
     """Download a cutout of each galaxy, and make a colour image of it.
 
@@ -76,6 +79,8 @@ def download_cutouts(
         workers: number of simultaneous downloads.
         limit: number of galaxies to download, counted from the first row; by default all.
         base_url: address of the cutout service.
+        max_failed: largest fraction of the galaxies that may fail; see `failures.may_fail`. If more fail, the run
+            stops, and keeps the finished cutouts.
 
     Returns:
         Path of `catalog.csv`. It holds the rows of the galaxies that have a cutout, with `file_loc` (path of the image,
@@ -86,9 +91,11 @@ def download_cutouts(
         FileNotFoundError: the catalogue does not exist.
         FileExistsError: `out` holds files that are not cutouts.
         ValueError: the cutouts in `out` have other options; the catalogue cannot be read, lacks a column, holds text in
-            a column of numbers or an `id_str` that is not unique or cannot name a file; or all galaxies failed.
-        OSError: a file cannot be written. Finished files are kept.
+            a column of numbers or an `id_str` that is not unique or cannot name a file; or all galaxies failed, or too
+            many.
+        OSError: a file cannot be written, or the server does not answer. Finished files are kept.
     """
+    check_max_failed(max_failed)
     out = Path(out).absolute()
     table = read_table(catalog_loc)
     check_file_names(catalog_loc, table)
@@ -96,19 +103,24 @@ def download_cutouts(
     cutouts, reasons = _plan(catalog_loc, table, options, base_url)
     with one_owner(out):
         _claim_folder(out, options)
-        grids, failed = _fetch(cutouts, out, options, workers)
+        allowed = max(0, may_fail(len(table), max_failed) - len(reasons))
+        grids, failed = _fetch(cutouts, out, options, workers, allowed)
         reasons |= failed
+        blank: list[Path] = []
         made: dict[str, dict[str, str | float]] = {}
         for cutout in tqdm([cutout for cutout in cutouts if cutout.id_str in grids], unit="image", disable=None):
             try:
                 made[cutout.id_str] = {"file_loc": _make_image(cutout, out, options), **grids[cutout.id_str]}
             except ValueError as error:
-                (out / cutout.fits_name).unlink()
+                blank.append(out / cutout.fits_name)
                 reasons[cutout.id_str] = str(error)
 
         urls = {cutout.id_str: cutout.url for cutout in cutouts}
         failures = [(name, urls.get(name, ""), reasons[name]) for name in table["id_str"] if name in reasons]
-        list_failed(out / FAILED_NAME, failures, n_tried=len(table), where="url")
+        list_failed(out / FAILED_NAME, failures, len(table), max_failed, _REMEDY, where="url")
+        # Not before: if too many galaxies have failed, another call would download the blank cutouts again.
+        for path in blank:
+            path.unlink()
         log.info("%s: %d cutouts; row 0 of an image is north, column 0 is east", out, len(made))
         columns = pd.DataFrame.from_dict(made, orient="index")
         rows = move_paths(table.drop(columns=list(columns), errors="ignore"), Path(catalog_loc).parent, out)
@@ -194,7 +206,7 @@ def _claim_folder(out: Path, options: CutoutOptions) -> None:
 
 
 def _fetch(
-    cutouts: Sequence[_Cutout], out: Path, options: CutoutOptions, workers: int
+    cutouts: Sequence[_Cutout], out: Path, options: CutoutOptions, workers: int, allowed: int
 ) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
     """Download the missing FITS files. Returns the grids of all cutouts, and the reasons of failures, by id."""
     wanted = {cutout.fits_name: cutout for cutout in cutouts}
@@ -206,7 +218,7 @@ def _fetch(
         grids[by_path[path].id_str] = _read_grid(header, by_path[path], options.size)
 
     downloads = [Download(cutout.url, name) for name, cutout in wanted.items()]
-    summary = download(downloads, out, workers, check, max_bytes=_MAX_BYTES)
+    summary = download(downloads, out, workers, check, max_bytes=_MAX_BYTES, allowed=allowed)
     return grids, {wanted[name].id_str: reason for name, _, reason in summary.failures}
 
 
@@ -225,6 +237,8 @@ def _read_header(path: Path, options: CutoutOptions) -> fits.Header:
             header, fluxes = hdus[0].header, hdus[0].data
             bands = header.get("BANDS")
     except Exception as error:  # damaged files make astropy raise errors of many types
+        if is_of_machine(error):
+            raise
         raise ValueError(f"the cutout cannot be read as FITS: {error}") from error
     shape = (len(options.bands), options.size, options.size)
     if fluxes is None or fluxes.shape != shape:

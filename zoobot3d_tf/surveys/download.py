@@ -1,7 +1,7 @@
 """Download of many files from a server that may fail. A file is complete or absent.
 
-The caller chooses the names of the files, not the server. If the server or a file is faulty, only that file fails. If
-a file cannot be written, the run stops, since no other file could be written either.
+The caller chooses the names of the files, not the server. If a file is faulty, only that file fails. If a file cannot
+be written, or the server does not answer for one file after the other, the run stops, since other files would fail too.
 """
 
 import hashlib
@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path, PureWindowsPath
 from tempfile import TemporaryDirectory
+from urllib.parse import urlsplit
 
 import pandas as pd
 import requests
@@ -24,6 +25,7 @@ import urllib3
 from tqdm import tqdm
 
 from zoobot3d_tf import __version__
+from zoobot3d_tf.failures import is_of_machine
 from zoobot3d_tf.files import FAILED_NAME, PathLike, partial_path, write_atomically
 
 USER_AGENT = f"zoobot3d_tf/{__version__}"
@@ -36,6 +38,8 @@ MAX_WAIT = 120.0
 TIMEOUTS = (10.0, 60.0)
 """Longest time to connect, and longest time without data from the server, in seconds."""
 MAX_REDIRECTS = 5
+MAX_SILENT = 10
+"""Number of files in a row, each after all its tries, without an answer of the server; the run then stops."""
 MAX_BYTES = 2 * 1024**3
 """Default of the largest accepted size of a file, in bytes."""
 
@@ -75,7 +79,8 @@ class Summary:
     Attributes:
         n_present: number of files that existed already and are complete.
         n_fetched: number of files downloaded by this call.
-        failures: (name, url, reason) for each file that failed.
+        failures: (name, url, reason) for each file that failed. If more files failed than `download` allows, others
+            were not tried.
     """
 
     n_present: int
@@ -90,6 +95,7 @@ def download(
     check: Check | None = None,
     resume: bool = False,
     max_bytes: int = MAX_BYTES,
+    allowed: int | None = None,
 ) -> Summary:
     """Download the missing files, and list the files that fail in `failed.csv`.
 
@@ -106,13 +112,15 @@ def download(
         resume: whether partial files without a known SHA-1 are continued, by HTTP ranges. `check` must then detect
             two versions of a file joined together.
         max_bytes: largest accepted size of a file, in bytes.
+        allowed: number of files that may fail. After one more, the remaining files are not tried. By default all.
 
     Returns:
         Numbers of files, and failures.
 
     Raises:
         ValueError: two downloads have the same name.
-        OSError: a file cannot be written, for example because the disk is full. Finished files are kept.
+        OSError: a file cannot be written, for example because the disk is full, or `MAX_SILENT` files in a row failed
+            because the server did not answer. Finished files are kept.
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
@@ -120,6 +128,7 @@ def download(
         raise ValueError(f"{out}: two downloads have the same name")
     fetched: dict[str, bool] = {}
     reasons: dict[str, str] = {}
+    n_silent = 0
     fetcher = _Fetcher(check, resume, max_bytes)
     with (
         ThreadPoolExecutor(workers) as pool,
@@ -130,14 +139,23 @@ def download(
             for future in as_completed(futures):
                 try:
                     fetched[futures[future]] = future.result()
+                    n_silent = 0
                 except _FetchError as error:
                     reasons[futures[future]] = str(error)
+                    n_silent = n_silent + 1 if error.is_of_server else 0
                 bar.update()
+                if n_silent == MAX_SILENT or (allowed is not None and len(reasons) > allowed):
+                    break
         finally:
             fetcher.stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
     failures = tuple((d.name, d.url, reasons[d.name]) for d in downloads if d.name in reasons)
     _write_failures(out / FAILED_NAME, failures)
+    if n_silent == MAX_SILENT:
+        raise OSError(
+            f"{urlsplit(failures[-1][1]).netloc}: the server has not answered for {n_silent} files in a row; the last: "
+            f"{failures[-1][2]}. Finished files are kept: run the same again when it answers"
+        )
     n_fetched = sum(fetched.values())
     summary = Summary(n_present=len(fetched) - n_fetched, n_fetched=n_fetched, failures=failures)
     log.info("%s: %d files downloaded, %d present already, %d failed", out, n_fetched, summary.n_present, len(failures))
@@ -163,12 +181,19 @@ def fetch_page(url: str, max_bytes: int) -> bytes:
 
 
 class _FetchError(Exception):
-    """A fault of the server or of the content. `wait` is the time before the next try that the server requests."""
+    """A fault of the server or of the content.
 
-    def __init__(self, reason: str, try_again: bool = True, wait: float = 0.0) -> None:
+    Attributes:
+        try_again: whether another try may succeed.
+        wait: time before the next try that the server requests, in seconds.
+        is_of_server: whether the server has not answered, so that other files would fail too.
+    """
+
+    def __init__(self, reason: str, try_again: bool = True, wait: float = 0.0, is_of_server: bool = False) -> None:
         super().__init__(reason)
         self.try_again = try_again
         self.wait = wait
+        self.is_of_server = is_of_server
 
 
 class _Connection(threading.local):
@@ -226,7 +251,8 @@ class _Fetcher:
                 if not error.try_again:
                     raise
                 if n_tries == TRIES:
-                    raise _FetchError(f"{error} (after {TRIES} tries)") from error
+                    reason = f"{error} (after {TRIES} tries)"
+                    raise _FetchError(reason, is_of_server=error.is_of_server) from error
                 # Random, so that clients that were refused at the same time do not return at the same time.
                 pause = FIRST_WAIT * 2 ** (n_tries - 1) * random.uniform(0.5, 1.5)
                 if self.stop.wait(min(MAX_WAIT, max(pause, error.wait))):
@@ -285,6 +311,8 @@ class _Fetcher:
             try:
                 self.check(path)
             except (ValueError, OSError) as error:
+                if is_of_machine(error):
+                    raise
                 raise _FetchError(str(error)) from error
 
 
@@ -321,7 +349,8 @@ def _continues(response: requests.Response, start: int) -> bool:
 def _refusal(response: requests.Response) -> _FetchError:
     status = response.status_code
     try_again = status >= 500 or status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
-    return _FetchError(f"HTTP status {status} {response.reason}", try_again, _seconds_to_wait(response))
+    reason = f"HTTP status {status} {response.reason}"
+    return _FetchError(reason, try_again, _seconds_to_wait(response), is_of_server=try_again)
 
 
 def _seconds_to_wait(response: requests.Response) -> float:
@@ -337,9 +366,9 @@ def _connection_error(error: Exception) -> _FetchError:
     while cause.__context__ is not None:  # the libraries wrap the message several times
         cause = cause.__context__
     if isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError):
-        return _FetchError("the server did not respond in time")
+        return _FetchError("the server did not respond in time", is_of_server=True)
     if isinstance(error, requests.ConnectionError | urllib3.exceptions.HTTPError):
-        return _FetchError(f"the connection failed: {cause}")
+        return _FetchError(f"the connection failed: {cause}", is_of_server=True)
     if isinstance(error, requests.TooManyRedirects):
         return _FetchError(f"the server redirected more than {MAX_REDIRECTS} times", try_again=False)
     return _FetchError(str(error), try_again=False)

@@ -13,6 +13,7 @@ import pandas as pd
 from astropy.wcs import WCS
 from PIL import Image
 
+from zoobot3d_tf.failures import MAX_FAILED, check_max_failed, is_of_machine, may_fail
 from zoobot3d_tf.files import FAILED_NAME, PathLike, one_owner, whole_file
 from zoobot3d_tf.images.masks import MASKS, Marks, align_counts_wcs, counts_from_marks
 from zoobot3d_tf.images.read import read_image
@@ -23,6 +24,7 @@ from zoobot3d_tf.tables.columns import check_file_names, move_paths, read_number
 from zoobot3d_tf.tables.formats import read_table, write_table
 
 CATALOG_NAME = "catalog.csv"
+_REMEDY = "Correct these files, or raise max_failed, and run the same again"
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +36,7 @@ def draw_masks(
     volunteers: Sequence[int] | None = None,
     drop_self_crossing: bool = False,
     workers: int = 1,
+    max_failed: float = MAX_FAILED,
 ) -> Path:
     """Draw the masks of the galaxies of a catalogue, each on the pixel grid of the galaxy's image.
 
@@ -52,6 +55,8 @@ def draw_masks(
         volunteers: indices of the volunteers to count, from 0 in the order of the marks; by default all.
         drop_self_crossing: whether components that cross themselves are left out; see `counts_from_marks`.
         workers: number of processes.
+        max_failed: largest fraction of the galaxies that may fail; see `failures.may_fail`. If more fail, the run
+            stops.
 
     Returns:
         Path of `catalog.csv`: the rows of the galaxies that did not fail, with `spiral_mask_loc` and `bar_mask_loc`
@@ -62,9 +67,11 @@ def draw_masks(
     Raises:
         FileNotFoundError: the catalogue or the folder of marks does not exist.
         ValueError: the catalogue cannot be read, lacks a column, holds text in a column of numbers or an `id_str` that
-            is not unique or cannot name a file, or would be overwritten; `volunteers` is empty; or all galaxies failed.
-        OSError: a file cannot be written, or a worker process died.
+            is not unique or cannot name a file, or would be overwritten; `volunteers` is empty; or all galaxies failed,
+            or too many.
+        OSError: a file cannot be written, the disk has a fault, or a worker process died.
     """
+    check_max_failed(max_failed)
     marks_dir, out = Path(marks_dir), Path(out)
     if not marks_dir.is_dir():
         raise FileNotFoundError(f"{marks_dir}: no such folder; write the marks with `zoobot3d gz3d marks` first")
@@ -77,9 +84,9 @@ def draw_masks(
     galaxies = _find_galaxies(catalog_loc, table, root, marks_dir)
     with one_owner(out):
         draw = partial(_draw, out, volunteers, drop_self_crossing)
-        drawn, failed = attempt_all(draw, galaxies, workers, unit="galaxy")
+        drawn, failed = attempt_all(draw, galaxies, workers, "galaxy", may_fail(len(galaxies), max_failed))
         failures = [(galaxy.id_str, str(galaxy.image), reason) for galaxy, reason in failed]
-        list_failed(out / FAILED_NAME, failures, n_tried=len(galaxies))
+        list_failed(out / FAILED_NAME, failures, len(galaxies), max_failed, _REMEDY)
         columns = pd.DataFrame([masks for _, masks in drawn], index=[galaxy.id_str for galaxy, _ in drawn])
         columns = columns.astype({"n_volunteers": "Int64"})
         n_spiral, n_bar = ((columns[f"{name}_loc"] != "").sum() for name in MASKS)
@@ -185,6 +192,8 @@ def _read_marks(path: Path) -> dict[str, Marks]:
         if not isinstance(marks, dict) or not all(isinstance(marks.get(name, []), list) for name in MASKS):
             raise ValueError(f"the file must hold a JSON object of lists with the keys {' and '.join(MASKS)}")
     except Exception as error:  # damaged files raise errors of several types
+        if is_of_machine(error):
+            raise
         raise ValueError(f"{path}: cannot be read as marks: {error}") from error
     return {name: marks[name] for name in MASKS if marks.get(name)}
 

@@ -20,6 +20,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from isal import igzip
 
+from zoobot3d_tf.failures import MAX_FAILED, check_max_failed, is_of_machine, may_fail
 from zoobot3d_tf.files import FAILED_NAME, PathLike, failed_loc, one_owner, write_atomically
 from zoobot3d_tf.images.masks import check_marks
 from zoobot3d_tf.images.wcs import north_up_wcs
@@ -44,6 +45,7 @@ _VOTES = ("GZ_total_classifications", "GZ_spiral_votes", "GZ_bar_votes")
 _CRPIX = 262.5
 _END = b"END".ljust(80)
 _MAX_HEADER_BLOCKS = 100
+_REMEDY = "Correct or remove these files, or raise max_failed, and run the same again"
 _NUMBER_TYPES = {"I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
 
 log = logging.getLogger(__name__)
@@ -88,6 +90,7 @@ def read_gz3d(path: PathLike) -> Gz3d:
 
     Raises:
         ValueError: the file is missing, damaged, of another format or name, or inflates to more than 64 MB.
+        OSError: the disk or the file system has a fault.
     """
     path = Path(path)
     try:
@@ -124,6 +127,8 @@ def read_gz3d(path: PathLike) -> Gz3d:
             marks={mask: _parse_marks(texts, mask) for mask, texts in tables.items() if len(texts)},
         )
     except Exception as error:  # damaged files raise errors of nearly every type
+        if is_of_machine(error):
+            raise
         raise ValueError(f"{path}: cannot be read as a Galaxy Zoo: 3D file: {error}") from error
 
 
@@ -140,7 +145,7 @@ def mask_wcs(wcs_ra: float, wcs_dec: float) -> WCS:
     return north_up_wcs(wcs_ra, wcs_dec, PIXSCALE, crpix=(_CRPIX, _CRPIX))
 
 
-def gz3d_catalog(folder: PathLike, out: PathLike, workers: int = 1) -> Path:
+def gz3d_catalog(folder: PathLike, out: PathLike, workers: int = 1, max_failed: float = MAX_FAILED) -> Path:
     """Write a table with one row per file, in the order of their names.
 
     Its columns are `id_str`, `mangaid`, `ra`, `dec`, `ifu_size`, `subject_id`, the votes, `n_volunteers_spiral` and
@@ -152,48 +157,54 @@ def gz3d_catalog(folder: PathLike, out: PathLike, workers: int = 1) -> Path:
         folder: path of the folder that holds the files. They may lie in subfolders.
         out: path of the table to write, see `tables.formats.write_table`.
         workers: number of processes.
+        max_failed: largest fraction of the files that may fail; see `failures.may_fail`. If more fail, the run stops.
 
     Returns:
         Path of the table.
 
     Raises:
-        ValueError: the folder has no files, or two files of the same galaxy; no file can be read; or the suffix of the
-            table is unknown.
-        OSError: the table cannot be written, or a worker process died.
+        ValueError: the folder has no files, or two files of the same galaxy; no file can be read, or too many fail; or
+            the suffix of the table is unknown.
+        OSError: the table cannot be written, the disk has a fault, or a worker process died.
     """
+    check_max_failed(max_failed)
     out = check_writable(out)
     files = _find_files(folder)
-    rows, failed = attempt_all(partial(_catalog_row, out.parent.absolute()), files, workers, unit="file")
-    list_failed(failed_loc(out), [(_id_str(path), str(path), reason) for path, reason in failed], n_tried=len(files))
+    row_of = partial(_catalog_row, out.parent.absolute())
+    rows, failed = attempt_all(row_of, files, workers, "file", may_fail(len(files), max_failed))
+    failures = [(_id_str(path), str(path), reason) for path, reason in failed]
+    list_failed(failed_loc(out), failures, len(files), max_failed, _REMEDY)
     return write_table(pd.DataFrame([row for _, row in rows]), out)
 
 
-def gz3d_marks(folder: PathLike, out: PathLike, workers: int = 1) -> Path:
+def gz3d_marks(folder: PathLike, out: PathLike, workers: int = 1, max_failed: float = MAX_FAILED) -> Path:
     """Write the volunteers' marks of each file as `<id_str>.json`.
 
     The JSON file holds `{"spiral_mask": [volunteer][component][vertex] -> [x, y], "bar_mask": ...}` in pixels of the
     image that volunteers saw, 525 x 525 with row 0 at the top. A mask that nobody was asked to draw is absent. Existing
-    JSON files are kept. FITS files that cannot be read are listed in `failed.csv`.
+    JSON files are kept, also if the run stops with an error. FITS files that cannot be read are listed in `failed.csv`.
 
     Args:
         folder: path of the folder that holds the FITS files. They may lie in subfolders.
         out: path of the folder to fill.
         workers: number of processes.
+        max_failed: largest fraction of the files that may fail; see `failures.may_fail`. If more fail, the run stops.
 
     Returns:
         Path of the folder.
 
     Raises:
-        ValueError: the folder has no files, or two files of the same galaxy; or no file can be read.
-        OSError: a file cannot be written, or a worker process died. Finished files are kept.
+        ValueError: the folder has no files, or two files of the same galaxy; or no file can be read, or too many fail.
+        OSError: a file cannot be written, the disk has a fault, or a worker process died.
     """
+    check_max_failed(max_failed)
     out = Path(out)
     locs = {path: out / f"{_id_str(path)}.json" for path in _find_files(folder)}
     with one_owner(out):
         missing = [(path, loc) for path, loc in locs.items() if not loc.exists()]
-        _, failed = attempt_all(_write_marks, missing, workers, unit="file")
+        _, failed = attempt_all(_write_marks, missing, workers, "file", may_fail(len(locs), max_failed))
         failures = [(_id_str(path), str(path), reason) for (path, _), reason in failed]
-        list_failed(out / FAILED_NAME, failures, n_tried=len(locs))
+        list_failed(out / FAILED_NAME, failures, len(locs), max_failed, _REMEDY)
     return out
 
 

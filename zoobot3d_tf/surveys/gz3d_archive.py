@@ -9,7 +9,8 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 from isal import igzip, isal_zlib
 
-from zoobot3d_tf.files import PathLike, one_owner
+from zoobot3d_tf.failures import MAX_FAILED, check_failures, check_max_failed, may_fail
+from zoobot3d_tf.files import FAILED_NAME, PathLike, one_owner
 from zoobot3d_tf.images.fits_cutouts import FITS_SIGNATURE
 from zoobot3d_tf.surveys.download import Download, Summary, download, fetch_page
 from zoobot3d_tf.surveys.gz3d import BLOCK_BYTES, MAX_INFLATED_BYTES
@@ -24,7 +25,13 @@ _GZIP_SIGNATURE = b"\x1f\x8b"
 log = logging.getLogger(__name__)
 
 
-def download_archive(out: PathLike, limit: int | None = None, workers: int = 4, base_url: str = BASE_URL) -> Summary:
+def download_archive(
+    out: PathLike,
+    limit: int | None = None,
+    workers: int = 4,
+    base_url: str = BASE_URL,
+    max_failed: float = MAX_FAILED,
+) -> Summary:
     """Download the missing files of the archive. Files that fail are listed in `failed.csv`.
 
     Args:
@@ -32,20 +39,30 @@ def download_archive(out: PathLike, limit: int | None = None, workers: int = 4, 
         limit: number of files to download, in the order of their names; by default all.
         workers: number of simultaneous downloads.
         base_url: address of the folder of the archive, or of a mirror.
+        max_failed: largest fraction of the files that may fail; see `failures.may_fail`. If more fail, the run stops.
 
     Returns:
         Numbers of files, and failures.
 
     Raises:
-        ValueError: the page at `base_url` is not an index, or has no links to files of the archive.
-        OSError: the index cannot be downloaded, all files failed, or a file cannot be written. Finished files are kept.
+        ValueError: the page at `base_url` is not an index, or has no links to files of the archive; or too many files
+            failed.
+        OSError: the index cannot be downloaded, the server does not answer, all files failed, or a file cannot be
+            written. Finished files are kept.
     """
+    check_max_failed(max_failed)
     files = list_archive(base_url)[:limit]
     # Resuming is safe: if two versions of a file were joined together, the checksum of gzip would be wrong.
     with one_owner(Path(out)):
-        summary = download(files, out, workers, check=check_file, resume=True, max_bytes=MAX_INFLATED_BYTES)
+        allowed = may_fail(len(files), max_failed)
+        summary = download(
+            files, out, workers, check=check_file, resume=True, max_bytes=MAX_INFLATED_BYTES, allowed=allowed
+        )
     if len(summary.failures) == len(files):
         raise OSError(f"{base_url}: all {len(files)} files failed; the first: {summary.failures[0][2]}")
+    reasons = [f"{name}: {reason}" for name, _, reason in summary.failures]
+    remedy = "Finished files are kept: run the same again, or raise max_failed"
+    check_failures(reasons, len(files), max_failed, Path(out) / FAILED_NAME, remedy)
     return summary
 
 
