@@ -2,6 +2,7 @@
 
 import argparse
 import inspect
+import json
 import subprocess
 import sys
 from functools import partial
@@ -66,7 +67,7 @@ def test_debug_shows_the_traceback():
         (lambda: np.zeros(-1), "ValueError: negative dimensions"),
         (lambda: {}["x"], "KeyError: 'x'"),
         (lambda: import_module("no_such_package"), "ModuleNotFoundError: No module named 'no_such_package'"),
-        (lambda: next(map_in_processes(int, ["x"], 2, 1)), "ValueError: invalid literal for int()"),
+        (lambda: next(map_in_processes(json.loads, ["x"], 2, 1)), "JSONDecodeError: Expecting value"),
     ],
 )
 def test_an_error_that_is_not_the_users_says_so(capsys, monkeypatch, fail, words):

@@ -1,19 +1,22 @@
-"""Worker processes: order of results, Ctrl-C, and the end of workers whose parent is killed."""
+"""Worker processes: order of results, and their end when the parent is interrupted or killed."""
 
 import operator
 import os
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+import time
+from concurrent.futures import BrokenExecutor
+from contextlib import contextmanager, suppress
 
 import pytest
 
-from zoobot3d_tf.machine import available_cores, map_in_processes, process_pool
+from zoobot3d_tf.machine import available_cores, map_in_processes
 
-# Each worker says that it has begun, and would then run for longer than the test waits.
+# Each worker says that it has begun, and would then run for longer than the test waits. Eight more items wait.
 PROGRAM = """
 import os
+import sys
 import time
 from zoobot3d_tf.machine import map_in_processes
 
@@ -22,7 +25,11 @@ def work(item):
     time.sleep(120)
 
 if __name__ == "__main__":
-    list(map_in_processes(work, [1, 2], workers=2, chunk_size=1))
+    os.write(1, b"parent\\n")
+    try:
+        list(map_in_processes(work, range(10), workers=2, chunk_size=1))
+    except KeyboardInterrupt:
+        sys.exit(130)
 """
 
 
@@ -33,6 +40,10 @@ def process_id(_: int) -> int:
 def interrupt_this_process(item: int) -> int:
     os.kill(os.getpid(), signal.SIGINT)
     return item
+
+
+def end_this_process(_: int) -> None:
+    os._exit(1)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -49,32 +60,69 @@ def test_one_worker_is_this_process_and_several_are_others():
 
 
 def test_workers_ignore_an_interrupt():
-    with process_pool(1) as pool:
-        assert pool.submit(interrupt_this_process, 7).result(timeout=60) == 7
+    assert list(map_in_processes(interrupt_this_process, [7, 8], workers=2, chunk_size=1)) == [7, 8]
 
 
 def test_an_error_in_a_worker_reaches_the_caller():
-    with pytest.raises(ValueError, match="invalid literal"):
+    with pytest.raises(ValueError, match="invalid literal") as caught:
         list(map_in_processes(int, ["1", "one"], workers=2, chunk_size=1))
+    assert "in _serve" in str(caught.value.__cause__)
 
 
-def test_workers_end_when_their_parent_is_killed(tmp_path):
-    program = tmp_path / "program.py"
-    program.write_text(PROGRAM)
-    workers = []
-    process = subprocess.Popen([sys.executable, str(program)], stdout=subprocess.PIPE)
+def test_the_death_of_a_worker_is_noticed():
+    with pytest.raises(BrokenExecutor, match="a worker process died"):
+        list(map_in_processes(end_this_process, range(4), workers=2, chunk_size=1))
+
+
+def test_workers_end_with_an_iteration_that_is_left():
+    others = map_in_processes(process_id, range(20), 2, chunk_size=1)
+    worker = next(others)
+    os.kill(worker, 0)
+    others.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(worker, 0)
+
+
+@contextmanager
+def running_program(folder):
+    """Run `PROGRAM` in a process group of its own, which is killed in the end."""
+    (folder / "program.py").write_text(PROGRAM)
+    command = [sys.executable, str(folder / "program.py")]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(command, **pipes, start_new_session=True)
     try:
-        workers = [int(process.stdout.readline()) for _ in range(2)]
-        assert len(set(workers)) == 2
-        process.kill()
+        assert process.stdout.readline() == b"parent\n"
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_workers_end_when_their_parent_is_killed(tmp_path, how):
+    with running_program(tmp_path) as process:
+        assert len({int(process.stdout.readline()) for _ in range(2)}) == 2
+        process.send_signal(how)
         # The workers hold the other end of this pipe: it is closed when the last of them has ended.
         process.communicate(timeout=20)
-    finally:
-        process.kill()
-        process.stdout.close()
-        for worker in workers:
+        assert process.returncode == -how
+
+
+@pytest.mark.parametrize("workers_have_begun", [False, True])
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_interrupt_of_all_processes_ends_them(tmp_path, workers_have_begun, times):
+    with running_program(tmp_path) as process:
+        if workers_have_begun:
+            assert len({int(process.stdout.readline()) for _ in range(2)}) == 2
+        for _ in range(times):
+            time.sleep(0.1)
             with suppress(ProcessLookupError):
-                os.kill(worker, signal.SIGKILL)
+                os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+        # The second interrupt may come when Python is about to exit.
+        assert process.returncode in (130, -signal.SIGINT)
+        assert errors == b""
 
 
 def test_cores_are_those_that_the_process_may_use():

@@ -1,11 +1,14 @@
-"""Cores of this machine, and pools of processes that end with their parent."""
+"""Cores of this machine, and worker processes that end with their parent."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from contextlib import contextmanager, suppress
+from multiprocessing.context import SpawnProcess
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing.connection import Connection
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -16,26 +19,13 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def process_pool(workers: int) -> "ProcessPoolExecutor":
-    """Make a pool of worker processes.
-
-    The workers ignore Ctrl-C, which the parent handles. They end when the parent ends, even if it is killed.
-
-    Args:
-        workers: number of processes.
-    """
-    # Imported here: the command line reads `available_cores`, and `--help` must not wait for these modules.
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
-
-    # A forked copy of a process that has loaded TensorFlow may hang.
-    return ProcessPoolExecutor(workers, get_context("spawn"), initializer=_follow_parent)
-
-
 def map_in_processes(
     function: Callable[[_Item], _Result], items: Sequence[_Item], workers: int, chunk_size: int
 ) -> Iterator[_Result]:
     """Apply a function to each item in several processes.
+
+    The processes do not receive Ctrl-C, which the parent handles. If the iteration ends early, or the parent ends, even
+    if it is killed, they end at once and leave their items unfinished.
 
     Args:
         function: function of one item. Other processes must be able to import it.
@@ -45,26 +35,113 @@ def map_in_processes(
 
     Yields:
         The result for each item, in the order of the items.
+
+    Raises:
+        BrokenExecutor: a process died, for example for lack of memory.
+        Exception: the function raised this error.
     """
     if workers == 1:
         yield from map(function, items)
         return
-    with process_pool(workers) as pool:
-        yield from pool.map(function, items, chunksize=chunk_size)
+    # Imported here: the command line reads `available_cores`, and `--help` must not wait for this module.
+    from multiprocessing.connection import wait
+
+    chunks = [items[start : start + chunk_size] for start in range(0, len(items), chunk_size)]
+    todo = enumerate(chunks)
+    at_work: dict[Any, int] = {}  # the number of the chunk that each worker has, by the connection to the worker
+    results: dict[int, list[_Result]] = {}
+
+    def give_next(connection: Any) -> None:
+        if (following := next(todo, None)) is not None:
+            at_work[connection], chunk = following
+            with _death_noticed():
+                connection.send(chunk)
+
+    crew: list[tuple[_Worker, Any]] = [_start_worker(function) for _ in chunks[:workers]]
+    try:
+        for _, connection in crew:
+            give_next(connection)
+        for number in range(len(chunks)):
+            while number not in results:
+                answered: list[Any] = wait(list(at_work))
+                for connection in answered:
+                    with _death_noticed():
+                        received, error, its_traceback = connection.recv()
+                    if error is not None:
+                        raise error from _RemoteTraceback(its_traceback)
+                    results[at_work.pop(connection)] = received
+                    give_next(connection)
+            yield from results.pop(number)
+    finally:
+        for worker, connection in crew:
+            worker.kill()
+            connection.close()
+        for worker, _ in crew:
+            worker.join()
 
 
-def _follow_parent() -> None:
-    """Make a worker ignore Ctrl-C, so that its task can be finished, and end with its parent."""
-    import multiprocessing
-    import signal
+class _RemoteTraceback(Exception):
+    """The traceback of an error in a worker process, as text: the cause of the same error in this process."""
+
+
+class _Worker(SpawnProcess):
+    """Process that does not receive Ctrl-C, not even while it starts: signals that are blocked here stay so there.
+
+    It is not forked: a forked copy of a process that has loaded TensorFlow may hang.
+    """
+
+    def start(self) -> None:
+        from multiprocessing.resource_tracker import ensure_running
+
+        ensure_running()  # the start of the first process would do this, and unblock the signal
+        blocked_before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            super().start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked_before)
+
+
+def _start_worker(function: Callable[[_Item], _Result]) -> tuple[_Worker, "Connection"]:
+    """Start a process that applies the function to the chunks that it receives; return it, and the connection to it."""
+    from multiprocessing import Pipe
+
+    ours, theirs = Pipe()
+    # Python itself ends daemons when it exits, in case that a second Ctrl-C interrupts the clean-up.
+    worker = _Worker(target=_serve, args=(theirs, function), daemon=True)
+    worker.start()
+    theirs.close()
+    return worker, ours
+
+
+def _serve(connection: "Connection", function: Callable[[_Item], _Result]) -> None:
+    """Answer each chunk of items with the list of results, or with an error, until the parent ends this process."""
     import threading
+    import traceback
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with suppress(EOFError, ConnectionError):
+        while True:
+            chunk = connection.recv()
+            try:
+                connection.send(([function(item) for item in chunk], None, ""))
+            except Exception as error:
+                connection.send((None, error, traceback.format_exc()))
 
-    def end_with_parent() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
 
-    threading.Thread(target=end_with_parent, daemon=True).start()
+def _end_with_parent() -> None:
+    from multiprocessing import parent_process
+
+    if (parent := parent_process()) is not None:
+        parent.join()
+        os._exit(1)
+
+
+@contextmanager
+def _death_noticed() -> Iterator[None]:
+    """Turn the end of a connection to a worker into an error that says so."""
+    from concurrent.futures import BrokenExecutor
+
+    try:
+        yield
+    except (EOFError, ConnectionError):
+        raise BrokenExecutor("a worker process died") from None

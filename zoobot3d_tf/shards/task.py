@@ -8,7 +8,6 @@ import json
 import math
 from collections.abc import Generator, Iterator
 from concurrent.futures import BrokenExecutor, Executor, as_completed
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +24,7 @@ from zoobot3d_tf.images.read import (
     resize_counts,
     resize_image,
 )
-from zoobot3d_tf.machine import process_pool
+from zoobot3d_tf.machine import map_in_processes
 from zoobot3d_tf.shards.manifest import COUNTS, PROGRESS_NAME, ShardFile
 
 if TYPE_CHECKING:
@@ -87,7 +86,7 @@ def run_tasks(tasks: list[ShardTask], workers: int, executor: Executor | None) -
     Args:
         tasks: shards to write.
         workers: number of processes. With 1, this process writes the shards.
-        executor: executor that runs the tasks. By default a pool of `workers` processes.
+        executor: executor that runs the tasks. By default `workers` processes.
 
     Yields:
         Outcome of each shard, as soon as it is ready.
@@ -96,22 +95,21 @@ def run_tasks(tasks: list[ShardTask], workers: int, executor: Executor | None) -
         OSError: a file cannot be written.
         ChildProcessError: a worker process died.
     """
-    if executor is None and workers == 1:
-        yield from map(write_shard, tasks)
-        return
-    pool: AbstractContextManager[Executor] = nullcontext(executor) if executor is not None else process_pool(workers)
-    with pool as running:
-        futures = [running.submit(write_shard, task) for task in tasks]
+    try:
+        if executor is None:
+            yield from map_in_processes(write_shard, tasks, workers, chunk_size=1)
+            return
+        futures = [executor.submit(write_shard, task) for task in tasks]
         try:
             for future in as_completed(futures):
                 yield future.result()
-        except BrokenExecutor:
-            raise ChildProcessError(
-                "a worker process died, perhaps for lack of memory; finished shards are kept: continue with resume=True"
-            ) from None
         finally:
             for future in futures:
                 future.cancel()
+    except BrokenExecutor:
+        raise ChildProcessError(
+            "a worker process died, perhaps for lack of memory; finished shards are kept: continue with resume=True"
+        ) from None
 
 
 def write_shard(task: ShardTask) -> Outcome:
