@@ -51,7 +51,7 @@ gz3d marks gz3d --out marks --workers 1
 crossmatch gz3d.parquet gz_desi.parquet --out matched.parquet --radius 3
 cutouts download matched.parquet --out cutouts --center-on manga --pixscale-col est_dr5_pixscale --base-url {service}
 masks draw --catalog cutouts/catalog.csv --marks marks --out masks --workers 1
-catalog build --images masks/catalog.csv --votes columns=matched.parquet --schema {schema} --split --out catalog.csv
+catalog build --images masks/catalog.csv --votes columns=matched.parquet --schema {schema} --out catalog.csv
 """
 SHARDS = """
 --labelled-catalog catalog.csv --shard-dir shards --schema {schema} --img-size 212 --eval-size 1 --workers 1 --overwrite

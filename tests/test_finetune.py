@@ -292,6 +292,17 @@ def test_impossible_fine_tunings_are_refused_before_anything_is_written(catalog,
     assert not (tmp_path / "run").exists()
 
 
+def test_a_column_split_decides_which_galaxies_are_for_validation(catalog, base, tmp_path, monkeypatch):
+    monkeypatch.setattr(stages, "run_stages", lambda finetuning: None)
+    table = pd.read_csv(catalog)
+    table["file_loc"] = [str(catalog.parent / name) for name in table["file_loc"]]
+    names = [("train", "val", "test")[i // 2 % 3] for i in range(len(table))]
+    table.assign(split=names).to_csv(tmp_path / "split.csv", index=False)
+    finetune(tmp_path / "split.csv", tmp_path / "run", base, label_col="brightness")
+    manifest = read_manifest(tmp_path / "run" / "shards")
+    assert (manifest.count("train"), manifest.count("eval")) == (names.count("train"), names.count("val"))
+
+
 def test_one_class_is_refused(catalog, base, tmp_path):
     table = pd.read_csv(catalog).assign(blue=1)
     table.to_csv(tmp_path / "blue.csv", index=False)

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import math
 import multiprocessing
+import os
 import random
 import re
 import shutil
@@ -19,6 +21,7 @@ import pytest
 from astropy.io import fits
 from PIL import Image
 
+from zoobot3d_tf.files import one_owner
 from zoobot3d_tf.images.read import read_image, resize_image
 from zoobot3d_tf.images.rgb import STRETCHES
 from zoobot3d_tf.schemas import get_schema
@@ -316,6 +319,73 @@ def test_added_galaxies_and_the_seed_do_not_change_the_split_of_a_galaxy(catalog
     assert sorted(orders[0]) == sorted(orders[1])
 
 
+def with_split(catalog: Path, folder: Path, names: list) -> Path:
+    """The same catalogue with a column `split`."""
+    path = with_broken_images(catalog, folder, [])
+    pd.read_csv(path, dtype={"id_str": str}).assign(split=names).to_csv(path, index=False)
+    return path
+
+
+def test_the_column_split_decides_and_test_galaxies_are_left_out(catalog, tmp_path, caplog):
+    names = ["test", "train", "val", "train"] * (N_GALAXIES // 4)
+    with caplog.at_level("INFO"):
+        by_column = options(eval_size=None)
+        folder = create_shards(with_split(catalog, tmp_path, names), tmp_path / "shards", RINGS, by_column).parent
+    manifest = read_manifest(folder)
+    expected = {"train": {"train"}, "eval": {"val"}}
+    for split, values in expected.items():
+        stored = {galaxy["id_str"] for galaxy in iterate_records(manifest.paths(split))}
+        assert stored == {f"{i:04d}" for i in range(N_GALAXIES) if names[i] in values}
+    assert re.search(r"column split .*train \(20 galaxies\).* val \(10\).* test \(10\)", caplog.text)
+    # The limit counts galaxies that are used.
+    limited = options(eval_size=None, max_labelled=30)
+    manifest = read_manifest(create_shards(tmp_path / "broken.csv", tmp_path / "limited", RINGS, limited).parent)
+    assert (manifest.count("train"), manifest.count("eval")) == (20, 10)
+
+
+@pytest.mark.parametrize(
+    ("names", "changes", "message"),
+    [
+        (["train", "val"], {"eval_size": 0.2}, r"column split .* contradicts eval_size"),
+        (["train", "valid"], {}, r"split is 'valid' in row 3 \(0001\) and 19 more; it must be train, val or test"),
+        (["train", None], {}, r"split is empty in row 3 \(0001\) and 19 more"),
+        ([0.0, 1.0], {}, "split is stored as floating-point"),
+        (["train", "test"], {}, "none of the 20 galaxies .* has the split 'val'"),
+        (["test", "val"], {}, "none of the 20 galaxies .* has the split 'train'"),
+    ],
+)
+def test_columns_split_that_cannot_be_used_are_refused(catalog, tmp_path, names, changes, message):
+    path = with_split(catalog, tmp_path, names * (N_GALAXIES // 2))
+    with pytest.raises(ValueError, match=message):
+        create_shards(path, tmp_path / "shards", RINGS, options(**{"eval_size": None, **changes}))
+    assert not (tmp_path / "shards").exists()
+
+
+def test_without_a_column_split_a_fifth_of_the_galaxies_is_for_evaluation(catalog, tmp_path):
+    by_default = read_manifest(create_shards(catalog, tmp_path / "a", RINGS, options(eval_size=None)).parent)
+    assert by_default.made_by["eval_size"] == 0.2
+    create_shards(catalog, tmp_path / "a", RINGS, options(eval_size=0.2, resume=True))
+
+
+def test_a_folder_of_shards_has_one_owner(catalog, tmp_path):
+    folder = tmp_path / "shards"
+    with one_owner(folder):
+        (folder / "train_shards").mkdir()
+        partial = folder / "train_shards" / ".partial-0-train-00000-of-00008.tfrecord"
+        partial.write_bytes(b"of the owner")
+        for again in ({"resume": True}, {"overwrite": True}, {}):
+            with pytest.raises(BlockingIOError, match=rf"shards: process {os.getpid()} .*is writing it"):
+                create_shards(catalog, folder, RINGS, options(**again))
+        assert partial.exists()
+
+
+def test_the_lock_of_a_killed_run_is_no_content(catalog, tmp_path, shards):
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / ".lock").write_text("process 1 on another machine")
+    create_shards(catalog, tmp_path / "shards", RINGS, SMALL)
+    assert contents(tmp_path / "shards") == contents(shards)
+
+
 def test_limits_take_the_first_galaxies_and_unlabelled_ones_have_no_labels(catalog, tmp_path):
     others = tmp_path / "others.csv"
     table = pd.read_csv(catalog, dtype={"id_str": str})
@@ -351,6 +421,7 @@ def test_an_empty_split_is_an_error_that_tells_what_to_change(catalog, tmp_path)
         ({"stretch": "log"}, "stretch must be one of galaxy-zoo, lupton; received 'log'"),
         ({"eval_size": 0}, "eval_size .*received 0"),
         ({"eval_size": 1.5}, "eval_size .*received 1.5"),
+        ({"eval_size": math.inf}, "eval_size .*received inf"),
         ({"max_failed": 2}, "max_failed must be .* from 0 to 1; received 2"),
         ({"shard_size": 0}, "shard_size must be at least 1; received 0"),
         ({"max_labelled": 0}, "max_labelled must be at least 1; received 0"),

@@ -12,7 +12,7 @@ from zoobot3d_tf.machine import available_cores
 def _shards_arguments(parser: argparse.ArgumentParser) -> None:
     from zoobot3d_tf.images.rgb import STRETCHES
     from zoobot3d_tf.labels import LABEL_KINDS
-    from zoobot3d_tf.shards.options import ShardOptions
+    from zoobot3d_tf.shards.options import DEFAULT_EVAL_SIZE, ShardOptions
 
     add = parser.add_argument
     add(
@@ -42,12 +42,7 @@ def _shards_arguments(parser: argparse.ArgumentParser) -> None:
         choices=STRETCHES,
         help="Stretch that converts FITS cutouts to colour images",
     )
-    add(
-        "--eval-size",
-        type=float,
-        default=ShardOptions.eval_size,
-        help=EVAL_SIZE,
-    )
+    add("--eval-size", type=float, help=f"{EVAL_SIZE} (default: the column split, or {DEFAULT_EVAL_SIZE} without it)")
     add("--image-root", type=Path, help=IMAGE_ROOT)
     add("--max-labelled", type=at_least(1), help="Largest number of labelled galaxies to use (default: all)")
     add("--max-unlabelled", type=at_least(1), help="Largest number of unlabelled galaxies to use (default: all)")

@@ -99,7 +99,7 @@ def _train(args: argparse.Namespace) -> None:
 def _finetune_arguments(parser: argparse.ArgumentParser) -> None:
     from zoobot3d_tf.finetuning.recipe import FINETUNE_TASKS, Recipe
     from zoobot3d_tf.runs.run_folder import SHIPPED
-    from zoobot3d_tf.shards.options import ShardOptions
+    from zoobot3d_tf.shards.options import DEFAULT_EVAL_SIZE
 
     add = parser.add_argument
     add("--catalog", type=Path, required=True, help="Catalogue: CSV, Parquet, FITS or ECSV, one row per galaxy")
@@ -113,7 +113,7 @@ def _finetune_arguments(parser: argparse.ArgumentParser) -> None:
     add("--save-dir", type=Path, required=True, help="Run folder to fill, or to continue")
     add("--base", default=SHIPPED, metavar="RUN", help=f"{RUN}. Training begins with its weights")
     add("--image-root", type=Path, help=IMAGE_ROOT)
-    add("--eval-size", type=float, default=ShardOptions.eval_size, help=EVAL_SIZE)
+    add("--eval-size", type=float, help=f"{EVAL_SIZE} (default: the column split, or {DEFAULT_EVAL_SIZE} without it)")
     add(
         "--n-blocks",
         type=at_least(0),

@@ -45,7 +45,7 @@ def finetune(
     label_col: str | None = None,
     task: str | None = None,
     image_root: PathLike | None = None,
-    eval_size: float = 0.2,
+    eval_size: float | None = None,
     crop_size: int | None = None,
     resize_size: int | None = None,
     workers: int = 1,
@@ -68,7 +68,8 @@ def finetune(
         task: task to learn, one of `FINETUNE_TASKS`. By default the kind that `read_labels` finds for the column;
             `counts` with a schema; `masks` without column and schema.
         image_root: folder that relative paths start from; by default the folder of the catalogue.
-        eval_size: approximate number of galaxies for validation, or their share if below 1.
+        eval_size: approximate number of galaxies for validation, or their share if below 1. By default the column
+            `split` of the catalogue decides, or 0.2 without this column; see `create_shards`.
         crop_size: height and width of the central part that the network sees, in pixels of the stored images; by
             default as of the base.
         resize_size: height and width of the network's input, in pixels; a multiple of 32; by default as of the base.

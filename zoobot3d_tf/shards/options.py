@@ -1,11 +1,15 @@
 """Options of making shards."""
 
+import math
 from dataclasses import dataclass
 
 from zoobot3d_tf.files import PathLike
 from zoobot3d_tf.images.read import MAX_SIDE, MIN_SIDE
 from zoobot3d_tf.images.rgb import DEFAULT_STRETCH, check_stretch
 from zoobot3d_tf.labels import LABEL_KINDS
+
+DEFAULT_EVAL_SIZE = 0.2
+"""Share of the labelled galaxies for evaluation, if neither the catalogue nor the user says it."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +20,8 @@ class ShardOptions:
         img_size: height and width of the stored images and masks, in pixels.
         stretch: colour stretch of FITS cutouts, see `to_rgb`. Predictions will use the same stretch.
         eval_size: approximate number of labelled galaxies for evaluation, or their share if below 1; see
-            `split_by_hash`.
+            `split_by_hash`. By default the column `split` of the catalogue decides or, without this column,
+            `DEFAULT_EVAL_SIZE`.
         shard_size: number of galaxies per file.
         seed: random seed of the order of the galaxies in a split.
         max_labelled: largest number of labelled galaxies; all if None. The first ones in this order are used.
@@ -38,7 +43,7 @@ class ShardOptions:
 
     img_size: int = 300
     stretch: str = DEFAULT_STRETCH
-    eval_size: float = 0.2
+    eval_size: float | None = None
     shard_size: int = 512
     seed: int = 0
     max_labelled: int | None = None
@@ -55,9 +60,10 @@ class ShardOptions:
     def __post_init__(self) -> None:
         if not MIN_SIDE <= self.img_size <= MAX_SIDE:
             raise ValueError(f"img_size must be from {MIN_SIDE} to {MAX_SIDE} pixels; received {self.img_size}")
-        if not self.eval_size > 0 or (self.eval_size >= 1 and self.eval_size % 1 != 0):
+        size = self.eval_size
+        if size is not None and (not 0 < size < math.inf or (size >= 1 and size % 1 != 0)):
             raise ValueError(
-                f"eval_size must be a share between 0 and 1 or a whole number of galaxies; received {self.eval_size}"
+                f"eval_size must be a share between 0 and 1 or a whole number of galaxies; received {size}"
             )
         check_stretch(self.stretch)
         if self.label_kind and not self.label_col:

@@ -9,7 +9,9 @@ import logging
 from collections.abc import Container
 from concurrent.futures import Executor
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -18,7 +20,7 @@ from tqdm import tqdm
 from zoobot3d_tf import __version__
 from zoobot3d_tf.catalogs.selection import hash_share
 from zoobot3d_tf.catalogs.training_catalog import read_training_catalog
-from zoobot3d_tf.files import FAILED_NAME, PathLike, sha256_of, write_atomically
+from zoobot3d_tf.files import FAILED_NAME, LOCK_NAME, PathLike, one_owner, sha256_of, write_atomically
 from zoobot3d_tf.labels import Label, read_labels
 from zoobot3d_tf.schemas import Schema
 from zoobot3d_tf.shards.manifest import (
@@ -30,10 +32,14 @@ from zoobot3d_tf.shards.manifest import (
     Manifest,
     read_manifest,
 )
-from zoobot3d_tf.shards.options import ShardOptions
+from zoobot3d_tf.shards.options import DEFAULT_EVAL_SIZE, ShardOptions
 from zoobot3d_tf.shards.task import Outcome, ShardTask, run_tasks
+from zoobot3d_tf.tables.columns import read_text, refuse
+from zoobot3d_tf.tables.formats import read_table
 
 PLAN_NAME = "plan.json"
+SPLIT_COLUMN = "split"
+"""Column of a catalogue that divides its galaxies into train, val and test; see `build_catalog`."""
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +58,8 @@ def create_shards(
     lists the galaxies that were skipped, with the reasons.
 
     Args:
-        labelled_catalog: path of a table with at least one of votes, masks and a label; see `read_training_catalog`.
+        labelled_catalog: path of a table with at least one of votes, masks and a label; see `read_training_catalog`. A
+            column `split` says which galaxies are for training (train), evaluation (val) or neither (test).
         shard_dir: folder to make. If it is not empty, `options` must have `overwrite` or `resume`.
         schema: decision tree of the votes; None if no votes are to be read.
         options: options of making shards.
@@ -66,17 +73,34 @@ def create_shards(
     Raises:
         FileExistsError: the folder is not empty, and `options` has neither `overwrite` nor `resume`, or there is no
             run to resume.
-        ValueError: a catalogue has an error, a split is empty, too many galaxies were skipped, or the run to resume had
-            another catalogue or other options.
+        BlockingIOError: another process writes the folder.
+        ValueError: a catalogue has an error, a split is empty, `options` has an `eval_size` beside a column `split`,
+            too many galaxies were skipped, or the run to resume had another catalogue or other options.
         OSError: a file cannot be read or written, or a worker died. Finished shards are kept for `resume`.
     """
     shard_dir = Path(shard_dir).absolute()
-    if not (options.overwrite or options.resume) and shard_dir.exists() and any(shard_dir.iterdir()):
+    with one_owner(shard_dir):
+        return _create_shards(labelled_catalog, shard_dir, schema, options, unlabelled_catalog, executor)
+
+
+def _create_shards(
+    labelled_catalog: PathLike,
+    shard_dir: Path,
+    schema: Schema | None,
+    options: ShardOptions,
+    unlabelled_catalog: PathLike | None,
+    executor: Executor | None,
+) -> Path:
+    """Do the work of `create_shards` in a folder that this process owns."""
+    if not (options.overwrite or options.resume) and _has_files(shard_dir):
         raise FileExistsError(
             f"{shard_dir}: the folder is not empty; resume=True continues an interrupted run, overwrite=True replaces "
             "its shards"
         )
-    splits, label = _read_splits(labelled_catalog, unlabelled_catalog, schema, options)
+    split = _read_split_column(labelled_catalog, options)
+    if split is None and options.eval_size is None:
+        options = replace(options, eval_size=DEFAULT_EVAL_SIZE)
+    splits, label = _read_splits(labelled_catalog, unlabelled_catalog, schema, split, options)
     made_by = _made_by(labelled_catalog, unlabelled_catalog, options)
     tasks = _plan_tasks(splits, shard_dir, schema, options)
 
@@ -101,16 +125,20 @@ def create_shards(
         made_by={"version": __version__, **made_by},
         label=label and label.of_training(_labels_stored(splits["train"], failed_table["id_str"])),
     )
-    for split in splits:
-        if manifest.count(split) == 0:
-            raise ValueError(
-                f"{shard_dir}: no galaxy of the split {split} could be read; see {shard_dir / FAILED_NAME}"
-            )
+    for name in splits:
+        if manifest.count(name) == 0:
+            raise ValueError(f"{shard_dir}: no galaxy of the split {name} could be read; see {shard_dir / FAILED_NAME}")
     write_atomically(shard_dir / MANIFEST_NAME, manifest.to_json())
     _remove_progress(shard_dir)
-    for split in splits:
-        counts = ", ".join(f"{manifest.count(split, what)} {what.replace('_', ' ')}" for what in COUNTS)
-        log.info("%s: %s", split, counts)
+    if split is not None:
+        log.info(
+            "The column split of the catalogue was used: train (%d galaxies) for training, val (%d) for evaluation, "
+            "test (%d) for neither.",
+            *((split == name).sum() for name in ("train", "val", "test")),
+        )
+    for name in splits:
+        counts = ", ".join(f"{manifest.count(name, what)} {what.replace('_', ' ')}" for what in COUNTS)
+        log.info("%s: %s", name, counts)
     if failed:
         log.warning("%d galaxies were skipped, see %s", len(failed), shard_dir / FAILED_NAME)
     return shard_dir / MANIFEST_NAME
@@ -144,10 +172,50 @@ def split_by_hash(labelled: pd.DataFrame, eval_size: float) -> dict[str, pd.Data
     return splits
 
 
+def _read_split_column(catalog: PathLike, options: ShardOptions) -> pd.Series | None:
+    """Read train, val or test for each galaxy; None if the catalogue has no column `split`."""
+    table = read_table(catalog)
+    if SPLIT_COLUMN not in table or options.label_col == SPLIT_COLUMN:
+        return None
+    if options.eval_size is not None:
+        raise ValueError(
+            f"{catalog}: its column {SPLIT_COLUMN} says which galaxies to evaluate on, and contradicts eval_size; omit "
+            "eval_size, or rename the column"
+        )
+    split = read_text(catalog, table, SPLIT_COLUMN)
+    rule = "it must be train, val or test; rename the column if it has another meaning"
+    refuse(catalog, table, SPLIT_COLUMN, ~split.isin(["train", "val", "test"]), rule)
+    return split
+
+
+def _split_by_column(catalog: PathLike, labelled: pd.DataFrame, split: pd.Series) -> dict[str, pd.DataFrame]:
+    """Divide labelled galaxies into `train` and `eval`."""
+    splits = {}
+    for name, value in (("train", "train"), ("eval", "val")):
+        splits[name] = labelled[split[labelled.index] == value]
+        if splits[name].empty:
+            raise ValueError(
+                f"{catalog}: none of the {len(labelled)} galaxies for training and evaluation has the {SPLIT_COLUMN} "
+                f"{value!r}; both need galaxies"
+            )
+    return splits
+
+
 def _read_splits(
-    labelled_catalog: PathLike, unlabelled_catalog: PathLike | None, schema: Schema | None, options: ShardOptions
+    labelled_catalog: PathLike,
+    unlabelled_catalog: PathLike | None,
+    schema: Schema | None,
+    split: pd.Series | None,
+    options: ShardOptions,
 ) -> tuple[dict[str, pd.DataFrame], Label | None]:
     """Read the catalogues.
+
+    Args:
+        labelled_catalog: path of the labelled catalogue.
+        unlabelled_catalog: path of the unlabelled catalogue, if any.
+        schema: decision tree of the votes, if any.
+        split: train, val or test for each row of the labelled catalogue; None to use `options.eval_size`.
+        options: options of making shards.
 
     Returns:
         Rows of each split, in the order in which they are stored, and the label. There is no split `unlabelled` without
@@ -161,7 +229,11 @@ def _read_splits(
     if options.label_col is not None:
         label, values = read_labels(labelled_catalog, labelled, options.label_col, options.label_kind)
     labelled["label"] = values
-    splits = split_by_hash(_in_order(labelled, options.seed, options.max_labelled), options.eval_size)
+    if split is None:
+        splits = split_by_hash(_in_order(labelled, options.seed, options.max_labelled), cast(float, options.eval_size))
+    else:
+        used = _in_order(labelled[split != "test"], options.seed, options.max_labelled)
+        splits = _split_by_column(labelled_catalog, used, split)
     label = label and label.of_training(splits["train"]["label"].to_numpy())
     if unlabelled_catalog is not None:
         unlabelled = read_training_catalog(unlabelled_catalog, schema, options.image_root, labels=())
@@ -235,7 +307,7 @@ def _claim_folder(folder: Path, plan: dict, options: ShardOptions) -> bool:
         _check_same_plan(folder, plan, json.loads(json.dumps(written)))
         _remove_progress(folder)
         return True
-    if options.resume and folder.exists() and any(folder.iterdir()) and not plan_path.parent.exists():
+    if options.resume and _has_files(folder) and not plan_path.parent.exists():
         raise FileExistsError(f"{folder}: the folder is not empty, but has no run that resume=True can continue")
     # The new plan is written last. If a run is interrupted before, there is no plan, and `resume` starts afresh.
     plan_path.parent.mkdir(parents=True, exist_ok=True)
@@ -244,6 +316,11 @@ def _claim_folder(folder: Path, plan: dict, options: ShardOptions) -> bool:
     (folder / FAILED_NAME).unlink(missing_ok=True)
     write_atomically(plan_path, json.dumps(plan, indent=1))
     return False
+
+
+def _has_files(folder: Path) -> bool:
+    """Whether a folder has anything but the lock of this process, or of one that was killed."""
+    return any(path.name != LOCK_NAME for path in folder.iterdir())
 
 
 def _check_same_plan(folder: Path, plan: dict, earlier: dict) -> None:
