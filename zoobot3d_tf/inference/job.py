@@ -163,7 +163,8 @@ class Job(Generic[AnySettings]):
         numbers = range(self.settings.n_parts)
         for first in numbers[::_PARTS_AT_ONCE]:
             parts = (self._read(number) for number in numbers[first : first + _PARTS_AT_ONCE])
-            yield pa.concat_tables(part.replace_schema_metadata() for part in parts)
+            # One chunk: pyarrow before 24 writes the header of a CSV again after a chunk without rows.
+            yield pa.concat_tables(part.replace_schema_metadata() for part in parts).combine_chunks()
 
     def failures(self, numbers: Iterable[int] | None = None) -> list[Failure]:
         """Read the galaxies whose images cannot be used, in order.
