@@ -6,6 +6,10 @@ import pytest
 
 from zoobot3d_tf.tables.columns import (
     check_file_names,
+    check_ids,
+    file_name_fault,
+    find_columns,
+    id_fault,
     move_paths,
     read_counts,
     read_numbers,
@@ -27,10 +31,10 @@ def test_numbers_are_refused_by_row_where_they_are_text():
         read_numbers("a.csv", pd.DataFrame({"ra": ["1", "10h"]}), "ra")
 
 
-@pytest.mark.parametrize("count", [-1, 0.5, np.inf, 2**24 + 1])
+@pytest.mark.parametrize("count", [-1, 0.5, np.inf, 2**24 + 1, 1e9])
 def test_votes_are_whole_numbers(count):
     np.testing.assert_array_equal(read_counts("a.csv", pd.DataFrame({"n": [0, None, 2**24]}), "n"), [0, np.nan, 2**24])
-    with pytest.raises(ValueError, match=r"a.csv: n is .* in row 3; .*>= 0"):
+    with pytest.raises(ValueError, match=r"a.csv: n is .* in row 3; .*>= 0, at most 16777216"):
         read_counts("a.csv", pd.DataFrame({"n": [1, count]}), "n")
 
 
@@ -77,6 +81,49 @@ def test_missing_columns_are_named_up_to_five():
         require_columns("a.csv", ["a"], ["a", "b"], hint=", see docs")
     with pytest.raises(ValueError, match=r"a.csv: lacks the columns b, c, d, e, f and 1 more$"):
         require_columns("a.csv", ["a"], list("abcdefg"))
+
+
+@pytest.mark.parametrize(
+    ("columns", "missing", "suggestion"),
+    [
+        (["bar_yes", "bar_No"], "bar_no", "; did you mean bar_No\\?"),
+        (["ID_STR"], "id_str", "; did you mean ID_STR\\?"),
+        (["id str"], "id_str", "; did you mean id str\\?"),
+        (["smooth-or-feature_smooth"], "smooth-or-featured_smooth", "; did you mean smooth-or-feature_smooth\\?"),
+        (["a", 7], "file_loc", "$"),
+    ],
+)
+def test_the_nearest_name_of_a_missing_column_is_suggested(columns, missing, suggestion):
+    with pytest.raises(ValueError, match=f"a.csv: lacks the column {missing}{suggestion}"):
+        require_columns("a.csv", columns, [missing])
+
+
+def test_columns_are_found_in_another_case_of_letters_if_only_one_is_alike():
+    assert find_columns("a.csv", ["RA", "Dec", "ra"], ["ra", "dec"]) == ["ra", "Dec"]
+    with pytest.raises(ValueError, match=r"a.csv: lacks the column ra; did you mean"):
+        find_columns("a.csv", ["RA", "Ra", "dec"], ["ra", "dec"])
+    table = pd.DataFrame({"RAJ2000": [1.0], "DEJ2000": [2.0]})
+    assert read_positions("a.csv", table, ("raj2000", "dej2000")).to_numpy().tolist() == [[1, 2]]
+
+
+@pytest.mark.parametrize(
+    ("id_str", "fault"),
+    [
+        *[(fit, "") for fit in ("J1", "1-22", "é +1", "-12", "a=b", "a/b", ".b", "1e5", "NA", "x" * 1000)],
+        ("", "empty"),
+        *[(f"a{letter}b", "control") for letter in "\n\t\r\0\x7f\x85\u2028\u202e"],
+        *[(f"{sign}HYPERLINK(1)", "formula") for sign in "=+-@"],
+        *[(name, "formula") for name in ("=", "-", "+1", "-1.5", "-1+2")],
+        ("a\udce9", "UTF-8"),
+    ],
+)
+def test_ids_follow_one_rule(id_str, fault):
+    assert fault in id_fault(id_str)
+    assert bool(id_fault(id_str)) == bool(fault)
+    assert not fault or fault in file_name_fault(id_str)
+    if fault:
+        with pytest.raises(ValueError, match=rf"a.csv: id_str is .* in row 3.*{fault}"):
+            check_ids("a.csv", pd.DataFrame({"id_str": ["J1", id_str]}, dtype=object))
 
 
 @pytest.mark.parametrize("name", ["../b", "a/b", "a\\b", "C:b", ".b", "", "a\tb", "é" * 76, "a"])

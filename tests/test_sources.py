@@ -152,7 +152,7 @@ def test_real_votes_of_the_first_campaign(reference):
     assert len(votes) == 5324
     first = votes.set_index("id_str").loc["J000007.82-000226.0"]
     assert list(first[["smooth-or-featured_smooth", "smooth-or-featured_featured-or-disk"]]) == [6, 32]
-    assert first["ra"] == pytest.approx(0.03259317206325524, rel=1e-12)
+    assert first["ra"] == pytest.approx(0.03259317206325524, rel=1e-15)
     assert votes["bar_strong"].sum() == 0
     total = pd.read_csv(path).filter(like="smooth-or-featured").to_numpy().sum()
     assert votes[DECALS.label_cols].to_numpy().sum() == total

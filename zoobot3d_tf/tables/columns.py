@@ -5,8 +5,11 @@ and the name of the column. The path is only used in errors. Errors number rows 
 row 1, the first galaxy row 2.
 """
 
+import difflib
+import math
 import os
-from collections.abc import Hashable, Iterable, Sequence
+import re
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -23,6 +26,26 @@ PIXSCALE_RANGE = (1e-6, 1e6)
 """Accepted pixel scales, arcsec per pixel."""
 MAX_VOTES = 2**24
 """Largest number of votes for an answer. Shards store votes as float32, which is exact for whole numbers up to here."""
+
+# Columns of a catalogue, which other programs may write in capitals.
+_STANDARD_NAMES = re.compile(
+    r"id_str|(file|marks|\w+_mask)_loc|(cutout_)?(ra|dec)|pixscale|n_volunteers|split", re.IGNORECASE
+)
+_STANDARD_UNITS = {
+    "deg": re.compile(r"((cutout|wcs)_)?(ra|dec)|(ra|dec)_(desi|manga|obj|ifu)", re.IGNORECASE),
+    "arcsec": re.compile(r"(\w+_)?pixscale", re.IGNORECASE),
+}
+_UNIT_WORDS = {"deg": "degrees", "arcsec": "arcsec per pixel"}
+# Names of units that Astropy does not know, or takes for those of time.
+_UNIT_NAMES = {
+    **dict.fromkeys(("degree", "degrees", "decimal degrees"), "deg"),
+    **dict.fromkeys(("radian", "radians"), "rad"),
+    **dict.fromkeys(("arcminute", "arcminutes", "arcmins"), "arcmin"),
+    **dict.fromkeys(("arcsecond", "arcseconds", "arcsecs", '"'), "arcsec"),
+    **dict.fromkeys(("h", "hr", "hour", "hours", "hour angle"), "hourangle"),
+}
+# As spreadsheets and Python write floating-point numbers; `1e5` is a name.
+_FLOAT_ID = r"[-+]?(\d+\.0*|\d+(\.\d+)?[eE]\+\d+)"
 
 # File systems allow 255 bytes. The names of files add words to the name of the galaxy.
 _MAX_NAME_BYTES = 150
@@ -66,7 +89,7 @@ def read_counts(path: PathLike, table: pd.DataFrame, column: str) -> pd.Series:
     """
     counts = read_numbers(path, table, column)
     is_wrong = ~(counts.isna() | counts.between(0, MAX_VOTES) & (counts % 1 == 0))
-    refuse(path, table, column, is_wrong, "votes must be whole numbers >= 0")
+    refuse(path, table, column, is_wrong, f"votes must be whole numbers >= 0, at most {MAX_VOTES}")
     return counts
 
 
@@ -84,7 +107,7 @@ def read_ra(path: PathLike, table: pd.DataFrame, column: str) -> pd.Series:
     Raises:
         ValueError: a value is not a number in `RA_RANGE`.
     """
-    return wrap_ra(_read_in_range(path, table, column, RA_RANGE, "degrees"))
+    return wrap_ra(_read_in_range(path, table, column, RA_RANGE, "deg"))
 
 
 def read_dec(path: PathLike, table: pd.DataFrame, column: str) -> pd.Series:
@@ -101,7 +124,7 @@ def read_dec(path: PathLike, table: pd.DataFrame, column: str) -> pd.Series:
     Raises:
         ValueError: a value is not a number in `DEC_RANGE`.
     """
-    return _read_in_range(path, table, column, DEC_RANGE, "degrees")
+    return _read_in_range(path, table, column, DEC_RANGE, "deg")
 
 
 def read_pixscale(path: PathLike, table: pd.DataFrame, column: str) -> pd.Series:
@@ -118,7 +141,7 @@ def read_pixscale(path: PathLike, table: pd.DataFrame, column: str) -> pd.Series
     Raises:
         ValueError: a value is not a number in `PIXSCALE_RANGE`.
     """
-    return _read_in_range(path, table, column, PIXSCALE_RANGE, "arcsec per pixel")
+    return _read_in_range(path, table, column, PIXSCALE_RANGE, "arcsec")
 
 
 def read_positions(path: PathLike, table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
@@ -127,7 +150,7 @@ def read_positions(path: PathLike, table: pd.DataFrame, columns: Sequence[str]) 
     Args:
         path: path of the table.
         table: table as `read_table` returns it.
-        columns: names of the columns of right ascension and declination, in degrees.
+        columns: names of the columns of right ascension and declination; see `find_columns`.
 
     Returns:
         `ra` and `dec` as `read_ra` and `read_dec` return them, for the rows that have both, with the index of the
@@ -138,8 +161,7 @@ def read_positions(path: PathLike, table: pd.DataFrame, columns: Sequence[str]) 
     """
     if len(columns) != 2:
         raise ValueError(f"a position is two columns, right ascension and declination; received {', '.join(columns)}")
-    require_columns(path, table.columns, columns)
-    ra, dec = columns
+    ra, dec = find_columns(path, table.columns, columns)
     return pd.DataFrame({"ra": read_ra(path, table, ra), "dec": read_dec(path, table, dec)}).dropna()
 
 
@@ -195,8 +217,85 @@ def read_text(path: PathLike, table: pd.DataFrame, column: str) -> pd.Series:
     """
     values = table[column]
     if holds_floats(values):
-        raise ValueError(f"{path}: {column} is stored as floating-point numbers; store it as text")
+        raise ValueError(
+            f"{path}: {column} is stored as floating-point numbers, which lose digits; store it as text or as integers"
+        )
     return values.astype(object).where(values.notna(), "").astype(str).str.strip()
+
+
+def refuse_damaged_ids(path: PathLike, table: pd.DataFrame, column: str) -> None:
+    """Refuse a column of ids, read as text, that show that the table was written or read in a wrong way.
+
+    Args:
+        path: path of the table.
+        table: table as `read_table` returns it.
+        column: name of the column of ids.
+
+    Raises:
+        ValueError: an id was a floating-point number, as 5.88018E+17 or 588018090547020096.0; or is not UTF-8 text.
+    """
+    ids = table[column]
+    rule = (
+        "it was a floating-point number, which loses digits; write the ids as text or as integers, and import them as "
+        "text in a spreadsheet"
+    )
+    refuse(path, table, column, ids.str.fullmatch(_FLOAT_ID), rule)
+    refuse(path, table, column, ids.str.contains("\ufffd", regex=False), "it must be UTF-8 text")
+
+
+def id_fault(id_str: str) -> str:
+    """Say why a text cannot be the id of a galaxy. This is the rule for ids, wherever they come from.
+
+    Ids are written to tables and are parts of the names of files. A spreadsheet that opens a table executes texts that
+    begin like a formula.
+
+    Args:
+        id_str: id of a galaxy, without spaces around it.
+
+    Returns:
+        What is wrong, such as "is empty", or '' if the id can be used.
+    """
+    if not id_str:
+        return "is empty"
+    if not _is_encodable(id_str):
+        return "is not UTF-8 text"
+    if not id_str.isprintable():
+        return f"holds the control character {next(letter for letter in id_str if not letter.isprintable())!r}"
+    if id_str[0] in "=+@" or (id_str[0] == "-" and not id_str[1:].isdecimal()):
+        return f"begins with {id_str[0]!r}, which spreadsheets take for a formula"
+    return ""
+
+
+def file_name_fault(id_str: str) -> str:
+    """Say why a text cannot be an id that names files; see `id_fault`.
+
+    Args:
+        id_str: id of a galaxy, without spaces around it.
+
+    Returns:
+        What is wrong, or '' if the id can be part of the name of a file.
+    """
+    if fault := id_fault(id_str):
+        return fault
+    if len(id_str.encode()) > _MAX_NAME_BYTES:
+        return f"has more than {_MAX_NAME_BYTES} bytes, and names files"
+    if id_str[0] == "." or set(id_str) & set("/\\:"):
+        return "names files, and must have no dot at the start, and no / \\ or :"
+    return ""
+
+
+def check_ids(path: PathLike, table: pd.DataFrame, column: str = "id_str") -> None:
+    """Refuse a table with an id that `id_fault` finds unfit, naming its row.
+
+    Args:
+        path: path of the table.
+        table: table as `read_table` returns it.
+        column: name of the column of ids.
+
+    Raises:
+        ValueError: an id is unfit.
+    """
+    _refuse_faults(path, table, column, id_fault)
 
 
 def holds_floats(values: pd.Series) -> bool:
@@ -207,6 +306,42 @@ def holds_floats(values: pd.Series) -> bool:
 def is_path_column(name: Hashable) -> bool:
     """Whether a column holds paths of files by its name, `*_loc`."""
     return str(name).endswith("_loc")
+
+
+def is_standard(name: str) -> bool:
+    """Whether a column has the name, in any case of letters, of a column of a catalogue."""
+    return _STANDARD_NAMES.fullmatch(name) is not None
+
+
+def standard_unit(name: str) -> str:
+    """Unit of a column by its name: deg for positions, arcsec for pixel scales, '' for other columns."""
+    return next((unit for unit, pattern in _STANDARD_UNITS.items() if pattern.fullmatch(name)), "")
+
+
+def convert_unit(name: str, values: pd.Series, stated: str, unit: str) -> pd.Series:
+    """Convert a column of angles to another unit.
+
+    Args:
+        name: name of the column, for errors.
+        values: the column.
+        stated: its unit, such as rad, hourangle or arcmin / pix.
+        unit: unit to convert to, deg or arcsec.
+
+    Returns:
+        The converted column, or the column itself if it has the unit already.
+
+    Raises:
+        ValueError: the unit is unknown or not one of angles, or the column holds text in another unit.
+    """
+    from astropy import units
+
+    text = re.sub(r"\s*(/\s*pix(el)?|\s+pix(el)?-1)\s*$", "", stated.strip(), flags=re.IGNORECASE)
+    try:
+        factor = units.Unit(_UNIT_NAMES.get(text.lower(), text)).to(unit)
+        factor = round(factor) if math.isclose(factor, round(factor), rel_tol=1e-14) else factor  # 15 of an hour
+        return values if factor == 1 else pd.to_numeric(values) * factor
+    except (ValueError, TypeError, units.UnitsError):
+        raise ValueError(f"{name} has the unit {stated!r}; it must be {unit}, or numbers in a unit of angles") from None
 
 
 def move_paths(table: pd.DataFrame, old: Path, new: Path) -> pd.DataFrame:
@@ -238,18 +373,12 @@ def check_file_names(path: PathLike, table: pd.DataFrame) -> None:
         table: table as `read_table` returns it.
 
     Raises:
-        ValueError: the table has no rows or no column `id_str`; or an id is repeated, empty or too long, begins with a
-            dot, or holds `/`, `\\`, `:` or control characters.
+        ValueError: the table has no rows or no column `id_str`; or an id is repeated or unfit, see `file_name_fault`.
     """
     if table.empty:
         raise ValueError(f"{path}: the catalogue has no rows")
     require_columns(path, table.columns, ["id_str"])
-    is_fit = table["id_str"].map(_is_fit_for_files).astype(bool)
-    rule = (
-        f"it names the galaxy's files, and must have 1 to {_MAX_NAME_BYTES} bytes, no dot at the start, and no / \\ : "
-        "or control characters"
-    )
-    refuse(path, table, "id_str", ~is_fit, rule)
+    _refuse_faults(path, table, "id_str", file_name_fault)
     refuse(path, table, "id_str", table["id_str"].duplicated(), "it must be unique")
 
 
@@ -268,7 +397,38 @@ def require_columns(path: PathLike, present: Iterable[Hashable], columns: Sequen
     present = set(present)
     missing = [column for column in columns if column not in present]
     if missing:
-        raise ValueError(f"{path}: lacks the column{'s'[: len(missing) - 1]} {shorten(missing)}{hint}")
+        suggestion = suggest(missing[0], present)
+        raise ValueError(f"{path}: lacks the column{'s'[: len(missing) - 1]} {shorten(missing)}{hint}{suggestion}")
+
+
+def find_columns(path: PathLike, present: Iterable[Hashable], columns: Sequence[str]) -> list[str]:
+    """Find columns by their names; where there is no such column, by their names in another case of letters.
+
+    Args:
+        path: path of the table.
+        present: names of the columns of the table.
+        columns: names to find.
+
+    Returns:
+        The names that the table has.
+
+    Raises:
+        ValueError: a column is missing.
+    """
+    names = [str(name) for name in present]
+    found = []
+    for column in columns:
+        alike = [name for name in names if name.lower() == column.lower()]
+        found.append(alike[0] if column not in names and len(alike) == 1 else column)
+    require_columns(path, names, found)
+    return found
+
+
+def suggest(column: str, present: Iterable[Hashable]) -> str:
+    """Suggest the nearest name of a column, as in '; did you mean bar_No?', or '' if none is near."""
+    by_lower = {str(name).lower(): str(name) for name in present}
+    close = difflib.get_close_matches(column.lower(), by_lower, n=1, cutoff=0.8)
+    return f"; did you mean {by_lower[close[0]]}?" if close else ""
 
 
 def refuse(path: PathLike, table: pd.DataFrame, column: str, wrong: pd.Series, rule: str) -> None:
@@ -294,7 +454,8 @@ def name_rows(table: pd.DataFrame, wrong: pd.Series) -> str:
     """Name the first of some rows by number and id, and count the others, as in 'row 4 (J2) and 1 more'."""
     first = table.index[wrong][0]
     others = int(wrong.sum()) - 1
-    name = table["id_str"][first] if "id_str" in table else ""
+    name = str(table["id_str"][first]) if "id_str" in table else ""
+    name = name if name.isprintable() else repr(name)
     return f"row {first + 2}" + (f" ({name})" if name else "") + (f" and {others} more" if others else "")
 
 
@@ -307,16 +468,28 @@ def _read_in_range(
     path: PathLike, table: pd.DataFrame, column: str, limits: tuple[float, float], unit: str
 ) -> pd.Series:
     numbers = read_numbers(path, table, column)
+    stated = table.attrs.get("units", {}).get(column)
+    if stated:
+        try:
+            numbers = convert_unit(column, numbers, stated, unit)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
     low, high = limits
     is_wrong = ~(numbers.isna() | numbers.between(low, high))
-    refuse(path, table, column, is_wrong, f"it must be from {low:g} to {high:g} {unit}")
+    refuse(path, table, column, is_wrong, f"it must be from {low:g} to {high:g} {_UNIT_WORDS[unit]}")
     return numbers
 
 
-def _is_fit_for_files(name: str) -> bool:
-    return (
-        0 < len(name.encode()) <= _MAX_NAME_BYTES
-        and name.isprintable()
-        and name[0] != "."
-        and not set(name) & set("/\\:")
-    )
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # bytes of a name of a file that are not UTF-8
+        return False
+    return True
+
+
+def _refuse_faults(path: PathLike, table: pd.DataFrame, column: str, find_fault: Callable[[str], str]) -> None:
+    faults = table[column].map(find_fault).astype(object)
+    wrong = faults != ""
+    if wrong.any():
+        refuse(path, table, column, wrong, f"it {faults[wrong].iloc[0]}")

@@ -1,7 +1,9 @@
 """Tables of galaxies read and written: CSV, Parquet, FITS, ECSV and VOTable files, one row per galaxy."""
 
+import bz2
 import gzip
 import io
+import re
 import tarfile
 from collections.abc import Callable
 from pathlib import Path, PurePath
@@ -11,49 +13,68 @@ import numpy as np
 import pandas as pd
 
 from zoobot3d_tf.files import PathLike, check_output, whole_file
-from zoobot3d_tf.tables.columns import holds_floats, is_path_column, read_text
+from zoobot3d_tf.tables.astropy_files import read_ecsv, read_fits, read_votable
+from zoobot3d_tf.tables.columns import holds_floats, is_path_column, is_standard, read_text, refuse_damaged_ids
+from zoobot3d_tf.tables.csv_files import read_csv
+from zoobot3d_tf.tables.values import check_shape, decode, plain_type
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-MAX_INFLATED_BYTES = 4 * 1024**3
-"""Largest size of the content of a compressed file, which is held in memory. No published catalogue comes near it."""
+MAX_INFLATED_BYTES = 2**29
+"""Largest size of the content of a compressed file, which is held in memory, unless the file itself is large."""
 
-_TEXT_TYPE = pd.Series([""]).dtype  # `str`, or `object` before pandas 3
-_LARGEST_EXACT_FLOAT = 2**53
+_MAX_INFLATION = 32  # catalogues compress less
 
 
 def read_table(path: PathLike) -> pd.DataFrame:
     """Read a table of galaxies. The suffix of the file gives the format.
 
+    A file of several tables, FITS or VOTable, needs the number or the name of one after its name, as in
+    `galaxies.fits[2]` or `galaxies.fits[VOTES]`.
+
     Args:
-        path: file named `*.csv`, `*.parquet`, `*.fits`, `*.ecsv`, `*.vot`, `*.votable` or `*.xml`, with or without
-            `.gz` at the end; or an archive `*.tar`, `*.tar.gz` or `*.tgz` that holds one FITS table.
+        path: file with one of the suffixes `SUFFIXES`, with or without `.gz` or `.bz2` at the end; or an archive
+            `*.tar`, also compressed, or `*.tgz`, that holds one FITS file.
 
     Returns:
-        All columns that have one value per row, in the byte order of this machine. Bytes become text, masked values
-        missing values. Three kinds of columns become text without spaces around it ('0123' keeps its zero), '' where
-        the cell is empty: `id_str`, `id_str_<other>` and, unless they hold floating-point numbers, `*_loc`. Integers
-        that a float cannot hold exactly keep their digits if the column has missing values, as `Int64`.
+        All columns that have one value per row, in the byte order of this machine. Bytes become text, with `\\ufffd`
+        for those that are not UTF-8, and masked values missing values. Columns of a catalogue whose names are in
+        another case of letters (`ID_STR`, `RA`) receive the usual names. Three kinds of columns become text without
+        spaces around it ('0123' keeps its zero), '' where the cell is empty: `id_str` and, unless they hold
+        floating-point numbers, `id_str_<other>` and `*_loc`. Integers that a float cannot hold exactly keep their
+        digits if the column has missing values, as `Int64`. Positions and pixel scales are in degrees and arcsec; units
+        of other columns, where the file gives them, are in `attrs["units"]`.
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: the suffix is unknown; the file cannot be read; its content is larger than `MAX_INFLATED_BYTES`; or
-            a column of ids holds floating-point numbers.
+        ValueError: the suffix is unknown; the file cannot be read; its content is too large for its size;
+            it holds several tables; `id_str` holds floating-point numbers; or a position or pixel scale has a unit that
+            cannot be converted.
     """
-    path = Path(path)
+    path, part = _split_part(Path(path))
     name = path.name.lower()
-    suffix = ".tar" if name.endswith(".tgz") else PurePath(name.removesuffix(".gz")).suffix
+    suffix = ".tar" if name.endswith((".tgz", ".tbz2")) else PurePath(re.sub(r"\.(gz|bz2)$", "", name)).suffix
     if suffix not in _READERS:
-        raise ValueError(f"{path}: the name of a catalogue must end in {', '.join(_READERS)}, with or without .gz")
+        raise ValueError(
+            f"{path}: the name of a catalogue must end in {', '.join(SUFFIXES)}, with or without .gz or .bz2"
+        )
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such catalogue")
     try:
-        with _inflate(path) if name.endswith((".gz", ".tgz")) else path.open("rb") as file:
-            table = _READERS[suffix](file)
+        if part and suffix not in _OF_SEVERAL_TABLES:
+            raise ValueError(f"it holds one table; leave out [{part}]")
+        with _open(path) as file:
+            table = _READERS[suffix](file, path.stat().st_size, part)
     except Exception as error:  # the parsers raise errors of every type on damaged files
         raise ValueError(f"{path}: cannot be read as a {suffix[1:].upper()} table: {error}") from error
-    return _with_text(path, table)
+    return _finish(path, table)
+
+
+def _split_part(path: Path) -> tuple[Path, str]:
+    """Split `galaxies.fits[2]`, unless this is the name of a file."""
+    match = re.fullmatch(r"(.+)\[([^\[\]]+)\]", path.name)
+    return (path, "") if match is None or path.exists() else (path.with_name(match[1]), match[2])
 
 
 def from_arrow(path: PathLike, table: "pa.Table") -> pd.DataFrame:
@@ -69,7 +90,7 @@ def from_arrow(path: PathLike, table: "pa.Table") -> pd.DataFrame:
     Raises:
         ValueError: a column of ids holds floating-point numbers.
     """
-    return _with_text(path, _from_arrow(table))
+    return _finish(path, _from_arrow(table))
 
 
 def write_table(table: pd.DataFrame, path: PathLike) -> Path:
@@ -117,82 +138,111 @@ def check_writable(path: PathLike) -> Path:
     return path
 
 
-def _with_text(path: PathLike, table: pd.DataFrame) -> pd.DataFrame:
-    return table.assign(**{name: read_text(path, table, name) for name in _text_columns(table)})
+def _finish(path: PathLike, table: pd.DataFrame) -> pd.DataFrame:
+    """Give columns their usual names, convert ids and paths to text, and nullable columns to the types of pandas."""
+    lower = [str(name).lower() for name in table]
+    usual = {name: name.lower() for name in map(str, table) if is_standard(name) and lower.count(name.lower()) == 1}
+    table = table.rename(columns=usual)
+    texts = [str(name) for name, column in table.items() if _is_text(str(name), column)]
+    table = table.assign(**{name: read_text(path, table, name) for name in texts})
+    if "id_str" in table:
+        refuse_damaged_ids(path, table, "id_str")
+    nullable = [name for name, dtype in table.dtypes.items() if getattr(dtype, "na_value", None) is pd.NA]
+    return table.astype({name: plain_type(table[name]) for name in nullable})
 
 
-def _text_columns(table: pd.DataFrame) -> list[str]:
-    """Columns of ids and of paths. `*_loc` may be somebody else's column of numbers, ids must never be floats."""
-    names = [str(name) for name in table]
-    ids = [name for name in names if name == "id_str" or name.startswith("id_str_")]
-    return ids + [name for name in names if is_path_column(name) and not holds_floats(table[name])]
+def _is_text(name: str, column: pd.Series) -> bool:
+    """Whether a column holds ids or paths. Only ids of the table itself are refused if they are floats."""
+    name = name.lower()
+    return name == "id_str" or ((name.startswith("id_str_") or is_path_column(name)) and not holds_floats(column))
 
 
-def _inflate(path: Path) -> BinaryIO:
-    content = io.BytesIO()
-    with gzip.open(path) as file:
+def _open(path: Path) -> BinaryIO:
+    """Open a file, inflated if it is compressed."""
+    name = path.name.lower()
+    if not name.endswith((".gz", ".tgz", ".bz2", ".tbz2")):
+        return path.open("rb")
+    content, file_bytes = io.BytesIO(), path.stat().st_size
+    with gzip.open(path) if name.endswith("gz") else bz2.open(path) as file:
         while chunk := file.read(2**20):
             content.write(chunk)
-            if content.tell() > MAX_INFLATED_BYTES:
-                raise ValueError(f"inflates to more than {MAX_INFLATED_BYTES} bytes")
+            _check_inflated(content.tell(), file_bytes)
     content.seek(0)
     return content
 
 
-def _read_csv(file: BinaryIO) -> pd.DataFrame:
-    table = pd.read_csv(file, encoding="utf-8-sig", low_memory=False, dtype_backend="numpy_nullable")
-    if not isinstance(table.index, pd.RangeIndex):
-        raise ValueError("rows have more fields than the header has names")
-    texts = _text_columns(table)
-    table = table.astype({name: _plain_type(column) for name, column in table.items()})
-    # Ids are read again as text, so that "0123" does not become a number, nor "NA" a missing value.
-    file.seek(0)
-    names = pd.read_csv(file, encoding="utf-8-sig", usecols=texts, dtype=str, na_filter=False)
-    table[names.columns] = names
-    return table
+def _check_inflated(n_bytes: int, file_bytes: int, name: str = "") -> None:
+    limit = max(MAX_INFLATED_BYTES, _MAX_INFLATION * file_bytes)
+    if n_bytes > limit:
+        raise ValueError(f"{name} inflates to more than {limit} bytes".lstrip())
 
 
-def _plain_type(column: pd.Series) -> Any:
-    """Return the type that pandas gives a column by default, but a nullable one for long integers with gaps."""
-    if pd.api.types.is_string_dtype(column):
-        return _TEXT_TYPE
-    if not column.hasnans:
-        return cast(Any, column.dtype).numpy_dtype
-    if pd.api.types.is_bool_dtype(column):
-        return object
-    is_long = pd.api.types.is_integer_dtype(column) and (column.abs() > _LARGEST_EXACT_FLOAT).any()
-    return column.dtype if is_long else np.float64
+def _read_csv(file: BinaryIO, file_bytes: int, _part: str) -> pd.DataFrame:
+    return read_csv(file, file_bytes, ",", _is_text)
 
 
-def _read_parquet(file: BinaryIO) -> pd.DataFrame:
+def _read_tsv(file: BinaryIO, file_bytes: int, _part: str) -> pd.DataFrame:
+    return read_csv(file, file_bytes, "\t", _is_text)
+
+
+def _read_parquet(file: BinaryIO, file_bytes: int, _part: str) -> pd.DataFrame:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    return _from_arrow(pq.read_table(file))
+    with pq.ParquetFile(file) as parquet:
+        metadata, schema = parquet.metadata, parquet.schema_arrow
+    check_shape(metadata.num_rows, metadata.num_columns, file_bytes)
+    widths = [field.type.byte_width for field in schema if pa.types.is_fixed_size_binary(field.type)]
+    stored = sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
+    _check_inflated(max(stored, metadata.num_rows * sum(widths)), file_bytes)
+    # Repeated texts take space once in the file. Read like that, their size is known before it is taken.
+    texts = [field.name for field in schema if _is_arrow_text(field.type)]
+    with pq.ParquetFile(file, read_dictionary=texts) as parquet:
+        table = parquet.read()
+    n_bytes = 0
+    for number, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
+        if name in texts and pa.types.is_dictionary(column.type):
+            n_bytes += sum(_text_bytes(chunk) for chunk in column.chunks)
+            _check_inflated(n_bytes, file_bytes)
+            table = table.set_column(number, name, column.cast(column.type.value_type))
+    return _from_arrow(table)
+
+
+def _is_arrow_text(kind: "pa.DataType") -> bool:
+    from pyarrow import types
+
+    kind = kind.value_type if types.is_dictionary(kind) else kind
+    return types.is_string(kind) or types.is_large_string(kind) or types.is_binary(kind) or types.is_large_binary(kind)
+
+
+def _text_bytes(chunk: "pa.DictionaryArray") -> int:
+    """Size of the texts of a column that stores each of them once."""
+    import pyarrow.compute as pc
+
+    lengths = pc.fill_null(pc.binary_length(chunk.dictionary), 0).to_numpy(zero_copy_only=False)
+    places = chunk.indices.drop_null().to_numpy()
+    return int(np.bincount(places, minlength=len(lengths)) @ lengths.astype(np.int64)) if len(places) else 0
 
 
 def _from_arrow(arrow: "pa.Table") -> pd.DataFrame:
     import pyarrow as pa
 
-    table = arrow.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()}.get)
-    nullable = table.select_dtypes(["Int64", "UInt64"])
-    table = table.astype({name: _plain_type(column) for name, column in nullable.items()})
+    def to_nullable(kind: pa.DataType) -> Any:
+        is_whole = pa.types.is_integer(kind)
+        return pd.api.types.pandas_dtype(str(kind).replace("u", "U").replace("int", "Int")) if is_whole else None
+
+    table = arrow.to_pandas(types_mapper=to_nullable)
+    for field in arrow.schema:
+        if pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type):
+            table[field.name] = table[field.name].map(decode)
     return table.reset_index(drop=table.index.name is None)
 
 
-def _read_fits(file: BinaryIO) -> pd.DataFrame:
-    # By default astropy masks empty strings, which pandas would show as missing values.
-    return _read_with_astropy(file, format="fits", mask_invalid=False)
+def _read_ecsv(file: BinaryIO, file_bytes: int, _part: str) -> pd.DataFrame:
+    return read_ecsv(file, file_bytes)
 
 
-def _read_ecsv(file: BinaryIO) -> pd.DataFrame:
-    return _read_with_astropy(file, format="ascii.ecsv")
-
-
-def _read_votable(file: BinaryIO) -> pd.DataFrame:
-    return _read_with_astropy(file, format="votable")
-
-
-def _read_tar(file: BinaryIO) -> pd.DataFrame:
+def _read_tar(file: BinaryIO, file_bytes: int, part: str) -> pd.DataFrame:
     """Read the FITS table of an archive. Nothing is unpacked to disk, so that names of members cannot do harm."""
     with tarfile.open(fileobj=file, mode="r:") as archive:
         # macOS adds files of its own, whose names begin with "._".
@@ -200,25 +250,13 @@ def _read_tar(file: BinaryIO) -> pd.DataFrame:
             member
             for member in archive
             if member.isfile()
-            and member.name.lower().endswith(".fits")
+            and PurePath(member.name).suffix.lower() in _FITS_SUFFIXES
             and not PurePath(member.name).name.startswith("._")
         ]
         if len(tables) != 1:
             raise ValueError(f"holds {len(tables)} files *.fits; it must hold one FITS table")
-        # A sparse member can be larger than its archive.
-        if tables[0].size > MAX_INFLATED_BYTES:
-            raise ValueError(f"{tables[0].name} inflates to more than {MAX_INFLATED_BYTES} bytes")
-        return _read_fits(io.BytesIO(cast(BinaryIO, archive.extractfile(tables[0])).read()))
-
-
-def _read_with_astropy(file: BinaryIO, **how: object) -> pd.DataFrame:
-    from astropy.table import Column, Table
-
-    table = Table.read(file, **how)
-    # ECSV files may also hold columns of times and sky coordinates.
-    table = table[[name for name in table.colnames if isinstance(table[name], Column) and table[name].ndim == 1]]
-    table.convert_bytestring_to_unicode()
-    return table.to_pandas()
+        _check_inflated(tables[0].size, file_bytes, tables[0].name)  # a sparse member can be larger than its archive
+        return read_fits(io.BytesIO(cast(BinaryIO, archive.extractfile(tables[0])).read()), file_bytes, part)
 
 
 def _write_csv(table: pd.DataFrame, path: Path) -> None:
@@ -244,16 +282,22 @@ def _write_ecsv(table: pd.DataFrame, path: Path) -> None:
     Table.from_pandas(table).write(path, format="ascii.ecsv", overwrite=True)
 
 
-_READERS: dict[str, Callable[[BinaryIO], pd.DataFrame]] = {
+_FITS_SUFFIXES = (".fits", ".fit", ".fts", ".fz")
+_VOTABLE_SUFFIXES = (".vot", ".votable", ".xml")
+_READERS: dict[str, Callable[[BinaryIO, int, str], pd.DataFrame]] = {
     ".csv": _read_csv,
     ".parquet": _read_parquet,
-    ".fits": _read_fits,
+    ".fits": read_fits,
     ".ecsv": _read_ecsv,
-    ".vot": _read_votable,
-    ".votable": _read_votable,
-    ".xml": _read_votable,
+    **dict.fromkeys(_VOTABLE_SUFFIXES, read_votable),
+    ".tsv": _read_tsv,
+    ".pq": _read_parquet,
+    **dict.fromkeys(_FITS_SUFFIXES, read_fits),
     ".tar": _read_tar,
 }
+_OF_SEVERAL_TABLES = (*_FITS_SUFFIXES, *_VOTABLE_SUFFIXES, ".tar")
+SUFFIXES = tuple(_READERS)
+"""Suffixes of the tables that can be read."""
 _WRITERS: dict[str, Callable[[pd.DataFrame, Path], None]] = {
     ".csv": _write_csv,
     ".parquet": _write_parquet,
