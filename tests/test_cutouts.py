@@ -152,7 +152,7 @@ def test_centre_is_the_position_chosen(make, service, center_on, columns, used):
 )
 def test_missing_position_is_an_error_that_names_the_columns(make, center_on, needed):
     with pytest.raises(ValueError, match=f"galaxies.csv: lacks the columns {needed}"):
-        make({"id_str": ["A"], "RA": [1.0], "DEC": [2.0]}, center_on=center_on)
+        make({"id_str": ["A"], "RAJ2000": [1.0], "DEJ2000": [2.0]}, center_on=center_on)
 
 
 def test_galaxies_with_impossible_positions_fail_and_others_do_not(make, service, tmp_path):
