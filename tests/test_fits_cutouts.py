@@ -1,6 +1,7 @@
 """FITS cutouts: which extensions are the image, names of bands, units, and limits checked before the pixels."""
 
 import bz2
+import gzip
 
 import numpy as np
 import pytest
@@ -296,4 +297,25 @@ def test_limits_are_checked_before_the_pixels(tmp_path, monkeypatch, limit, valu
     monkeypatch.setattr(fits_cutouts, limit, value)
     monkeypatch.setattr(fits.CompImageHDU, "data", property(lambda self: pytest.fail("the pixels were read")))
     with pytest.raises(ImageError, match=reason):
+        read_image(path)
+
+
+def test_a_tile_that_inflates_to_more_than_its_pixels_is_not_inflated(tmp_path, monkeypatch):
+    hdu = fits.CompImageHDU(np.zeros((3, 32, 20), np.float32), compression_type="GZIP_1", tile_shape=(3, 32, 20))
+    content = write(tmp_path / "galaxy.fits.fz", hdu).read_bytes()
+    bomb = gzip.compress(bytes(10**6))
+    start = content.index(b"\x1f\x8b\x08")
+    (tmp_path / "galaxy.fits.fz").write_bytes(content[:start] + bomb + bytes(-(start + len(bomb)) % 2880))
+    monkeypatch.setattr(fits.CompImageHDU, "data", property(lambda self: pytest.fail("the pixels were read")))
+    with pytest.raises(ImageError, match=r"galaxy\.fits\.fz: .*more bytes than its pixels"):
+        read_image(tmp_path / "galaxy.fits.fz")
+
+
+@pytest.mark.parametrize("has_extension", [False, True])
+def test_a_header_without_an_end_is_not_parsed(tmp_path, has_extension):
+    path = write(tmp_path / "galaxy.fits", *[image(R, "r")] * has_extension)
+    content = path.read_bytes()
+    end = content.rindex(b"END" + b" " * 77)
+    path.write_bytes(content[:end] + b"COMMENT ".ljust(80) * (2**20 // 80 + 100))
+    with pytest.raises(ImageError, match="header must have at most 1048576 bytes"):
         read_image(path)

@@ -1,5 +1,6 @@
 """Geometry of crops and augmentations, correct to a tenth of a pixel."""
 
+import cv2
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -99,3 +100,47 @@ def test_a_mask_returns_to_its_position_in_the_image(shape):
 def test_impossible_sizes_are_refused(sizes, words):
     with pytest.raises(ValueError, match=words):
         Framing(*sizes)
+
+
+def stripes(size: int) -> np.ndarray:
+    """Stripes of one pixel, whose mean over any larger area is about 100."""
+    return np.repeat(np.tile(np.array([0, 200], np.uint8), size // 2)[None, :, None], size, axis=0).repeat(3, axis=2)
+
+
+@pytest.mark.parametrize("final_size", [45, 64, 75, 100, 112, 128])
+def test_fine_structure_averages_out_where_the_image_shrinks(final_size):
+    framing = Framing(300, 225, final_size)
+    seen = warp(stripes(300), central_affine(framing), final_size).astype(int)
+    assert seen.std() < 20  # up to 100 with bilinear interpolation alone
+    np.testing.assert_allclose(seen.mean(), 100, atol=3)
+    for seed in range(5):
+        augmented = warp(stripes(300), random_affine(framing, np.random.default_rng(seed)), final_size).astype(int)
+        inner = augmented[final_size // 4 : -final_size // 4, final_size // 4 : -final_size // 4]
+        assert inner.std() < 25
+
+
+@pytest.mark.parametrize("final_size", [50, 75, 100])
+def test_an_image_that_shrinks_by_a_whole_number_is_its_mean_over_areas(final_size):
+    image = np.random.default_rng(0).integers(0, 255, (300, 300, 3), dtype=np.uint8)
+    factor = 300 // final_size
+    means = image.reshape(final_size, factor, final_size, factor, 3).mean(axis=(1, 3))
+    seen = warp(image, central_affine(Framing(300, 300, final_size)), final_size)
+    np.testing.assert_allclose(seen, means, atol=1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("final_size", [64, 112, 150])
+def test_positions_are_kept_where_the_image_shrinks(seed, final_size):
+    framing = Framing(300, 225, final_size)
+    point = np.array([171.3, 138.9])
+    affine = random_affine(framing, np.random.default_rng(seed))
+    found = centroid(warp(disc(300, *point, 20), affine, final_size))
+    assert np.hypot(*(found - output_position(affine, point))) < 0.05
+
+
+def test_at_the_sizes_of_the_weights_an_image_is_interpolated_between_its_pixels():
+    image = np.random.default_rng(0).integers(0, 255, (300, 300, 3), dtype=np.uint8)
+    for seed in range(20):
+        affine = random_affine(FRAMING, np.random.default_rng(seed))
+        expected = cv2.warpAffine(image, affine, (224, 224), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+        np.testing.assert_array_equal(warp(image, affine, 224), expected)

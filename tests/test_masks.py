@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from astropy.wcs import WCS
 
+from zoobot3d_tf.images import masks
 from zoobot3d_tf.images.masks import (
     align_counts,
     align_counts_wcs,
+    check_marks,
     counts_from_marks,
     crosses_itself,
     is_enclosed,
@@ -309,3 +311,31 @@ def test_north_is_the_first_row_and_east_the_first_column():
     ra, dec = wcs.pixel_to_world_values([212, 0], [0, 212])
     assert dec[0] - 2 == pytest.approx(21.2 / 3600, rel=1e-6)
     assert (ra[1] - 150) * np.cos(np.radians(2)) == pytest.approx(21.2 / 3600, rel=1e-6)
+
+
+def zigzag(n):
+    """A path whose edges all cross the frame without crossing each other, but whose boxes all overlap."""
+    k = np.arange(n)
+    return np.column_stack([k % 2 * 500 + k * 1e-4, k % 2 * 500 - k * 0.02 + 100.0])
+
+
+@pytest.mark.parametrize("marks", [[[zigzag(100_000).tolist()]], [[[[1, 1]]] * 60_000], [[], [[]] * 60_000]])
+def test_marks_with_far_too_many_vertices_are_refused(marks):
+    with pytest.raises(ValueError, match=r"at most (5000|50000) vertices"):
+        counts_from_marks(marks)
+    with pytest.raises(ValueError, match=r"at most (5000|50000) vertices"):
+        check_marks(marks)
+
+
+def test_a_path_that_crosses_too_many_rows_is_refused():
+    with pytest.raises(ValueError, match="cross rows at most 2097152 times"):
+        counts_from_marks([[zigzag(5000).tolist()]], (525, 525))
+
+
+def test_long_paths_are_compared_in_pieces(monkeypatch):
+    path = zigzag(400)
+    monkeypatch.setattr(masks, "_PAIRS_AT_ONCE", 5000)
+    assert not crosses_itself(path)
+    assert crosses_itself(np.vstack([path, [[250, 0], [250, 600]]]))
+    for last in range(3, 400, 40):
+        assert crosses_itself(np.vstack([path[:last], path[last // 2 - 1 : last // 2 + 1].mean(axis=0)]))

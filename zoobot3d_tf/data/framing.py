@@ -4,6 +4,7 @@ Pixel centres are whole numbers (docs/conventions.md), so that the centre of an 
 affine map is a matrix of shape (2, 3) from (x, y, 1) of the output to (x, y) of the input, in pixels.
 """
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -16,6 +17,9 @@ ASPECT = 1.1
 """Largest aspect ratio of the crop in training."""
 SHIFT = 0.02
 """Largest shift of the crop in training in each direction, as a fraction of the side of the image."""
+
+ANTIALIASING_FROM = 1.5
+"""Number of pixels of the input per pixel of the output from which `warp` averages over areas."""
 
 # `tf.data` prepares batches in parallel already. More threads per batch would slow them down.
 cv2.setNumThreads(0)
@@ -74,7 +78,7 @@ def random_affine(framing: Framing, rng: np.random.Generator) -> np.ndarray:
 
 
 def warp(image: np.ndarray, affine: np.ndarray, size: int) -> np.ndarray:
-    """Resample an image by an affine map, with bilinear interpolation.
+    """Resample an image by an affine map, with bilinear interpolation, and with averages over areas where it shrinks.
 
     Args:
         image: uint8 or float32, shape (H, W) or (H, W, channels).
@@ -85,7 +89,7 @@ def warp(image: np.ndarray, affine: np.ndarray, size: int) -> np.ndarray:
         Image of the same type, shape (size, size) or (size, size, channels). Pixels outside the input are 0. Positions
         are exact to 1/64 pixel.
     """
-    return cv2.warpAffine(image, affine, (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    return _resample(image, affine, size, size)
 
 
 def warp_to_image(output: np.ndarray, framing: Framing, shape: tuple[int, int]) -> np.ndarray:
@@ -109,7 +113,21 @@ def warp_to_image(output: np.ndarray, framing: Framing, shape: tuple[int, int]) 
     crop = central_affine(framing)
     to_stored = np.column_stack([scale * np.eye(2), shift])
     affine = np.linalg.solve(crop[:, :2], to_stored - np.column_stack([np.zeros((2, 2)), crop[:, 2]]))
-    return cv2.warpAffine(output, affine, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    return _resample(output, affine, width, height)
+
+
+def _resample(image: np.ndarray, affine: np.ndarray, width: int, height: int) -> np.ndarray:
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    shrinkage = abs(affine[0, 0] * affine[1, 1] - affine[0, 1] * affine[1, 0]) ** 0.5
+    if shrinkage < ANTIALIASING_FROM:
+        return cv2.warpAffine(image, affine, (width, height), flags=flags)
+    # Bilinear interpolation sees two pixels in each direction only. Each pixel becomes the mean of n x n points, which
+    # are at most 1.25 pixels of the input apart.
+    n = math.ceil(shrinkage - 0.25)
+    linear = affine[:, :2] / n
+    fine = np.column_stack([linear, affine[:, 2] + linear.sum(axis=1) * (1 - n) / 2])
+    points = cv2.warpAffine(image, fine, (n * width, n * height), flags=flags)
+    return cv2.resize(points, (width, height), interpolation=cv2.INTER_AREA)
 
 
 def _about_centres(framing: Framing, linear: np.ndarray, shift: np.ndarray | float = 0.0) -> np.ndarray:

@@ -6,6 +6,7 @@ An extension is recognised by its name, kind and filter in the header. Fluxes ar
 import bz2
 import io
 import re
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -30,6 +31,10 @@ BZIP2_SIGNATURE = b"BZh"
 _MAX_VALUES = 2**25  # pixels times bands: three bands of 3344 x 3344
 _MAX_EXTENSIONS = 256
 _MAX_TILES = 2**16  # of a compressed image, which are decompressed one by one
+_MAX_HEADER = 2**20  # bytes
+_END = b"END".ljust(80)
+_GZIP_MEMBER = b"\x1f\x8b\x08"
+_GZIP_WBITS = 31
 
 # Keywords for the bands of an image. FILTERX is that of the coadds of the Legacy Surveys.
 _BAND_KEYWORDS = ("BANDS", "BAND", "FILTER", "FILTERX")
@@ -60,6 +65,7 @@ class FitsImage:
         number: number of its extension; 0 for the primary image.
         name: name of its extension; "" if there is none.
         hdu: its HDU. The pixels are read when they are used.
+        content: bytes of its HDU.
         n_bands: number of bands.
         bands: names of the bands, such as "grz"; text of the header that was not understood; or "" if there is none.
         unit: unit of the pixels; "" if there is none.
@@ -69,6 +75,7 @@ class FitsImage:
     number: int
     name: str
     hdu: Any
+    content: memoryview
     n_bands: int
     bands: str
     unit: str
@@ -163,6 +170,7 @@ def open_fits_images(path: PathLike) -> Iterator[list[FitsImage]]:
 
     with open_image_file(path) as file:
         content = _decompressed(path, file)
+        _check_header(path, content, 0)
         with fits.open(io.BytesIO(content), memmap=False) as hdus:
             yield _choose(path, list(_images_of(path, hdus, content)))
 
@@ -191,7 +199,8 @@ def _images_of(path: PathLike, hdus: Any, content: bytes) -> Iterator[FitsImage]
         if number == _MAX_EXTENSIONS:
             raise ImageError(f"{path}: a FITS file must have at most {_MAX_EXTENSIONS} extensions; cut out the galaxy")
         place = hdu.fileinfo()
-        end = place["datLoc"] + place["datSpan"]
+        start, end = end, place["datLoc"] + place["datSpan"]
+        _check_header(path, content, end)
         if not hdu.is_image or len(hdu.shape) < 2:
             continue
         kinds = [str(hdu.header.get(keyword, "")) for keyword in _KIND_KEYWORDS]
@@ -205,6 +214,7 @@ def _images_of(path: PathLike, hdus: Any, content: bytes) -> Iterator[FitsImage]
             number=number,
             name=name,
             hdu=hdu,
+            content=memoryview(content)[start:end],
             n_bands=n_bands if len(layers) < 2 else 0,
             bands=_bands_of(hdu.header, name, primary, n_bands),
             unit=str(hdu.header.get("BUNIT", primary.get("BUNIT", ""))).strip(),
@@ -269,6 +279,7 @@ def _choose(path: PathLike, images: list[FitsImage]) -> list[FitsImage]:
 
 def _check_images(path: PathLike, images: Sequence[FitsImage]) -> None:
     """Check shape, bands and size, before the pixels are read."""
+    n_values = 0
     for image in images:
         if not image.n_bands or (len(image.bands) != image.n_bands and not _is_picture(image)):
             raise ImageError(
@@ -277,14 +288,41 @@ def _check_images(path: PathLike, images: Sequence[FitsImage]) -> None:
                 f"{image.bands!r}"
             )
         check_sides(path, *image.shape)
-        tiles = getattr(image.hdu, "compressed_data", None)
-        if tiles is not None and len(tiles) > _MAX_TILES:
-            raise ImageError(f"{path}: a compressed image must have at most {_MAX_TILES} tiles; it has {len(tiles)}")
-    n_values = sum(image.n_bands * image.shape[0] * image.shape[1] for image in images)
+        n_values += image.n_bands * image.shape[0] * image.shape[1]
     if n_values > _MAX_VALUES:
         raise ImageError(
             f"{path}: the number of pixels times the number of bands must be at most {_MAX_VALUES}; it is {n_values}"
         )
+    for image in images:
+        _check_tiles(path, image)
+
+
+def _check_tiles(path: PathLike, image: FitsImage) -> None:
+    """Check the tiles of a compressed image: a small tile may inflate to any size."""
+    tiles = getattr(image.hdu, "compressed_data", None)
+    if tiles is None:
+        return
+    if len(tiles) > _MAX_TILES:
+        raise ImageError(f"{path}: a compressed image must have at most {_MAX_TILES} tiles; it has {len(tiles)}")
+    content = bytes(image.content)
+    left = 8 * image.n_bands * image.shape[0] * image.shape[1]
+    start = content.find(_GZIP_MEMBER)
+    while start >= 0:
+        following = content.find(_GZIP_MEMBER, start + 1)
+        member = content[start : following if following >= 0 else None]
+        try:
+            left -= len(zlib.decompressobj(_GZIP_WBITS).decompress(member, left + 1))
+        except zlib.error:  # these bytes are no gzip
+            pass
+        if left < 0:
+            raise ImageError(f"{path}: the tiles of extension {image.label} have more bytes than its pixels")
+        start = following
+
+
+def _check_header(path: PathLike, content: bytes, start: int) -> None:
+    is_header = content.startswith((FITS_SIGNATURE, b"XTENSION"), start)
+    if is_header and len(content) > start + _MAX_HEADER and content.find(_END, start, start + _MAX_HEADER) < 0:
+        raise ImageError(f"{path}: a header must have at most {_MAX_HEADER} bytes")
 
 
 def _is_picture(image: FitsImage) -> bool:

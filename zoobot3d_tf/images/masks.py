@@ -3,7 +3,7 @@
 A path is a list of vertices [x, y] in pixels, with x to the right and y down. Pixel centres are whole numbers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -27,6 +27,13 @@ MASK_THRESHOLD = 3 / 15
 
 MAX_VOLUNTEERS = np.iinfo(np.uint8).max
 """Largest number of volunteers per galaxy. Counts are stored in one byte."""
+
+# Limits of time and memory, ten times what volunteers draw: a path of Galaxy Zoo: 3D has up to 600 vertices, a galaxy
+# 5,000.
+_MAX_VERTICES = 50_000  # of a galaxy; a component counts as one vertex at least
+_MAX_PATH_VERTICES = 5_000
+_MAX_CROSSINGS = 2**21  # of rows by the edges of a path
+_PAIRS_AT_ONCE = 2**20
 
 
 def counts_from_marks(
@@ -53,9 +60,10 @@ def counts_from_marks(
         Counts, uint8 (H, W). Row 0 is the top row.
 
     Raises:
-        ValueError: there are more than 255 volunteers, a volunteer in `volunteers` has no marks, or a component is not
-            a list of finite [x, y].
+        ValueError: there are more than 255 volunteers or far too many vertices, a volunteer in `volunteers` has no
+            marks, or a component is not a list of finite [x, y].
     """
+    _check_number_of_vertices(marks)
     chosen = range(len(marks)) if volunteers is None else volunteers
     if len(chosen) > MAX_VOLUNTEERS:
         raise ValueError(f"marks must have at most {MAX_VOLUNTEERS} volunteers; received {len(chosen)}")
@@ -119,8 +127,10 @@ def check_marks(marks: Marks) -> None:
     """Check that `counts_from_marks` can read marks.
 
     Raises:
-        ValueError: the marks of a volunteer are not a list, or a component is not a list of finite [x, y].
+        ValueError: the marks of a volunteer are not a list, a component is not a list of finite [x, y], or there are
+            far too many vertices.
     """
+    _check_number_of_vertices(marks)
     for volunteer, components in enumerate(marks):
         _checked_paths(components, volunteer)
 
@@ -146,18 +156,20 @@ def crosses_itself(path: np.ndarray) -> bool:
     leading = step if is_ring else step[:-1]
     if ((_cross(leading, following) == 0) & ((leading * following).sum(axis=1) < 0)).any():
         return True
-    i, j = _pairs_with_overlapping_boxes(path)
-    apart = j > i + 1
-    if is_ring:
-        apart &= ~((i == 0) & (j == len(step) - 1))
-    i, j = i[apart], j[apart]
-    side_of_j = _cross(step[i], start[j] - start[i]), _cross(step[i], path[j + 1] - start[i])
-    side_of_i = _cross(step[j], start[i] - start[j]), _cross(step[j], path[i + 1] - start[j])
-    # For collinear segments, overlapping boxes mean overlapping segments, so that touching needs no special case.
-    straddles = (np.sign(side_of_j[0]) * np.sign(side_of_j[1]) <= 0) & (
-        np.sign(side_of_i[0]) * np.sign(side_of_i[1]) <= 0
-    )
-    return bool(straddles.any())
+    for i, j in _pairs_with_overlapping_boxes(path):
+        apart = j > i + 1
+        if is_ring:
+            apart &= ~((i == 0) & (j == len(step) - 1))
+        i, j = i[apart], j[apart]
+        side_of_j = _cross(step[i], start[j] - start[i]), _cross(step[i], path[j + 1] - start[i])
+        side_of_i = _cross(step[j], start[i] - start[j]), _cross(step[j], path[i + 1] - start[j])
+        # For collinear segments, overlapping boxes mean overlapping segments, so that touching needs no special case.
+        straddles = (np.sign(side_of_j[0]) * np.sign(side_of_j[1]) <= 0) & (
+            np.sign(side_of_i[0]) * np.sign(side_of_i[1]) <= 0
+        )
+        if straddles.any():
+            return True
+    return False
 
 
 def align_counts(counts: np.ndarray, pixscale_in: float, pixscale_out: float, size_out: int) -> np.ndarray:
@@ -247,6 +259,21 @@ def _to_counts(resampled: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(resampled), 0, counts.max(initial=0)).astype(np.uint8)
 
 
+def _check_number_of_vertices(marks: Marks) -> None:
+    n_vertices = 0
+    for volunteer, components in enumerate(marks):
+        for k, path in enumerate(components if isinstance(components, list | tuple) else ()):
+            length = len(path) if isinstance(path, list | tuple | np.ndarray) else 0
+            if length > _MAX_PATH_VERTICES:
+                raise ValueError(
+                    f"component {k} of volunteer {volunteer} must have at most {_MAX_PATH_VERTICES} vertices; "
+                    f"it has {length}"
+                )
+            n_vertices += max(1, length)
+    if n_vertices > _MAX_VERTICES:
+        raise ValueError(f"marks must have at most {_MAX_VERTICES} vertices; received {n_vertices}")
+
+
 def _checked_paths(components: Sequence[Component], volunteer: int) -> list[np.ndarray]:
     """Check the paths of a volunteer, and convert each to a float array (n, 2)."""
     if not isinstance(components, Sequence) or isinstance(components, str):
@@ -288,6 +315,8 @@ def _enclosed(path: np.ndarray, shape: tuple[int, int]) -> tuple[tuple[slice, sl
     n_crossings = int(spans.sum())
     if n_crossings == 0 or columns.start >= width:
         return None
+    if n_crossings > _MAX_CROSSINGS:
+        raise ValueError(f"a component must cross rows at most {_MAX_CROSSINGS} times; it crosses {n_crossings}")
     edge = np.repeat(np.arange(len(path)), spans)
     row = np.arange(n_crossings) - np.repeat(np.cumsum(spans) - spans, spans) + first[edge]
     x1, y1, dx, dy = x1[edge], y1[edge], (x0 - x1)[edge], (y0 - y1)[edge]
@@ -312,15 +341,19 @@ def _enclosed(path: np.ndarray, shape: tuple[int, int]) -> tuple[tuple[slice, sl
     return (slice(top, bottom), slice(columns.start, columns.start + right)), inside
 
 
-def _pairs_with_overlapping_boxes(path: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Indices i < j of the segments of a path whose bounding boxes overlap or touch."""
+def _pairs_with_overlapping_boxes(path: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Indices i < j of the segments of a path whose bounding boxes overlap or touch, in pieces with ascending i."""
     low, high = np.minimum(path[:-1], path[1:]), np.maximum(path[:-1], path[1:])
-    overlap = np.triu(np.ones((len(low), len(low)), dtype=bool), k=1)
-    for axis in (0, 1):
-        overlap &= low[:, None, axis] <= high[None, :, axis]
-        overlap &= low[None, :, axis] <= high[:, None, axis]
-    i, j = np.nonzero(overlap)
-    return i, j
+    step = max(1, _PAIRS_AT_ONCE // len(low))
+    for first in range(0, len(low), step):
+        # Segments before the first of this piece have been compared with it already.
+        rows, columns = slice(first, first + step), slice(first, None)
+        overlap = np.triu(np.ones((len(low[rows]), len(low[columns])), dtype=bool), k=1)
+        for axis in (0, 1):
+            overlap &= low[rows, None, axis] <= high[None, columns, axis]
+            overlap &= low[None, columns, axis] <= high[rows, None, axis]
+        i, j = np.nonzero(overlap)
+        yield i + first, j + first
 
 
 def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
