@@ -79,10 +79,48 @@ def test_a_folder_named_as_an_image_is_a_folder_and_a_dangling_link_is_not_lost(
     assert list(galaxies_in_folder(tmp_path, recursive=True)["id_str"]) == ["a.png/b", "lost"]
 
 
-def test_links_to_folders_are_not_followed_round_in_circles(tmp_path):
-    touch(tmp_path, "sub/a.png")
-    (tmp_path / "sub" / "again").symlink_to(tmp_path)
-    assert list(galaxies_in_folder(tmp_path, recursive=True)["id_str"]) == ["sub/a"]
+def test_links_to_folders_are_followed_but_not_round_in_circles(tmp_path):
+    elsewhere = touch(tmp_path / "elsewhere", "b.png", "deep/c.png")
+    images = touch(tmp_path / "images", "sub/a.png")
+    (images / "sub" / "again").symlink_to(images)
+    (images / "linked").symlink_to(elsewhere)
+    (elsewhere / "back").symlink_to(images / "sub")
+    (elsewhere / "itself").symlink_to("itself")
+    ids = ["linked/b", "linked/deep/c", "sub/a"]
+    assert list(galaxies_in_folder(images, recursive=True)["id_str"]) == ids
+    assert list(galaxies_in_folder(images / "linked")["id_str"]) == ["b"]
+
+
+def test_folders_that_link_to_each_other_are_listed_once_each_by_their_own_names(tmp_path):
+    for i in range(12):
+        touch(tmp_path, f"{i:02d}/a.png")
+        for j in range(12):
+            (tmp_path / f"{i:02d}" / f"to_{j}").symlink_to(tmp_path / f"{j:02d}")
+    assert list(galaxies_in_folder(tmp_path, recursive=True)["id_str"]) == [f"{i:02d}/a" for i in range(12)]
+
+
+def test_other_formats_are_read_or_counted_with_the_reason(tmp_path, caplog):
+    touch(tmp_path, "a.png", "b.TIF", "c.tiff", "d.fits.bz2", "e.fts", "f.fit.gz")
+    touch(tmp_path, "1.webp", "2.WEBP", "3.fits.xz", "README", "sub/4.gif", ".hidden.webp")
+    assert list(galaxies_in_folder(tmp_path)["id_str"]) == ["a", "b", "c", "d", "e", "f"]
+    assert len(caplog.messages) == 1
+    assert "4 files are left out" in caplog.messages[0]
+    assert caplog.messages[0].endswith(": 2 .webp, 1 .xz, 1 without a suffix")
+    assert list(galaxies_in_folder(tmp_path, "tif", True)["id_str"]) == ["b", "c"]
+    assert "1 .gif" in caplog.messages[1]
+    caplog.clear()
+    galaxies_in_folder(touch(tmp_path / "images", "a.png"))
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize("name", ["a.1.png", "a.1.FITS.bz2", "a.1.tif"])
+def test_one_image_is_taken_as_a_folder_of_one(tmp_path, name, monkeypatch):
+    touch(tmp_path, name, "other.png", "notes.txt")
+    monkeypatch.chdir(tmp_path)
+    galaxies = galaxies_in_folder(name)
+    check_form(galaxies)
+    assert list(galaxies["id_str"]) == ["a.1"]
+    assert list(galaxies["file_loc"]) == [str(tmp_path / name)]
 
 
 def test_one_id_for_two_images_is_refused_by_both_names(tmp_path):
@@ -106,14 +144,15 @@ def test_an_id_with_control_characters_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("name", "file_format", "error", "words"),
     [
-        ("nowhere", None, OSError, "nowhere: .*folder"),
-        ("images/a.png", None, OSError, "a.png: .*folder"),
+        ("nowhere", None, FileNotFoundError, "/nowhere: no such folder"),
+        ("notes.txt", None, OSError, "notes.txt: .*folder .*image"),
+        ("images/a.png", "jpg", OSError, "a.png: .*.jpg or .jpeg"),
         ("images", "jpg", ValueError, "images: .* .jpg or .jpeg .*recursive"),
-        ("images", "tif", ValueError, "file_format must be one of png, jpg, fits; received 'tif'"),
+        ("images", "gif", ValueError, "file_format must be one of png, jpg, tif, fits; received 'gif'"),
     ],
 )
 def test_folders_without_images_are_refused(tmp_path, name, file_format, error, words):
-    touch(tmp_path, "images/a.png")
+    touch(tmp_path, "images/a.png", "notes.txt")
     with pytest.raises(error, match=words):
         galaxies_in_folder(tmp_path / name, file_format)
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 from pathlib import Path
 
 import cv2
@@ -387,3 +388,24 @@ def test_a_bad_file_of_masks_is_an_error_that_names_it(tmp_path, name, kind):
     write_bad(tmp_path / name.partition("[")[0], kind)
     with pytest.raises(ImageError, match=r"/m\.(fits\[|png: )"):
         read_mask_file(str(tmp_path / name))
+
+
+def test_errors_of_the_machine_pass_and_name_the_mask(tmp_path, monkeypatch):
+    def fail(path, mode):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("builtins.open", fail)
+    for name in ("m.png", "m.fits[BAR]"):
+        with pytest.raises(OSError, match=re.escape(name)) as failure:
+            read_mask_file(f"{tmp_path}/{name}")
+        assert failure.value.errno == errno.EIO
+
+
+def test_a_mask_with_far_too_many_pixels_is_refused_before_they_are_read(tmp_path):
+    Image.new("L", (9000, 20)).save(tmp_path / "m.png")
+    with pytest.raises(ImageError, match=r"m\.png: .* 20 x 9000$"):
+        read_mask_file(str(tmp_path / "m.png"))
+    mask = fits.CompImageHDU(np.zeros((20, 9000), np.uint8), name="BAR", tile_shape=(20, 9000))
+    fits.HDUList([fits.PrimaryHDU(), mask]).writeto(tmp_path / "m.fits")
+    with pytest.raises(ImageError, match=r"m\.fits\[BAR\]: .* 20 x 9000$"):
+        read_mask_file(f"{tmp_path}/m.fits[BAR]")

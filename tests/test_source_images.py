@@ -1,5 +1,6 @@
 """Reading of images from files and shards: in order, unchanged, with an error for each unusable image."""
 
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from zoobot3d_tf.schemas import get_schema
 from zoobot3d_tf.shards.manifest import read_manifest
 from zoobot3d_tf.shards.options import ShardOptions
 from zoobot3d_tf.shards.read import iterate_records, read_records
-from zoobot3d_tf.shards.record import encode_image
+from zoobot3d_tf.shards.record import encode_image, encode_mask
 from zoobot3d_tf.shards.write import create_shards
 
 
@@ -132,6 +133,8 @@ def test_each_galaxy_lost_with_a_cut_or_missing_shard_gives_an_error(shards):
     ("encode", "reason"),
     [
         (lambda: b"\xff\xd8 no picture", "cannot be decoded"),
+        (lambda: b"", "record 1: "),
+        (lambda: encode_mask(np.eye(32, dtype=np.uint8)), "three colours"),
         (lambda: encode_image(np.full((32, 32, 3), 90, np.uint8)), "every pixel"),
     ],
 )
@@ -147,3 +150,31 @@ def test_only_the_galaxy_of_an_unusable_stored_image_is_skipped(shards, encode, 
     assert [isinstance(outcome, ImageError) for outcome in outcomes] == [i == 1 for i in range(len(outcomes))]
     assert str(outcomes[1]).startswith(f"{path}: record 1: ")
     assert reason in str(outcomes[1])
+
+
+@pytest.mark.parametrize(
+    "error", [tf.errors.UnknownError, tf.errors.ResourceExhaustedError, tf.errors.PermissionDeniedError]
+)
+def test_errors_of_the_machine_pass_and_name_the_shard(shards, monkeypatch, error):
+    galaxies = galaxies_in_shards(shards)
+
+    def fail(*arguments):
+        raise error(None, None, "Input/output error")
+
+    monkeypatch.setattr("zoobot3d_tf.shards.record.parse", fail)
+    with pytest.raises(OSError, match=r"00000-of-.*\.tfrecord: cannot be read: Input/output error"):
+        next(read_images(galaxies, "galaxy-zoo"))
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), MemoryError()])
+def test_errors_of_the_machine_are_no_error_of_a_galaxy(tmp_path, shards, monkeypatch, error):
+    folder = draw_galaxies(tmp_path / "images", 2)
+
+    def fail(path, mode):
+        raise error
+
+    for galaxies in (galaxies_in_folder(folder), galaxies_in_shards(shards)):
+        with monkeypatch.context() as patch:
+            patch.setattr("builtins.open", fail)
+            with pytest.raises(type(error), match=galaxies["file_loc"][0]):
+                next(read_images(galaxies, "galaxy-zoo"))

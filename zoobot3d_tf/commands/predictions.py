@@ -26,7 +26,7 @@ def _predict_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--file-format",
-        choices=("png", "jpg", "fits"),
+        choices=("png", "jpg", "tif", "fits"),
         help="Format of the images to use from the folder (default: all formats)",
     )
     add("--recursive", action="store_true", help="Include the sub-folders of the folder")

@@ -30,11 +30,12 @@ class ImageError(ValueError):
 
 
 @contextmanager
-def open_image_file(path: PathLike) -> Iterator[BinaryIO]:
+def open_image_file(path: PathLike, name: str = "") -> Iterator[BinaryIO]:
     """Open a file of a galaxy for reading. Errors in the block become errors of the file or of the machine.
 
     Args:
         path: path of the file.
+        name: name for messages, such as the path with the name of an extension; by default the path.
 
     Yields:
         The open file.
@@ -44,24 +45,25 @@ def open_image_file(path: PathLike) -> Iterator[BinaryIO]:
         OSError: the machine cannot read the file, such as after an error of the disk. The error names the file.
         MemoryError: there is not enough memory. The message names the file.
     """
+    name = name or str(path)
     try:
         # Opening a pipe would wait until another process writes to it.
         if os.path.exists(path) and not os.path.isfile(path):
-            raise ImageError(f"{path}: must be a file; it is a folder, a pipe or a device")
+            raise ImageError(f"{name}: must be a file; it is a folder, a pipe or a device")
         with open(path, "rb") as file:
             yield file
     except ImageError:
         raise
     except MemoryError as error:
-        raise MemoryError(f"{path}: there is not enough memory to read the file") from error
+        raise MemoryError(f"{name}: there is not enough memory to read the file") from error
     except UnidentifiedImageError:
-        raise ImageError(f"{path}: not a PNG, JPEG, TIFF or FITS file") from None
+        raise ImageError(f"{name}: not a PNG, JPEG, TIFF or FITS file") from None
     except Image.DecompressionBombError:
-        raise ImageError(f"{path}: the image has more pixels than {MAX_SIDE} x {MAX_SIDE}, the largest size") from None
+        raise ImageError(f"{name}: the image has more pixels than {MAX_SIDE} x {MAX_SIDE}, the largest size") from None
     except OSError as error:
-        raise _of_file_or_machine(path, error) from error
+        raise _of_file_or_machine(path, name, error) from error
     except Exception as error:  # damaged files make decoders raise errors of nearly every kind
-        raise _damaged(path, error) from error
+        raise _damaged(name, error) from error
 
 
 def read_content(path: PathLike, stream: BinaryIO) -> bytes:
@@ -95,16 +97,16 @@ def check_sides(path: PathLike, height: int, width: int) -> None:
         )
 
 
-def _of_file_or_machine(path: PathLike, error: OSError) -> OSError | ImageError:
+def _of_file_or_machine(path: PathLike, name: str, error: OSError) -> OSError | ImageError:
     if error.errno is None:  # decoders raise OSError without a number for damaged content
-        return _damaged(path, error)
+        return _damaged(name, error)
     if error.errno in _FAULTS_OF_THE_PATH:
-        return ImageError(f"{path}: {'no such file' if error.errno == errno.ENOENT else error.strerror}")
+        return ImageError(f"{name}: {'no such file' if error.errno == errno.ENOENT else error.strerror}")
     # If its folder may be searched, only the file is closed. If not, as after a login has expired, all files are.
     if isinstance(error, PermissionError) and os.path.lexists(path):
-        return ImageError(f"{path}: no permission to read it")
-    return OSError(error.errno, error.strerror or os.strerror(error.errno), str(path))
+        return ImageError(f"{name}: no permission to read it")
+    return OSError(error.errno, error.strerror or os.strerror(error.errno), name)
 
 
-def _damaged(path: PathLike, error: Exception) -> ImageError:
-    return ImageError(f"{path}: cannot be read: {' '.join(str(error).split())}")
+def _damaged(name: str, error: Exception) -> ImageError:
+    return ImageError(f"{name}: cannot be read: {' '.join(str(error).split())}")

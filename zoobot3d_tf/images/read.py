@@ -31,6 +31,7 @@ __all__ = [
     "read_picture",
     "resize_counts",
     "resize_image",
+    "turn_upright",
 ]
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -127,7 +128,7 @@ def read_mask(path: PathLike, shape: tuple[int, int], n_volunteers: int) -> np.n
             raise ImageError(f"{path}: a mask must be an 8-bit greyscale PNG of counts")
         with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
             check_sides(path, image.height, image.width)
-            _turn_upright(image)
+            turn_upright(image)
             if (image.height, image.width) != tuple(shape):
                 raise ImageError(
                     f"{path}: the mask must have the height and width of its image, {shape[0]} x {shape[1]} pixels; "
@@ -216,6 +217,21 @@ def read_known_masks(
     return counts
 
 
+def turn_upright(image: Image.Image) -> None:
+    """Turn or mirror an image in place as its EXIF orientation says, as every viewer does.
+
+    Args:
+        image: image of Pillow. Its pixels are read.
+    """
+    image.load()  # a PNG may give the orientation after its pixels
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # damaged metadata, which viewers ignore
+        return
+    if orientation != 1:
+        ImageOps.exif_transpose(image, in_place=True)
+
+
 def resize_image(image: np.ndarray, size: int) -> np.ndarray:
     """Resize the central square of an image, with bilinear interpolation and antialiasing.
 
@@ -261,20 +277,9 @@ def _decode(path: PathLike, content: bytes) -> np.ndarray:
             raise ImageError(f"{path}: the image has the colour mode {image.mode}; save it as 8-bit RGB or greyscale")
         if image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema() != (255, 255):
             raise ImageError(f"{path}: the image has transparent pixels; save it without transparency")
-        _turn_upright(image)
+        turn_upright(image)
         # Avoid copies, of half a millisecond each: `convert` copies even an RGB image, and `np.array` copies twice.
         return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
-
-
-def _turn_upright(image: Image.Image) -> None:
-    """Turn or mirror an image in place as its EXIF orientation says, as every viewer does."""
-    image.load()  # a PNG may give the orientation after its pixels
-    try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # damaged metadata, which viewers ignore
-        return
-    if orientation != 1:
-        ImageOps.exif_transpose(image, in_place=True)
 
 
 def _check_tiff(path: PathLike, image: TiffImagePlugin.TiffImageFile) -> None:

@@ -12,9 +12,11 @@ Image files are not opened here; see `source_images`.
 """
 
 import hashlib
+import logging
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -30,7 +32,8 @@ from zoobot3d_tf.tables.formats import read_table
 FILE_SUFFIXES = {
     "png": (".png",),
     "jpg": (".jpg", ".jpeg"),
-    "fits": (".fits", ".fit", ".fits.gz", ".fits.fz"),
+    "tif": (".tif", ".tiff"),
+    "fits": tuple(f".{name}{end}" for name in ("fits", "fit", "fts") for end in ("", ".gz", ".fz", ".bz2")),
 }
 _ALL_SUFFIXES = tuple(suffix for suffixes in FILE_SUFFIXES.values() for suffix in suffixes)
 _SUFFIX = re.compile("(" + "|".join(map(re.escape, _ALL_SUFFIXES)) + ")$", re.IGNORECASE)
@@ -39,6 +42,8 @@ _CONTROL_CHARACTERS = r"[\x00-\x1f\x7f]"
 _TEXT = pd.StringDtype("pyarrow")
 # The other columns of an image file.
 _UNKNOWN: dict[str, Any] = {"record": -1, "ra": np.nan, "dec": np.nan, "pixscale": np.nan}
+log = logging.getLogger(__name__)
+
 _ROWS_AT_ONCE = 2**16
 _RECORDS_AT_ONCE = 64
 
@@ -46,30 +51,48 @@ _RECORDS_AT_ONCE = 64
 def galaxies_in_folder(folder: PathLike, file_format: str | None = None, recursive: bool = False) -> pd.DataFrame:
     """List the images in a folder, by their suffixes in lower or upper case.
 
+    Files of other formats are left out; one line of the log counts them.
+
     Args:
-        folder: folder of images. Hidden files and folders, and links to folders, are ignored.
+        folder: folder of images, or a single image. Hidden files and folders are ignored.
         file_format: one of `FILE_SUFFIXES`, or None for all of them.
-        recursive: whether to include sub-folders.
+        recursive: whether to include sub-folders. Links to folders are followed. Each folder is listed once.
 
     Returns:
         The table of this module, sorted by the paths of the images in the folder, with '/'. The id of a galaxy is this
         path without its suffix.
 
     Raises:
+        FileNotFoundError: the folder does not exist.
         ValueError: the format is unknown, there is no such image, a name is not UTF-8 or not a valid id, or two names
             differ only in their suffix.
-        OSError: the folder does not exist, or it or a folder in it cannot be listed.
+        OSError: the folder or a folder in it cannot be listed.
     """
     if file_format is not None and file_format not in FILE_SUFFIXES:
         raise ValueError(f"file_format must be one of {', '.join(FILE_SUFFIXES)}; received {file_format!r}")
-    folder = Path(folder).absolute()
-    if not folder.is_dir():
-        raise NotADirectoryError(f"{folder}: is not a folder of images")
     suffixes = _ALL_SUFFIXES if file_format is None else FILE_SUFFIXES[file_format]
-    names = sorted(_names_below(folder, suffixes, recursive))
+    place = Path(folder).absolute()
+    if place.is_dir():
+        folder, found = place, list(_names_below(place, recursive))
+    elif os.path.lexists(place):
+        folder, found = place.parent, [place.name]
+    else:
+        raise FileNotFoundError(f"{place}: no such folder or image")
+    names = sorted(name for name in found if name.lower().endswith(suffixes))
     if not names:
+        kinds = " or ".join(suffixes)
+        if not place.is_dir():
+            raise NotADirectoryError(f"{place}: is neither a folder of images nor an image, which is a {kinds} file")
         hint = "" if recursive else "; to include sub-folders, set recursive"
-        raise ValueError(f"{folder}: holds no {' or '.join(suffixes)} files{hint}")
+        raise ValueError(f"{place}: holds no {kinds} files{hint}")
+    if left_out := Counter(os.path.splitext(name)[1].lower() or "without a suffix" for name in set(found) - set(names)):
+        log.warning(
+            "%s: %d files are left out, since only %s files are taken: %s",
+            folder,
+            left_out.total(),
+            ", ".join(suffixes),
+            ", ".join(f"{count} {suffix}" for suffix, count in sorted(left_out.items())),
+        )
     ids = _as_text(folder, [_SUFFIX.sub("", name) for name in names])
     file_locs = _as_text(folder, [f"{folder}{os.sep}{name}" for name in names])
     return _checked(folder, pd.DataFrame({"id_str": ids, "file_loc": file_locs, **_UNKNOWN}))
@@ -182,15 +205,22 @@ def fingerprint(galaxies: pd.DataFrame) -> str:
     return digest.hexdigest()
 
 
-def _names_below(folder: Path, suffixes: tuple[str, ...], recursive: bool) -> Iterator[str]:
-    """Paths of the files with one of the suffixes, relative to the folder, with '/'."""
-    for place, subfolders, names in os.walk(folder, onerror=_refuse_to_skip):
-        subfolders[:] = [name for name in subfolders if recursive and not name.startswith(".")]
-        below = Path(place).relative_to(folder).as_posix()
-        prefix = "" if below == "." else f"{below}/"
-        for name in names:
-            if name.lower().endswith(suffixes) and not name.startswith("."):
-                yield prefix + name
+def _names_below(folder: Path, recursive: bool) -> Iterator[str]:
+    """Paths of the files in a folder, relative to it, with '/'. Each folder is listed once, so that links may loop."""
+    waiting, listed = [folder], set()
+    while waiting:
+        for place, subfolders, names in os.walk(waiting.pop(0), onerror=_refuse_to_skip):
+            stat = os.stat(place)
+            if (stat.st_dev, stat.st_ino) in listed:
+                subfolders[:] = []
+                continue
+            listed.add((stat.st_dev, stat.st_ino))
+            subfolders[:] = sorted(name for name in subfolders if recursive and not name.startswith("."))
+            # `os.walk` does not follow links. Folders are listed before links to them, so that they keep their names.
+            waiting += [link for name in subfolders if (link := Path(place, name)).is_symlink()]
+            below = Path(place).relative_to(folder).as_posix()
+            prefix = "" if below == "." else f"{below}/"
+            yield from (prefix + name for name in names if not name.startswith("."))
 
 
 def _refuse_to_skip(error: OSError) -> NoReturn:

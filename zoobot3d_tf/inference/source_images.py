@@ -3,15 +3,16 @@
 An image that cannot be used is returned as the error that says why.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
+import cv2
 import numpy as np
 import pandas as pd
 
 from zoobot3d_tf.data.framing import Framing, central_affine, warp
-from zoobot3d_tf.images.read import ImageError, is_blank, read_image, resize_image
+from zoobot3d_tf.images.image_file import ImageError, open_image_file
+from zoobot3d_tf.images.read import is_blank, read_image, resize_image
 
 
 def read_images(galaxies: pd.DataFrame, stretch: str) -> Iterator[np.ndarray | ImageError]:
@@ -25,6 +26,9 @@ def read_images(galaxies: pd.DataFrame, stretch: str) -> Iterator[np.ndarray | I
     Yields:
         For each row, in order: the image, uint8 (H, W, 3), row 0 at the top, read-only; or the error that says why
         there is no image, which names the file.
+
+    Raises:
+        OSError, MemoryError: the machine cannot read a file; other images would fail too.
     """
     rows = enumerate(zip(galaxies["file_loc"], galaxies["record"], strict=True))
     # Consecutive records of a shard have the same difference between record and row.
@@ -69,19 +73,32 @@ def _read_records(file_loc: str, records: range) -> Iterator[np.ndarray | ImageE
     from zoobot3d_tf.shards.read import read_records
     from zoobot3d_tf.shards.record import parse
 
-    if not os.path.isfile(file_loc):
-        yield from (ImageError(f"{file_loc}: no such file") for _ in records)
+    try:
+        with open_image_file(file_loc):
+            pass
+    except ImageError as error:
+        yield from (error for _ in records)
         return
+    # Other errors of TensorFlow are those of the machine.
+    damage = (
+        StopIteration,
+        tf.errors.DataLossError,
+        tf.errors.InvalidArgumentError,
+        tf.errors.NotFoundError,
+        tf.errors.OutOfRangeError,
+    )
     stored = iter(read_records([file_loc]).skip(records.start))
     for record in records:
         try:
             encoded = parse(next(stored)[None], 0, ("image",))["image"].numpy()[0]
-        except (tf.errors.OpError, StopIteration):
+        except damage:
             # Skipped records are not checked, so that the records after a damaged one can still be read.
             stored = iter(read_records([file_loc]).skip(record + 1))
             yield ImageError(
                 f"{file_loc}: record {record} is damaged or missing; copy the shard again, or make it again"
             )
+        except tf.errors.OpError as error:
+            raise OSError(f"{file_loc}: cannot be read: {error.message}") from error
         else:
             yield _decode(file_loc, record, encoded)
 
@@ -91,10 +108,10 @@ def _decode(file_loc: str, record: int, encoded: bytes) -> np.ndarray | ImageErr
 
     try:
         image = decode(encoded)
-    except ValueError as error:
+    except (ValueError, cv2.error) as error:
         return ImageError(f"{file_loc}: record {record}: {error}")
-    return (
-        ImageError(f"{file_loc}: record {record}: the image is empty: every pixel has the same value")
-        if is_blank(image)
-        else image
-    )
+    if image.ndim != 3 or image.shape[2] != 3:
+        return ImageError(f"{file_loc}: record {record}: an image must have three colours; its shape is {image.shape}")
+    if is_blank(image):
+        return ImageError(f"{file_loc}: record {record}: the image is empty: every pixel has the same value")
+    return image

@@ -22,8 +22,9 @@ from isal import igzip
 from PIL import Image
 
 from zoobot3d_tf.data.framing import Framing, warp_to_image
+from zoobot3d_tf.images.image_file import MAX_BYTES, ImageError, check_sides, open_image_file, read_content
 from zoobot3d_tf.images.overlay import draw_masks
-from zoobot3d_tf.images.read import ImageError
+from zoobot3d_tf.images.read import turn_upright
 
 FITS_NAMES = {"spiral_mask": "SPIRAL", "bar_mask": "BAR"}
 """Names of the FITS extensions of the masks."""
@@ -191,15 +192,11 @@ def read_mask_file(loc: str) -> np.ndarray:
 
     Raises:
         ImageError: the mask does not exist, is damaged or is not a mask.
+        OSError, MemoryError: the machine cannot read the file.
     """
-    try:
-        return _read_mask_file(loc)
-    except ImageError:
-        raise
-    except FileNotFoundError:
-        raise ImageError(f"{loc}: no such file") from None
-    except Exception as error:  # decoders raise many kinds of errors for damaged files
-        raise ImageError(f"{loc}: cannot be read as a mask: {error}") from error
+    place = _FITS_LOC.fullmatch(loc)
+    with open_image_file(place["path"] if place else loc, name=loc) as file:
+        return _read_extension(loc, file, place["name"], int(place["version"] or 1)) if place else _read_png(loc, file)
 
 
 def _to_extension(name: str, mask: np.ndarray, shared: fits.Header) -> bytes:
@@ -275,25 +272,31 @@ def _write(path: Path, content: bytes) -> None:
         raise ImageError(f"{path}: cannot be written: {error.strerror} ({error.filename})") from error
 
 
-def _read_mask_file(loc: str) -> np.ndarray:
-    place = _FITS_LOC.fullmatch(loc)
-    if place is None:
-        with Image.open(loc, formats=("PNG",)) as image:
-            if image.mode != "L":
-                raise ImageError(f"{loc}: a predicted mask must be an 8-bit greyscale PNG; its mode is {image.mode}")
-            return to_fraction(np.array(image))
-    stat = os.stat(place["path"])
-    extensions = _find_extensions(place["path"], stat.st_size, stat.st_mtime_ns)
-    wanted = (place["name"], int(place["version"] or 1))
-    if wanted not in extensions:
-        raise ImageError(f"{loc}: the file has no extension {wanted[0]} with EXTVER {wanted[1]}")
-    start, end = extensions[wanted]
-    with open(place["path"], "rb") as file:
-        file.seek(start)
-        extension = file.read(end - start)
-    with fits.open(BytesIO(fits_primary() + extension)) as hdus:
+def _read_png(loc: str, file: BinaryIO) -> np.ndarray:
+    with Image.open(BytesIO(read_content(loc, file)), formats=("PNG",)) as image:
+        if image.mode != "L":
+            raise ImageError(f"{loc}: a predicted mask must be an 8-bit greyscale PNG; its mode is {image.mode}")
+        check_sides(loc, image.height, image.width)
+        turn_upright(image)
+        return to_fraction(np.array(image))
+
+
+def _read_extension(loc: str, file: BinaryIO, name: str, version: int) -> np.ndarray:
+    stat = os.fstat(file.fileno())
+    extensions = _find_extensions(file.name, stat.st_size, stat.st_mtime_ns)
+    if (name, version) not in extensions:
+        raise ImageError(f"{loc}: the file has no extension {name} with EXTVER {version}")
+    start, end = extensions[name, version]
+    if end - start > MAX_BYTES:
+        raise ImageError(f"{loc}: a mask must have at most {MAX_BYTES} bytes; it has {end - start}")
+    file.seek(start)
+    content = fits_primary() + file.read(end - start)
+    with fits.open(BytesIO(content)) as hdus:
+        if len(hdus[1].shape) != 2:
+            raise ImageError(f"{loc}: is not a mask, which has two axes and values from 0 to 1")
+        check_sides(loc, *hdus[1].shape)
         fraction = hdus[1].data
-    if fraction is None or fraction.ndim != 2 or not (fraction.min() >= 0 and fraction.max() <= 1):
+    if not (fraction.min() >= 0 and fraction.max() <= 1):
         raise ImageError(f"{loc}: is not a mask, which has two axes and values from 0 to 1")
     return np.ascontiguousarray(fraction[::-1], np.float32)
 
