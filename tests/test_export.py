@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from prediction_runs import DECALS, FINAL, make_run
 
-from zoobot3d_tf.files import sha256_of
+from zoobot3d_tf.files import sha256_of, workspace
 from zoobot3d_tf.runs.export import FORMATS, export_model
 from zoobot3d_tf.runs.run_folder import WEIGHTS_NAME, TrainedRun, read_run
 
@@ -189,9 +189,17 @@ def test_description_of_masks_of_concentrations_without_votes(monkeypatch, tmp_p
 
 def test_existing_file_is_replaced(keras_file, tmp_path):
     (tmp_path / "model.keras").write_bytes(b"old")
+    left = tmp_path / ".partial-model.keras"  # of a run that was killed
+    left.mkdir()
+    (left / "model.keras").write_bytes(b"half")
     keras_file()
     assert (tmp_path / "model.keras").stat().st_size > 1000
     assert not list(tmp_path.glob(".partial*"))
+
+
+def test_two_runs_do_not_write_one_model(keras_file, tmp_path):
+    with workspace(tmp_path / "model.keras"), pytest.raises(BlockingIOError, match=r"model\.keras: process \d+ on"):
+        keras_file()
 
 
 @pytest.mark.parametrize(

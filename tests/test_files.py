@@ -8,7 +8,17 @@ import sys
 
 import pytest
 
-from zoobot3d_tf.files import LOCK_NAME, check_output, one_owner, sha256_of, whole_file, write_atomically
+from zoobot3d_tf.files import (
+    LOCK_NAME,
+    check_output,
+    move_into_place,
+    one_owner,
+    read_json_object,
+    sha256_of,
+    whole_file,
+    workspace,
+    write_atomically,
+)
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path):
@@ -142,3 +152,79 @@ def test_a_file_system_without_locks_is_used_with_a_warning(tmp_path, monkeypatc
         (tmp_path / "run" / "a").touch()
     assert "No locks available" in caplog.text
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["a"]
+
+
+def test_a_workspace_is_empty_and_is_removed(tmp_path):
+    left = tmp_path / ".partial-model"
+    (left / "folder").mkdir(parents=True)
+    (left / "file").touch()
+    with workspace(tmp_path / "model") as folder:
+        assert folder.parent == tmp_path
+        assert [path.name for path in folder.iterdir()] == [LOCK_NAME]
+        (folder / "made").mkdir()
+        (folder / "made" / "part").write_bytes(b"whole")
+        move_into_place(folder / "made", tmp_path / "model")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert (tmp_path / "model" / "part").read_bytes() == b"whole"
+
+
+def test_a_workspace_takes_the_place_of_a_partial_file(tmp_path):
+    (tmp_path / ".partial-table.csv").write_text("of a run that was killed")
+    with workspace(tmp_path / "table.csv"):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_path_has_one_workspace_at_a_time(tmp_path):
+    with workspace(tmp_path / "model"), pytest.raises(BlockingIOError, match=rf"process {os.getpid()} on"):
+        with workspace(tmp_path / "model"):
+            pass
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_in_a_workspace_is_named_with_the_path(tmp_path, code):
+    with pytest.raises(OSError, match=r"(No space|quota exceeded).*: '.*/model'"), workspace(tmp_path / "model"):
+        raise OSError(code, os.strerror(code))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_two_processes_write_at_once_is_named(tmp_path):
+    path = tmp_path / "page.html"
+
+    def write_at_once():
+        with whole_file(path) as partial:
+            partial.write_text("first")
+            write_atomically(path, "second")
+
+    with pytest.raises(BlockingIOError, match=r"page\.html: another process .* at the same time"):
+        write_at_once()
+    assert path.read_text() == "second"
+    assert [found.name for found in tmp_path.iterdir()] == ["page.html"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"{", "JSON"),
+        (b"\xff", "decode"),
+        (b"[1]", r"received \[1\]"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b"[" * 900 + b"]" * 900, "JSON object"),
+        (b"null", "received None"),
+    ],
+)
+def test_a_file_that_is_not_a_json_object_is_named(tmp_path, content, words):
+    (tmp_path / "facts.json").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"facts\.json: .*facts of a test.*{words}|facts\.json: .*{words}.*facts of"):
+        read_json_object(tmp_path / "facts.json", "facts of a test")
+
+
+def test_a_json_object_is_read_and_a_huge_file_is_not(tmp_path):
+    path = tmp_path / "facts.json"
+    path.write_text('{"a": "é"}', encoding="utf-8")
+    assert read_json_object(path, "facts") == {"a": "é"}
+    os.truncate(path, 2**26 + 1)
+    with pytest.raises(ValueError, match=r"facts\.json: .*larger than"):
+        read_json_object(path, "facts")
+    with pytest.raises(FileNotFoundError):
+        read_json_object(tmp_path / "none.json", "facts")

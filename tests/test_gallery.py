@@ -1,9 +1,14 @@
 """The gallery of predictions: the files of the page, and its behaviour in a browser."""
 
 import base64
+import errno
 import io
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
 
 import h5py
 import numpy as np
@@ -12,9 +17,9 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from zoobot3d_tf.files import workspace
 from zoobot3d_tf.images.overlay import SPIRAL_COLOUR, draw_masks
 from zoobot3d_tf.inference.metadata import write_metadata
-from zoobot3d_tf.pages import gallery
 from zoobot3d_tf.pages.gallery import write_gallery
 from zoobot3d_tf.predictions.mask_files import to_fraction
 from zoobot3d_tf.predictions.prediction_tables import write_table
@@ -167,13 +172,70 @@ def test_a_table_of_the_original_zoobot_is_shown(tmp_path):
     assert "table" in data["image_problems"]["1"]
 
 
-def test_the_number_of_processes_does_not_change_the_page(table, tmp_path, monkeypatch):
-    write_gallery(table, tmp_path / "one.html")
-    monkeypatch.setattr(gallery, "_GALAXIES_PER_PROCESS", 2)
-    monkeypatch.setattr(gallery, "available_cores", lambda: 2)
-    write_gallery(table, tmp_path / "two.html")
-    one, two = ({path.name: path.read_bytes() for path in (tmp_path / f"{n}_files").iterdir()} for n in ("one", "two"))
-    assert one == two
+def test_the_number_of_threads_does_not_change_the_page(table, tmp_path):
+    for name, workers in (("one", 1), ("three", 3)):
+        write_gallery(table, tmp_path / f"{name}.html", workers=workers)
+    one, three = ({p.name: p.read_bytes() for p in (tmp_path / f"{n}_files").iterdir()} for n in ("one", "three"))
+    assert one == three
+    with pytest.raises(ValueError, match="workers must be at least 1; received 0"):
+        write_gallery(table, tmp_path / "none.html", workers=0)
+
+
+def test_a_script_without_a_main_guard_can_write_the_page(tmp_path):
+    n = 400
+    write_images(tmp_path, 1)
+    write_predictions(tmp_path / "predictions.csv", np.tile(FRACTIONS[:1], (n, 1)), [f"g{i}" for i in range(n)])
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os\nos.sched_getaffinity = lambda pid: {0, 1}\n"
+        "from zoobot3d_tf.pages.gallery import write_gallery\nwrite_gallery('predictions.csv', 'page.html')\n"
+    )
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, env=os.environ)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert data_of(tmp_path / "page.html")["n_in_table"] == n
+
+
+@pytest.mark.parametrize("picture", ["0.jpg", "0_spiral_mask.png", "data.js"])
+def test_a_run_killed_while_it_replaces_a_page_keeps_the_old_page(table, tmp_path, picture):
+    page = write_gallery(table, tmp_path / "page.html")
+    before = {path: path.read_bytes() for path in [page, *(tmp_path / "page_files").iterdir()]}
+    code = (
+        "import os, signal, sys\nfrom pathlib import Path\nreplace = Path.replace\n"
+        "def killed(path, target):\n"
+        f"    if Path(target).name == {picture!r}: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return replace(path, target)\n"
+        "Path.replace = killed\n"
+        "from zoobot3d_tf.pages.gallery import write_gallery\nwrite_gallery(*sys.argv[1:])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, table, page], env=os.environ)
+    assert done.returncode == -signal.SIGKILL
+    assert {path: path.read_bytes() for path in [page, *(tmp_path / "page_files").iterdir()]} == before
+    assert (tmp_path / ".partial-page_files").is_dir()
+    write_gallery(table, page, max_galaxies=2)
+    assert data_of(page)["id_str"] == ["a", "b"]
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_full_disk_keeps_the_old_page_and_names_the_picture(table, tmp_path, monkeypatch):
+    page = write_gallery(table, tmp_path / "page.html")
+    before = {path: path.read_bytes() for path in [page, *(tmp_path / "page_files").iterdir()]}
+
+    def fail(*arguments, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Image.Image, "save", fail)
+    with pytest.raises(OSError, match=r"No space left on device: '.*0\.jpg'"):
+        write_gallery(table, page, workers=1)
+    assert {path: path.read_bytes() for path in [page, *(tmp_path / "page_files").iterdir()]} == before
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_two_runs_do_not_write_one_page(table, tmp_path):
+    with (
+        workspace(tmp_path / "page_files"),
+        pytest.raises(BlockingIOError, match=rf"page_files: process {os.getpid()} on .* is writing it"),
+    ):
+        write_gallery(table, tmp_path / "page.html")
 
 
 def test_no_text_of_the_table_is_in_a_file_name_or_in_the_html(tmp_path):

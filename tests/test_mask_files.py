@@ -337,6 +337,26 @@ def test_a_full_disk_stops_the_run(tmp_path, monkeypatch):
         write_masks(tmp_path, "g1", MASKS)
 
 
+def test_an_interruption_leaves_the_mask_before_or_the_new_one(tmp_path, monkeypatch):
+    write_masks(tmp_path, "g1", MASKS)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    write = Path.write_bytes
+
+    def cut_short(path, content):
+        write(path, content[: len(content) // 2])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "write_bytes", cut_short)
+    for make in (
+        lambda: write_masks(tmp_path, "g1", MASKS),
+        lambda: write_fits_masks(tmp_path, "g1", MASKS, None),
+        lambda: write_overlay(tmp_path, "g1", np.zeros((30, 41, 3), np.uint8), MASKS),
+    ):
+        with pytest.raises(KeyboardInterrupt):
+            make()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 # Bad files
 
 

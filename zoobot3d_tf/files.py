@@ -1,5 +1,6 @@
 """Files that are complete or absent, even if writing is interrupted; locks of folders; names and hashes."""
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -7,6 +8,7 @@ import logging
 import os
 import platform
 import reprlib
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -112,6 +114,51 @@ def one_owner(folder: Path) -> Iterator[None]:
             if is_new:
                 with suppress(OSError):  # the folder is not empty, as intended, or the block has removed it
                     folder.rmdir()
+
+
+@contextmanager
+def workspace(path: Path) -> Iterator[Path]:
+    """Own an empty hidden folder beside a path during a block, to build there what `move_into_place` then moves.
+
+    The folder is removed after the block. If the process is killed, the next workspace of the same path removes what is
+    left.
+
+    Args:
+        path: path of the file or folder to make.
+
+    Yields:
+        Path of the folder, on the same file system as `path`.
+
+    Raises:
+        BlockingIOError: another process is making the same path. The error names the process.
+        OSError: the folder cannot be written.
+    """
+    folder = partial_path(path)
+    if folder.is_file():  # left by `whole_file`
+        folder.unlink()
+    with one_owner(folder):
+        for left in folder.iterdir():
+            if left.is_dir():
+                shutil.rmtree(left)
+            elif left.name != LOCK_NAME:
+                left.unlink()
+        try:
+            yield folder
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:
+                raise type(error)(error.errno, error.strerror, str(path)) from error
+            raise
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def move_into_place(made: Path, path: Path) -> None:
+    """Sync a file, or the files of a folder, to the disk, and rename it. An existing file is replaced."""
+    for part in [made, *made.rglob("*")]:
+        if part.is_file():
+            with part.open("rb+") as file:
+                os.fsync(file.fileno())
+    made.replace(path)
 
 
 def _locked(file: TextIO, folder: Path) -> bool:

@@ -87,13 +87,15 @@ def _predict(args: argparse.Namespace) -> None:
     from zoobot3d_tf.predictions.predict_galaxies import predict_galaxies
     from zoobot3d_tf.predictions.predict_on_images import predict
 
+    folder = args.folder or args.folder_too
+    if folder and not folder.exists():
+        raise FileNotFoundError(f"{folder}: no such folder of images")
     if args.save_loc is None:
         args.save_loc = DEFAULT_TABLE
         if args.save_loc.exists():
             raise FileExistsError(f"{args.save_loc}: already exists; name the table to write with --save-loc")
     options = given(args)
     settings = split_off(options, PredictionOptions)
-    folder = args.folder or args.folder_too
     if not folder and (args.file_format or args.recursive):
         raise ValueError("--file-format and --recursive apply to --folder only; omit them")
     if not args.catalog and args.image_root:
@@ -125,6 +127,7 @@ def _show_arguments(parser: argparse.ArgumentParser) -> None:
     add("table", metavar="TABLE", type=Path, help="Table written by `zoobot3d predict`")
     add("--out", type=Path, required=True, help="Page to write: .html; its pictures are written to a folder beside it")
     add("--max-galaxies", type=at_least(1), default=5000, help="Show at most this number of galaxies, the first ones")
+    add("--workers", type=at_least(1), help="Number of threads that draw pictures (default: the number of cores)")
 
 
 def _show(args: argparse.Namespace) -> None:

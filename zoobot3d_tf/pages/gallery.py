@@ -8,8 +8,8 @@ folder `gallery`.
 import json
 import os
 import re
-import shutil
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from importlib import resources
@@ -24,12 +24,12 @@ import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
-from zoobot3d_tf.files import PathLike, write_atomically
+from zoobot3d_tf.files import PathLike, whole_file, workspace, write_atomically
 from zoobot3d_tf.images.masks import MASK_TITLES
 from zoobot3d_tf.images.overlay import BAR_COLOUR, SPIRAL_COLOUR, draw_masks
 from zoobot3d_tf.images.read import ImageError, read_picture
 from zoobot3d_tf.images.rgb import DEFAULT_STRETCH
-from zoobot3d_tf.machine import available_cores, map_in_processes
+from zoobot3d_tf.machine import available_cores
 from zoobot3d_tf.pages.html import THRESHOLD, check_page, encode_numbers
 from zoobot3d_tf.predictions.mask_files import read_mask_file
 from zoobot3d_tf.predictions.measurements import COLUMNS
@@ -48,9 +48,6 @@ _LEFT_OUT = re.compile(r".*_(concentration_\d+|expected_votes)")
 
 # Opacities of masks are rounded to multiples of this, which is not visible and halves the size of the file.
 _OPACITY_STEP = 8
-
-# With fewer galaxies, one process finishes before another process has started.
-_GALAXIES_PER_PROCESS = 200
 
 
 @dataclass(frozen=True)
@@ -83,10 +80,13 @@ class _Pictures:
     mask_problems: Sequence[str]
 
 
-def write_gallery(table: PathLike, out: PathLike, max_galaxies: int = 5000, image_size: int = 224) -> Path:
+def write_gallery(
+    table: PathLike, out: PathLike, max_galaxies: int = 5000, image_size: int = 224, workers: int | None = None
+) -> Path:
     """Write a page of the galaxies of a table of predictions, to view, filter and sort.
 
-    The page says how many images and masks cannot be read. Images inside shards are not shown.
+    The page says how many images and masks cannot be read. Images inside shards are not shown. An earlier page is
+    replaced when the new one is complete.
 
     Args:
         table: table of predictions, as `load_predictions` reads it. Relative paths start from its folder.
@@ -94,48 +94,53 @@ def write_gallery(table: PathLike, out: PathLike, max_galaxies: int = 5000, imag
             replaced if it belongs to an earlier page.
         max_galaxies: largest number of galaxies to show; the first of the table are shown.
         image_size: largest width and height of the pictures, in pixels.
+        workers: number of threads that draw pictures; by default the number of cores.
 
     Returns:
         Path of the page.
 
     Raises:
         ValueError: an argument is out of range, or the table cannot be read.
-        OSError: the table does not exist, the page cannot be written, or the folder `<stem>_files` exists and does not
-            belong to an earlier page.
+        OSError: the table does not exist, the page cannot be written, another process is writing it, or the folder
+            `<stem>_files` exists and does not belong to an earlier page.
     """
-    for name, number in (("max_galaxies", max_galaxies), ("image_size", image_size)):
+    workers = available_cores() if workers is None else workers
+    for name, number in (("max_galaxies", max_galaxies), ("image_size", image_size), ("workers", workers)):
         if number < 1:
             raise ValueError(f"{name} must be at least 1; received {number}")
     out = check_page(out)
     predictions = load_predictions(table)
     folder = out.with_name(f"{out.stem}_files")
-    _make_folder(folder)
+    _check_folder(folder)
     shown = predictions.table.head(max_galaxies)
+    galaxies = _galaxies(shown, Path(table).absolute().parent)
     stretch = predictions.metadata.get("stretch", DEFAULT_STRETCH)
-    pictures = _write_all_pictures(_galaxies(shown, Path(table).absolute().parent), folder, image_size, stretch)
-    data = {"table": Path(table).name, **_data(predictions, shown, pictures)}
-    # JSON in ASCII without NaN is also valid JavaScript.
-    write_atomically(folder / "data.js", f"const gallery = {json.dumps(data, allow_nan=False)};\n")
-    # These files, and the pictures, are not synced one by one, which would take longer than drawing them. Nothing else
-    # uses the folder, and the page itself is written last.
-    for name in ("page.css", "view.js", "page.js", "panel.js"):
-        (folder / name).write_bytes((_ASSETS / name).read_bytes())
     page = Template((_ASSETS / "page.html").read_text("utf-8"))
-    write_atomically(out, page.substitute(folder=quote(os.fsencode(folder.name)), threshold=THRESHOLD))
+    with workspace(folder.absolute()) as place:
+        made = place / "new"
+        made.mkdir()
+        (made / _MARKER_NAME).write_text(_MARKER, "utf-8")
+        pictures = _write_all_pictures(galaxies, made, image_size, stretch, workers)
+        data = {"table": Path(table).name, **_data(predictions, shown, pictures)}
+        # JSON in ASCII without NaN is also valid JavaScript.
+        write_atomically(made / "data.js", f"const gallery = {json.dumps(data, allow_nan=False)};\n")
+        for name in ("page.css", "view.js", "page.js", "panel.js"):
+            (made / name).write_bytes((_ASSETS / name).read_bytes())
+        if folder.exists():
+            folder.rename(place / "old")
+        made.rename(folder)
+        write_atomically(out, page.substitute(folder=quote(os.fsencode(folder.name)), threshold=THRESHOLD))
     return out
 
 
-def _make_folder(folder: Path) -> None:
-    """Make an empty folder. An existing folder is replaced only if an earlier page made it."""
+def _check_folder(folder: Path) -> None:
+    """Check that there is no such folder, or that an earlier page made it."""
     marker = folder / _MARKER_NAME
     if folder.is_symlink() or folder.exists():
         if folder.is_symlink() or not marker.is_file() or marker.read_text("utf-8", "replace") != _MARKER:
             raise FileExistsError(
                 f"{folder}: already exists and was not made by `zoobot3d predictions show`; rename it or the page"
             )
-        shutil.rmtree(folder)
-    folder.mkdir()
-    marker.write_text(_MARKER, "utf-8")
 
 
 def _galaxies(shown: pd.DataFrame, root: Path) -> list[_Galaxy]:
@@ -152,26 +157,29 @@ def _galaxies(shown: pd.DataFrame, root: Path) -> list[_Galaxy]:
     ]
 
 
-def _write_all_pictures(galaxies: Sequence[_Galaxy], folder: Path, image_size: int, stretch: str) -> list[_Pictures]:
+def _write_all_pictures(
+    galaxies: Sequence[_Galaxy], folder: Path, image_size: int, stretch: str, workers: int
+) -> list[_Pictures]:
     write = partial(_write_pictures, folder=folder, image_size=image_size, stretch=stretch)
-    workers = max(1, min(available_cores(), len(galaxies) // _GALAXIES_PER_PROCESS))
-    made = map_in_processes(write, galaxies, workers, chunk_size=20)
-    return list(tqdm(made, total=len(galaxies), desc="pictures", unit="galaxy"))
+    with ThreadPoolExecutor(workers) as pool:  # decoding, resizing and encoding release the interpreter lock
+        return list(tqdm(pool.map(write, galaxies), total=len(galaxies), desc="pictures", unit="galaxy", disable=None))
 
 
 def _write_pictures(galaxy: _Galaxy, folder: Path, image_size: int, stretch: str) -> _Pictures:
     """Write `<number>.jpg`, and `<number>_<mask>.png` for each mask that is not blank."""
     image, image_problem = _try_to_read_image(galaxy.file_loc, stretch)
     if image is not None:
-        # Without subsampling of colours, which would blur small blue knots.
-        Image.fromarray(_fit(image, image_size)).save(folder / f"{galaxy.number}.jpg", quality=85, subsampling=0)
+        # Without subsampling of colours, which would blur small blue knots. Pictures are not synced one by one, which
+        # would take longer than drawing them.
+        with whole_file(folder / f"{galaxy.number}.jpg", sync=False) as path:
+            Image.fromarray(_fit(image, image_size)).save(path, quality=85, subsampling=0)
     drawn, mask_problems = [], []
     for name, mask_loc in galaxy.mask_locs.items():
         try:
             fraction = read_mask_file(mask_loc)
             if image is not None and fraction.shape != image.shape[:2]:
                 raise ImageError(f"{mask_loc}: has the shape {fraction.shape}, but its image {image.shape[:2]}")
-        except (ImageError, OSError) as error:
+        except ImageError as error:
             mask_problems.append(str(error))
             continue
         opacity = _opacity(name, _fit(fraction, image_size))
@@ -187,7 +195,7 @@ def _try_to_read_image(file_loc: str, stretch: str) -> tuple[np.ndarray | None, 
         return None, "the table has no file_loc for this galaxy"
     try:
         return read_picture(file_loc, stretch), ""
-    except (ImageError, OSError) as error:
+    except ImageError as error:
         return None, str(error)
 
 
@@ -214,7 +222,8 @@ def _write_mask(path: Path, opacity: np.ndarray, colour: tuple[int, int, int]) -
     """Write a PNG of one colour whose palette index is the opacity: a third of the size of an RGBA image."""
     picture = Image.fromarray(opacity // _OPACITY_STEP * _OPACITY_STEP)
     picture.putpalette(colour * 256)
-    picture.save(path, transparency=bytes(range(256)))
+    with whole_file(path, sync=False) as unfinished:
+        picture.save(unfinished, transparency=bytes(range(256)))
 
 
 def _data(predictions: Predictions, shown: pd.DataFrame, pictures: Sequence[_Pictures]) -> dict[str, Any]:

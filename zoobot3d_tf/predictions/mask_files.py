@@ -22,6 +22,7 @@ from isal import igzip
 from PIL import Image
 
 from zoobot3d_tf.data.framing import Framing, warp_to_image
+from zoobot3d_tf.files import whole_file
 from zoobot3d_tf.images.image_file import MAX_BYTES, ImageError, check_sides, open_image_file, read_content
 from zoobot3d_tf.images.overlay import draw_masks
 from zoobot3d_tf.images.read import turn_upright
@@ -262,13 +263,12 @@ def _path_below(folder: Path, id_str: str, ending: str) -> Path:
 def _write(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Not atomic: an interrupted run that has not written the row of the galaxy writes its masks again.
-        path.write_bytes(content)
+        # Not synced: an interrupted run that has not written the row of the galaxy writes its masks again.
+        with whole_file(path, sync=False) as partial:
+            partial.write_bytes(content)
     except OSError as error:
         if error.errno not in _FAULTS_OF_A_NAME:
-            raise OSError(
-                error.errno, error.strerror, str(path)
-            ) from error  # Python does not name the file if the disk is full
+            raise
         raise ImageError(f"{path}: cannot be written: {error.strerror} ({error.filename})") from error
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from zoobot3d_tf.files import PathLike, check_output, whole_file
-from zoobot3d_tf.inference.metadata import write_metadata
+from zoobot3d_tf.files import PathLike, check_output, move_into_place, workspace
+from zoobot3d_tf.inference.metadata import metadata_loc, write_metadata
 from zoobot3d_tf.representations.vectors import (
     IDENTITY,
     SUFFIXES,
@@ -120,17 +120,19 @@ def compress(
         pca = load_pca(pca_loc)
         _check_source(features, pca, pca_loc)
     squares = _Squares()
-    # The table appears last, when its PCA and its metadata are complete.
-    with whole_file(out) as partial:
-        write_pieces(partial, _compressed(features, pca, squares))
-        with whole_file(pca_path(out)) as partial_pca:
-            pca.save(partial_pca)
-            about = {
-                "n_components": len(pca.variance),
-                "share": squares.share_kept,
-                "fitted_to": str(Path(features_loc if pca_loc is None else pca_loc).absolute()),
-            }
-            write_metadata(out, {**features.metadata, "pca": about})
+    with workspace(out) as folder:
+        table = folder / out.name
+        write_pieces(table, _compressed(features, pca, squares))
+        pca.save(pca_path(table))
+        about = {
+            "n_components": len(pca.variance),
+            "share": squares.share_kept,
+            "fitted_to": str(Path(features_loc if pca_loc is None else pca_loc).absolute()),
+        }
+        write_metadata(table, {**features.metadata, "pca": about})
+        # The table appears last, when its PCA and its metadata are complete.
+        for made in (pca_path(table), metadata_loc(table), table):
+            move_into_place(made, out.with_name(made.name))
     log.info("%d components keep %.1f %% of the variance: %s", len(pca.variance), 100 * squares.share_kept, out)
     return out
 

@@ -1,16 +1,16 @@
 """Export of trained models to the formats of other programs."""
 
 import json
+import os
 import warnings
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from zoobot3d_tf import __version__
 from zoobot3d_tf.extras import require
-from zoobot3d_tf.files import PathLike, check_output, sha256_of, write_atomically
+from zoobot3d_tf.files import LOCK_NAME, PathLike, check_output, move_into_place, sha256_of, workspace
 from zoobot3d_tf.runs.run_folder import TrainedRun, read_run
 
 if TYPE_CHECKING:
@@ -66,13 +66,14 @@ def export_model(run: PathLike, path: PathLike, format: str) -> Path:
     _check(path, format)
     trained = read_run(run)
     model = trained.load_model()
-    with TemporaryDirectory(prefix=".partial-", dir=path.parent) as folder:
-        partial = Path(folder, path.name)
-        _write(model, partial, format)
+    with workspace(path) as folder:
+        _write(model, folder / path.name, format)
         description = json.dumps(_describe(trained, model, format), indent=1, ensure_ascii=False) + "\n"
-        write_atomically(partial.with_name(f"{path.name}.json"), description)
-        for made in Path(folder).iterdir():
-            made.replace(path.parent / made.name)
+        (folder / f"{path.name}.json").write_text(description, encoding="utf-8")
+        # The model appears last, when its description and its weights are complete.
+        for name in sorted(os.listdir(folder), key=lambda name: name == path.name):
+            if name != LOCK_NAME:
+                move_into_place(folder / name, path.with_name(name))
     return path
 
 

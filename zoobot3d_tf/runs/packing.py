@@ -2,12 +2,11 @@
 
 from pathlib import Path
 from shutil import copyfile
-from tempfile import TemporaryDirectory
 
 import h5py
 import numpy as np
 
-from zoobot3d_tf.files import PathLike
+from zoobot3d_tf.files import PathLike, move_into_place, workspace
 from zoobot3d_tf.runs.run_folder import CONFIG_NAME, WEIGHTS_NAME, read_run
 
 
@@ -33,13 +32,13 @@ def pack_run(run: PathLike, out_dir: PathLike) -> Path:
     if (out_dir / CONFIG_NAME).exists() or (out_dir / WEIGHTS_NAME).exists():
         raise FileExistsError(f"{out_dir}: already holds a run; choose another out_dir")
     trained.load_model()  # raises an error if the weights do not fit the configuration
-    out_dir.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".partial-", dir=out_dir) as folder:
-        with h5py.File(trained.weights_loc) as weights, h5py.File(Path(folder, WEIGHTS_NAME), "w") as packed:
+    with workspace(out_dir) as folder:
+        with h5py.File(trained.weights_loc) as weights, h5py.File(folder / WEIGHTS_NAME, "w") as packed:
             _pack(weights, packed)
-        copyfile(trained.folder / CONFIG_NAME, Path(folder, CONFIG_NAME))
+        copyfile(trained.folder / CONFIG_NAME, folder / CONFIG_NAME)
+        out_dir.mkdir(exist_ok=True)
         for name in (WEIGHTS_NAME, CONFIG_NAME):  # a folder is a run folder once it has config.json
-            Path(folder, name).replace(out_dir / name)
+            move_into_place(folder / name, out_dir / name)
     return out_dir
 
 
