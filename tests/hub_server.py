@@ -22,15 +22,23 @@ class HubServer:
         repositories: the files of each by its name `owner/name`, content by path; a test may change them.
         requests: method and path of all so far, in order.
         stored: large files by their SHA-256, before a commit names them.
+        etags: ETag to send for a file, by its path, in place of its SHA-256.
+        commits: commit to send for a repository, by its name, in place of the right one.
+        faults: by the path of a file, what a download gets in place of it: other bytes, or an HTTP status.
     """
 
     url: str
     repositories: dict[str, dict[str, bytes]]
     requests: list[tuple[str, str]] = field(default_factory=list)
     stored: dict[str, bytes] = field(default_factory=dict)
+    etags: dict[str, str] = field(default_factory=dict)
+    commits: dict[str, str] = field(default_factory=dict)
+    faults: dict[str, bytes | int] = field(default_factory=dict)
 
     def commit_of(self, repository: str) -> str:
         """Forty digits that name the state of a repository."""
+        if repository in self.commits:
+            return self.commits[repository]
         return hashlib.sha1(repr(sorted(self.repositories[repository].items())).encode()).hexdigest()
 
 
@@ -75,7 +83,11 @@ class _Handler(BaseHTTPRequestHandler):
             return self.refuse(404, "RevisionNotFound")
         if content is None:
             return self.refuse(404, "EntryNotFound", {"X-Repo-Commit": commit})
-        return self.send(content, {"X-Repo-Commit": commit, "ETag": f'"{hashlib.sha256(content).hexdigest()}"'})
+        etag = self.hub.etags.get("/".join(path), hashlib.sha256(content).hexdigest())
+        fault = self.hub.faults.get("/".join(path), content) if self.command == "GET" else content
+        if isinstance(fault, int):
+            return self.refuse(fault, "Fault")
+        return self.send(fault, {"X-Repo-Commit": commit, "ETag": f'"{etag}"'})
 
     do_GET = do_HEAD
 

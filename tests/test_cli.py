@@ -138,6 +138,25 @@ def test_options_of_another_input_are_refused(options, words, capsys):
     assert words in capsys.readouterr().err
 
 
+def test_a_missing_folder_of_images_is_named_even_if_the_default_table_exists(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("predictions.csv").touch()
+    assert main(["predict", "nosuch"]) == 2
+    assert "nosuch: no such folder" in capsys.readouterr().err
+    Path("images").mkdir()
+    assert main(["predict", "images"]) == 2
+    assert "predictions.csv: already exists; name the table" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["predict images", "shards --labelled-catalog none.csv --shard-dir shards"])
+def test_a_cluster_without_its_package_is_refused_before_the_work(command, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("images").mkdir()
+    monkeypatch.setattr("zoobot3d_tf.extras.find_spec", lambda name: None)
+    assert main([*command.split(), "--scheduler", "tcp://127.0.0.1:8786"]) == 2
+    assert "scheduler needs distributed, which is not installed: pip install" in capsys.readouterr().err
+
+
 FUNCTIONS = {
     "simulate": "simulation.survey.simulate_survey",
     "gz3d download": "surveys.gz3d_archive.download_archive",

@@ -1,5 +1,7 @@
 """Run folders on the hub, with a local server in its place: uploads, downloads, model cards and errors."""
 
+import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from prediction_runs import make_run
 from zoobot3d_tf.files import sha256_of
 from zoobot3d_tf.labels import Label
 from zoobot3d_tf.models import ModelConfig
+from zoobot3d_tf.models.timm_files import find_timm_weights
 from zoobot3d_tf.runs.hub import from_hub, model_card, push_to_hub
 from zoobot3d_tf.runs.run_folder import CONFIG_NAME, HISTORY_NAME, MODEL_NAME, WEIGHTS_NAME, read_run
 
@@ -79,6 +82,69 @@ def test_all_files_of_a_new_commit_are_downloaded(hub, run):
     after = from_hub("hf://owner/galaxies")
     assert (after / WEIGHTS_NAME).read_bytes() == b"better"
     assert (before / WEIGHTS_NAME).read_bytes() == (run / WEIGHTS_NAME).read_bytes()
+
+
+@pytest.mark.parametrize("etag", ["../../../stolen", "/tmp/stolen", "..\\..\\stolen", "0" * 4000, ""])
+def test_the_etag_of_the_server_names_no_file(hub, run, tmp_path, etag):
+    push_to_hub(run, "owner/galaxies")
+    hub.etags = {CONFIG_NAME: etag, WEIGHTS_NAME: etag}
+    folder = from_hub("owner/galaxies")
+    assert (folder / WEIGHTS_NAME).read_bytes() == (run / WEIGHTS_NAME).read_bytes()
+    written = {path for path in tmp_path.rglob("*") if path.is_file() and run not in path.parents}
+    assert written == {folder / CONFIG_NAME, folder / WEIGHTS_NAME, folder.parents[1] / "refs" / "main"}
+
+
+@pytest.mark.parametrize("commit", ["../../..", "main", "", "0" * 39, "g" * 40])
+def test_a_server_that_states_no_commit_is_refused(hub, run, tmp_path, commit):
+    push_to_hub(run, "owner/galaxies")
+    hub.commits["owner/galaxies"] = commit
+    with pytest.raises(OSError, match=r"^hf://owner/galaxies: config\.json: .*commit"):
+        from_hub("owner/galaxies")
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("kind", ["SHA-256", "git"])
+def test_a_file_that_differs_from_what_the_hub_states_is_refused(hub, run, tmp_path, kind):
+    push_to_hub(run, "owner/galaxies")
+    whole = (run / WEIGHTS_NAME).read_bytes()
+    if kind == "git":
+        hub.etags[WEIGHTS_NAME] = hashlib.sha1(b"blob %d\0%b" % (len(whole), whole)).hexdigest()
+    hub.faults[WEIGHTS_NAME] = bytes(reversed(whole))
+    with pytest.raises(OSError, match=rf"^hf://owner/galaxies: {WEIGHTS_NAME} is not the file .* hash"):
+        from_hub("owner/galaxies")
+    assert not list((tmp_path / "cache").rglob(f"*{WEIGHTS_NAME}"))
+    hub.faults.clear()
+    assert (from_hub("owner/galaxies") / WEIGHTS_NAME).read_bytes() == whole
+
+
+def test_a_file_of_another_length_is_refused(hub, run, tmp_path):
+    push_to_hub(run, "owner/galaxies")
+    hub.faults[WEIGHTS_NAME] = (run / WEIGHTS_NAME).read_bytes() + b"more"
+    with pytest.raises(OSError, match=rf"^hf://owner/galaxies: {WEIGHTS_NAME} cannot be downloaded: .*size"):
+        from_hub("owner/galaxies")
+    assert not list((tmp_path / "cache").rglob(f"*{WEIGHTS_NAME}"))
+
+
+def test_a_failed_download_of_tensors_names_them_and_the_error(hub):
+    zoobot = json.dumps({"architecture": "efficientnet_b0"}).encode()
+    hub.repositories["owner/encoder"] = {CONFIG_NAME: zoobot, "model.safetensors": b"tensors"}
+    hub.faults["model.safetensors"] = 500
+    with pytest.raises(OSError, match=r"^hf://owner/encoder: model\.safetensors cannot be downloaded: .*500"):
+        find_timm_weights("hf://owner/encoder")
+    del hub.repositories["owner/encoder"]["model.safetensors"]
+    with pytest.raises(FileNotFoundError, match=r"neither model\.safetensors nor pytorch_model\.bin"):
+        find_timm_weights("hf://owner/encoder")
+    hub.repositories["owner/encoder"]["pytorch_model.bin"] = b"tensors"
+    assert find_timm_weights("hf://owner/encoder").path.name == "pytorch_model.bin"
+
+
+def test_a_server_with_a_fault_leaves_the_files_of_the_cache_in_use(hub, run, monkeypatch):
+    push_to_hub(run, "owner/galaxies")
+    folder = from_hub("owner/galaxies")
+    hub.commits["owner/galaxies"] = folder.name
+    hub.repositories["owner/galaxies"] = {}
+    monkeypatch.setattr(type(hub), "commit_of", lambda *args: 1 / 0)  # the server breaks the connection
+    assert from_hub("owner/galaxies") == folder
 
 
 @pytest.mark.parametrize(

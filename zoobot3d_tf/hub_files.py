@@ -1,39 +1,73 @@
 """Files of the Hugging Face hub: names of repositories, downloads, and errors."""
 
+import hashlib
 import logging
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 
 from zoobot3d_tf.extras import require
-from zoobot3d_tf.files import PathLike
+from zoobot3d_tf.failures import is_of_machine
+from zoobot3d_tf.files import PathLike, sha256_of, whole_file, write_atomically
 
 # `Path` turns the two slashes of hf:// into one. Letters and digits are those that the hub allows.
 _NAME = re.compile(r"(?:hf://?)?([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)", re.ASCII)
+
+_COMMIT = re.compile("[0-9a-f]{40}")
 
 
 def download(repository: str, filename: str, revision: str | None = None) -> Path:
     """Download one file of a repository, unless the cache of huggingface_hub has it.
 
+    The file is stored where huggingface_hub would store it, but its own function is not called: it takes the name of a
+    file of the cache from the server. Here, the server names the commit only, which must be a hash. Length and hash of
+    the file are compared with those that the server states.
+
     Args:
         repository: name of the repository, `owner/name`.
         filename: path of the file in the repository.
-        revision: commit or branch; the newest commit by default.
+        revision: commit, 40 hexadecimal digits; the newest commit by default.
 
     Returns:
         Path of the file in the cache. The name of the folder that holds the repository's files is the commit.
 
     Raises:
-        OSError: the repository or the file does not exist, or the hub cannot be reached.
+        FileNotFoundError: the repository has no such file.
+        OSError: the repository does not exist, the hub cannot be reached, or the file is not the one that it states.
         ImportError: huggingface_hub is not installed.
     """
     require_hub()
-    from huggingface_hub import HfApi
+    from huggingface_hub import constants, errors, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
 
     with hub_errors(repository, filename):
-        return Path(HfApi().hf_hub_download(repository, filename, revision=revision))
+        cached = try_to_load_from_cache(repository, filename, revision=revision)
+        if isinstance(cached, str) and revision is not None:  # a commit does not change
+            return Path(cached)
+        try:
+            stated = get_hf_file_metadata(hf_hub_url(repository, filename, revision=revision))
+        except Exception as error:  # the errors of its HTTP clients, of which it has had three, have no common class
+            if (
+                isinstance(error, errors.HfHubHTTPError)
+                and error.response.status_code < HTTPStatus.INTERNAL_SERVER_ERROR
+            ):
+                raise
+            if isinstance(cached, str):
+                return Path(cached)
+            raise OSError(f"the hub cannot be reached, and {filename} is not in the cache: {_reason(error)}") from error
+        commit = stated.commit_hash or ""
+        if not _COMMIT.fullmatch(commit) or commit != (revision or commit):
+            raise OSError(f"{filename}: the hub must state the commit, 40 hexadecimal digits; received {commit!r}")
+        folder = Path(constants.HF_HUB_CACHE, f"models--{repository.replace('/', '--')}")
+        path = folder / "snapshots" / commit / filename
+        if not path.is_file():
+            _fetch(hf_hub_url(repository, filename, revision=commit), path, stated.size, stated.etag or "")
+        if revision is None:
+            (folder / "refs").mkdir(exist_ok=True)
+            write_atomically(folder / "refs" / "main", commit, shared=True)
+        return path
 
 
 def is_on_hub(name: PathLike) -> bool:
@@ -85,12 +119,53 @@ def hub_errors(repository: str, wanted: str) -> Iterator[None]:
         ) from error
     except errors.RepositoryNotFoundError as error:
         raise OSError(f"hf://{repository}: no such repository; if it is private, run `hf auth login` first") from error
-    except errors.LocalEntryNotFoundError as error:
-        raise OSError(f"hf://{repository}: the hub cannot be reached, and {wanted} is not in the cache") from error
     except errors.EntryNotFoundError as error:
-        raise OSError(f"hf://{repository}: the repository has no {wanted}") from error
-    except Exception as error:  # the errors of its HTTP clients, of which it has had three, have no common class
+        raise FileNotFoundError(f"hf://{repository}: the repository has no {wanted}") from error
+    except Exception as error:  # as in `download`
         status = getattr(getattr(error, "response", None), "status_code", None)
         hint = "; run `hf auth login` with a token that may write to it" if status in (401, 403) else ""
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise OSError(f"hf://{repository}: {reason}{hint}") from error
+        raise OSError(f"hf://{repository}: {_reason(error)}{hint}") from error
+
+
+def _fetch(url: str, path: Path, size: int | None, etag: str) -> None:
+    """Download a file, and compare it with what the hub states.
+
+    Args:
+        url: address of the file.
+        path: path of the file to write.
+        size: length in bytes; None if it is not stated.
+        etag: SHA-256 of a large file, or hash that git gives a small one. Another text is ignored.
+    """
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Without it, the server may compress the content; length and hash are those of the stored file.
+    headers = build_hf_headers() | {"Accept-Encoding": "identity"}
+    with whole_file(path, shared=True) as partial:
+        try:
+            with partial.open("wb") as file:
+                http_get(url, file, headers=headers, expected_size=size, displayed_filename=path.name)
+        except Exception as error:  # as in `download`
+            if is_of_machine(error):
+                raise
+            raise OSError(f"{path.name} cannot be downloaded: {_reason(error)}") from error
+        if (found := _hash_like(partial, etag)) != etag:
+            raise OSError(
+                f"{path.name} is not the file that the hub states: its hash is {found}; it must be {etag}. Try again"
+            )
+
+
+def _hash_like(path: Path, etag: str) -> str:
+    """Hash of a file of the kind that an ETag is; the ETag itself if it is no hash."""
+    if re.fullmatch("[0-9a-f]{64}", etag):
+        return sha256_of(path)
+    if re.fullmatch("[0-9a-f]{40}", etag):  # git hashes the length too
+        content = path.read_bytes()
+        return hashlib.sha1(b"blob %d\0%b" % (len(content), content)).hexdigest()
+    return etag
+
+
+def _reason(error: Exception) -> str:
+    """First line of an error."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

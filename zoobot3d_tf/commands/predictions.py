@@ -88,6 +88,10 @@ def _predict(args: argparse.Namespace) -> None:
     from zoobot3d_tf.predictions.predict_on_images import predict
 
     folder = args.folder or args.folder_too
+    if not folder and (args.file_format or args.recursive):
+        raise ValueError("--file-format and --recursive apply to --folder only; omit them")
+    if not args.catalog and args.image_root:
+        raise ValueError("--image-root applies to --catalog only; omit it")
     if folder and not folder.exists():
         raise FileNotFoundError(f"{folder}: no such folder of images")
     if args.save_loc is None:
@@ -96,10 +100,6 @@ def _predict(args: argparse.Namespace) -> None:
             raise FileExistsError(f"{args.save_loc}: already exists; name the table to write with --save-loc")
     options = given(args)
     settings = split_off(options, PredictionOptions)
-    if not folder and (args.file_format or args.recursive):
-        raise ValueError("--file-format and --recursive apply to --folder only; omit them")
-    if not args.catalog and args.image_root:
-        raise ValueError("--image-root applies to --catalog only; omit it")
     with executor_of(args.scheduler) as executor:
         if folder:
             predict(

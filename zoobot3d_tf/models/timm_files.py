@@ -3,6 +3,7 @@
 import logging
 import math
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,12 +110,9 @@ def find_timm_weights(source: PathLike) -> TimmWeights:
 
 def _tensors_in(folder: ModelFolder) -> Path:
     """Find the file of the tensors: safetensors, or else the older format."""
-    if folder.repository is not None:
-        try:
-            return folder.fetch(SAFETENSORS_NAME)
-        except OSError:
-            return folder.fetch(_TORCH_NAME)
     for name in (SAFETENSORS_NAME, _TORCH_NAME):
-        if (folder.path / name).is_file():
-            return folder.path / name
+        with suppress(FileNotFoundError):
+            path = folder.fetch(name)
+            if path.is_file():
+                return path
     raise FileNotFoundError(f"{folder.name}: has neither {SAFETENSORS_NAME} nor {_TORCH_NAME}; add one of them")
