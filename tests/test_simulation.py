@@ -2,6 +2,11 @@
 
 import hashlib
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +14,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from zoobot3d_tf.files import one_owner
 from zoobot3d_tf.images.masks import counts_from_marks
 from zoobot3d_tf.schemas import get_schema
 from zoobot3d_tf.simulation.field import add_defect
@@ -303,7 +309,7 @@ def test_files_do_not_depend_on_workers_and_number(survey, tmp_path):
     simulate_survey(tmp_path / "two", 10, seed=5, workers=2)
 
     def digests(folder):
-        files = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".csv"]
+        files = [path for path in folder.glob("*/*") if path.is_file()]
         return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
     ours, theirs = digests(tmp_path / "two"), digests(survey)
@@ -313,9 +319,57 @@ def test_files_do_not_depend_on_workers_and_number(survey, tmp_path):
         assert (survey / table).read_text().startswith((tmp_path / "two" / table).read_text())
 
 
-def test_survey_never_writes_over_files(survey):
-    with pytest.raises(ValueError, match="survey0/new: is a file or a folder with files"):
-        simulate_survey(survey, 3)
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_other_files_and_other_surveys_are_not_written_over(survey, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match="is a folder with other files"):
+        simulate_survey(tmp_path, 3)
+    with pytest.raises(ValueError, match=r"notes\.txt: is a file"):
+        simulate_survey(tmp_path / "notes.txt", 3)
+    assert contents(tmp_path).keys() == {"notes.txt"}
+    before = contents(survey)
+    for settings in ({"n": N_SURVEY + 1, "seed": 5}, {"n": N_SURVEY, "seed": 6}):
+        with pytest.raises(ValueError, match=rf'other settings, {{"n": {N_SURVEY}, "seed": 5, .*"n": {settings["n"]},'):
+            simulate_survey(survey, **settings)
+    assert contents(survey) == before
+
+
+def test_a_complete_survey_is_not_written_again(survey):
+    times = {path: path.stat().st_mtime_ns for path in survey.rglob("*.*")}
+    assert simulate_survey(survey, N_SURVEY, seed=5) == survey / "catalog.csv"
+    assert {path: path.stat().st_mtime_ns for path in survey.rglob("*.*")} == times
+
+
+def test_a_survey_has_one_owner(tmp_path):
+    with one_owner(tmp_path), pytest.raises(BlockingIOError, match=f"process {os.getpid()} .*is writing it"):
+        simulate_survey(tmp_path, 3)
+
+
+def test_a_survey_that_is_killed_goes_on_to_the_same_bytes(tmp_path, survey):
+    command = [sys.executable, "-m", "zoobot3d_tf", "simulate", "--n", str(N_SURVEY), "--seed", "5", "--workers", "2"]
+    command += ["--out", str(tmp_path / "new")]
+    n_images, n_killed = 0, 0
+    while n_images < 16:
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        while process.poll() is None and len(list(tmp_path.glob("new/images/sim*.png"))) < n_images + 2:
+            time.sleep(0.001)
+        process.kill()
+        n_killed += process.wait() == -signal.SIGKILL
+        n_images = len(list(tmp_path.glob("new/images/sim*.png")))
+    assert n_killed >= 3
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("new/images/sim*.png")}
+    subprocess.run(command, check=True, capture_output=True)
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert contents(tmp_path / "new") == contents(survey)
+
+
+def test_a_survey_that_was_killed_at_its_very_beginning_goes_on(tmp_path):
+    for name in (".lock", ".partial-simulation.json"):
+        (tmp_path / name).write_text("")
+    assert simulate_survey(tmp_path, 1).is_file()
 
 
 def test_an_interrupted_survey_holds_only_whole_files(tmp_path, monkeypatch, survey):

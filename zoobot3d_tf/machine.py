@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.context import SpawnProcess
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,7 +21,7 @@ def available_cores() -> int:
 
 def map_in_processes(
     function: Callable[[_Item], _Result], items: Sequence[_Item], workers: int, chunk_size: int
-) -> Iterator[_Result]:
+) -> Generator[_Result, None, None]:
     """Apply a function to each item in several processes.
 
     The processes do not receive Ctrl-C, which the parent handles. If the iteration ends early, or the parent ends, even

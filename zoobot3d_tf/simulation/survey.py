@@ -1,10 +1,13 @@
 """Simulated surveys: a folder with a training catalogue, and the images, masks and marks of simulated galaxies."""
 
 import json
+import logging
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,8 @@ import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
-from zoobot3d_tf.files import whole_file, write_atomically
+from zoobot3d_tf import __version__
+from zoobot3d_tf.files import LOCK_NAME, one_owner, partial_path, whole_file, write_atomically
 from zoobot3d_tf.images.masks import N_VOLUNTEERS, counts_from_marks
 from zoobot3d_tf.images.rgb import grz_to_rgb
 from zoobot3d_tf.machine import map_in_processes
@@ -26,25 +30,29 @@ from zoobot3d_tf.simulation.volunteers import VolunteerMarks, draw_marks
 from zoobot3d_tf.simulation.votes import SCHEMA_NAME, draw_votes
 from zoobot3d_tf.tables.formats import write_table
 
+CATALOG_NAME = "catalog.csv"
+"""Name of the training catalogue in the folder of a survey."""
+SETTINGS_NAME = "simulation.json"
+"""Name of the file with the settings of a survey, by which an interrupted simulation is recognised."""
 SHARE_WITHOUT_VOTES = 0.1
 """Mean share of the galaxies of a survey without votes."""
 SHARE_WITHOUT_MASKS = 0.6
 """Mean share of the galaxies of a survey without masks."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class SimulatedGalaxy:
     """A simulated galaxy: its parameters, its image, and the votes and marks of volunteers.
 
+    The image and the masks are drawn when they are first used.
+
     Attributes:
         id_str: name of the galaxy in the catalogue.
         truth: parameters of the galaxy and its observation.
-        bands: fluxes in g, r, z, in nanomaggies per native pixel, float32 (3, 424, 424).
-        image: colour image, uint8 (424, 424, 3), with north up and east left.
         votes: number of votes for each answer of the schema `decals_rings`.
         marks: paths of the volunteers for `spiral_mask` and `bar_mask`, in pixels of the image.
-        spiral_counts: number of volunteers who enclosed each pixel as part of an arm, uint8 (424, 424).
-        bar_counts: number of volunteers who enclosed each pixel as part of the bar, uint8 (424, 424).
         ra: right ascension, degrees.
         dec: declination, degrees.
         has_votes: whether the catalogue of a survey has its votes.
@@ -53,16 +61,33 @@ class SimulatedGalaxy:
 
     id_str: str
     truth: Scene
-    bands: np.ndarray
-    image: np.ndarray
     votes: dict[str, int]
     marks: dict[str, VolunteerMarks]
-    spiral_counts: np.ndarray
-    bar_counts: np.ndarray
     ra: float
     dec: float
     has_votes: bool
     has_masks: bool
+    _for_image: np.random.Generator = field(repr=False)
+
+    @cached_property
+    def bands(self) -> np.ndarray:
+        """Fluxes in g, r, z, in nanomaggies per native pixel, float32 (3, 424, 424)."""
+        return render(self.truth, self._for_image)
+
+    @cached_property
+    def image(self) -> np.ndarray:
+        """Colour image, uint8 (424, 424, 3), with north up and east left."""
+        return grz_to_rgb(self.bands)
+
+    @cached_property
+    def spiral_counts(self) -> np.ndarray:
+        """Number of volunteers who enclosed each pixel as part of an arm, uint8 (424, 424)."""
+        return counts_from_marks(self.marks["spiral_mask"], (IMAGE_SIZE, IMAGE_SIZE))
+
+    @cached_property
+    def bar_counts(self) -> np.ndarray:
+        """Number of volunteers who enclosed each pixel as part of the bar, uint8 (424, 424)."""
+        return counts_from_marks(self.marks["bar_mask"], (IMAGE_SIZE, IMAGE_SIZE))
 
 
 def simulate_galaxy(seed: int, index: int) -> SimulatedGalaxy:
@@ -83,22 +108,16 @@ def simulate_galaxy(seed: int, index: int) -> SimulatedGalaxy:
     # Each stage has its own random stream, so that a change of one, such as the votes, does not change the images.
     for_scene, for_image, for_votes, for_marks, for_survey = np.random.default_rng([seed, index]).spawn(5)
     scene = sample_scene(for_scene)
-    bands = render(scene, for_image)
-    marks = draw_marks(scene, for_marks)
-    shape = (IMAGE_SIZE, IMAGE_SIZE)
     return SimulatedGalaxy(
         id_str=f"sim-{seed}-{index:06d}",
         truth=scene,
-        bands=bands,
-        image=grz_to_rgb(bands),
         votes=draw_votes(scene, for_votes),
-        marks=marks,
-        spiral_counts=counts_from_marks(marks["spiral_mask"], shape),
-        bar_counts=counts_from_marks(marks["bar_mask"], shape),
+        marks=draw_marks(scene, for_marks),
         ra=for_survey.uniform(0, 360),
         dec=float(np.degrees(np.arcsin(for_survey.uniform(-0.3, 0.5)))),
         has_votes=for_survey.random() >= SHARE_WITHOUT_VOTES,
         has_masks=for_survey.random() >= SHARE_WITHOUT_MASKS,
+        _for_image=for_image,
     )
 
 
@@ -110,10 +129,10 @@ def simulate_survey(out_dir: str | Path, n: int, seed: int = 0, workers: int = 1
     complete or absent, and the catalogue is written last.
 
     The same n and seed give the same bytes, for any number of workers. A larger n adds galaxies, and does not change
-    the others.
+    the others. If a simulation was interrupted, the same call continues it.
 
     Args:
-        out_dir: folder to fill. It must be empty or not exist.
+        out_dir: folder to fill. It must be empty or not exist, or have a survey of the same n and seed.
         n: number of galaxies, >= 1.
         seed: random seed, >= 0.
         workers: number of processes, >= 1.
@@ -122,34 +141,64 @@ def simulate_survey(out_dir: str | Path, n: int, seed: int = 0, workers: int = 1
         Path of the catalogue.
 
     Raises:
-        ValueError: `out_dir` is a file or not empty, n or workers is below 1, or the seed is negative.
-        OSError: a file cannot be written.
+        ValueError: `out_dir` is a file, or has other files or a survey of another n or seed; n or workers is below 1;
+            or the seed is negative.
+        BlockingIOError: another process writes the folder.
+        OSError: a file cannot be written, or a worker died.
     """
     if n < 1 or workers < 1 or seed < 0:
         raise ValueError(f"n and workers must be >= 1 and seed >= 0; received n {n}, workers {workers}, seed {seed}")
     out_dir = Path(out_dir)
-    if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
-        raise ValueError(f"{out_dir}: is a file or a folder with files; choose a new or an empty folder")
+    if out_dir.exists() and not out_dir.is_dir():
+        raise ValueError(f"{out_dir}: is a file; choose a new or an empty folder")
+    with one_owner(out_dir):
+        _claim_folder(out_dir, {"n": n, "seed": seed, "version": __version__})
+        if (out_dir / CATALOG_NAME).exists():
+            log.info("%s: the survey is already complete", out_dir)
+            return out_dir / CATALOG_NAME
+        return _write_survey(out_dir, n, seed, workers)
+
+
+def _claim_folder(folder: Path, settings: dict[str, Any]) -> None:
+    """Begin a survey in a folder, or check that the survey in it has the same settings."""
+    path = folder / SETTINGS_NAME
+    if path.exists():
+        if (earlier := path.read_text(encoding="utf-8")) != json.dumps(settings):
+            raise ValueError(
+                f"{folder}: holds a survey with other settings, {earlier:.200}; received {json.dumps(settings)}; use "
+                "the same settings, or choose another folder"
+            )
+        return
+    of_killed_runs = {LOCK_NAME, partial_path(path).name}
+    if any(file.name not in of_killed_runs for file in folder.iterdir()):
+        raise ValueError(f"{folder}: is a folder with other files; choose a new or an empty folder")
+    write_atomically(path, json.dumps(settings))
+
+
+def _write_survey(out_dir: Path, n: int, seed: int, workers: int) -> Path:
+    """Write the files of a survey that are missing; return the path of the catalogue."""
     for folder in ("images", "masks", "marks"):
-        (out_dir / folder).mkdir(parents=True, exist_ok=True)
-    rows = list(tqdm(_write_galaxies(out_dir, n, seed, workers), total=n, desc="simulating", unit="galaxy"))
+        (out_dir / folder).mkdir(exist_ok=True)
+    try:
+        with closing(map_in_processes(partial(_write_galaxy, out_dir, seed), range(n), workers, chunk_size=8)) as made:
+            rows = list(tqdm(made, total=n, desc="simulating", unit="galaxy"))
+    except BrokenExecutor:
+        raise ChildProcessError(
+            "a worker process died, perhaps for lack of memory; finished files are kept: repeat the same command"
+        ) from None
     catalog = pd.DataFrame([row for row, _ in rows])
     counts = [*get_schema(SCHEMA_NAME).label_cols, "n_volunteers"]
     catalog[counts] = catalog[counts].astype("Int64")
     write_table(pd.DataFrame([truth for _, truth in rows]), out_dir / "truth.csv")
     # The catalogue is written last. If it exists, the survey is complete.
-    return write_table(catalog, out_dir / "catalog.csv")
-
-
-def _write_galaxies(out_dir: Path, n: int, seed: int, workers: int) -> Iterator[tuple[dict, dict]]:
-    """Write the files of all galaxies; yield a row of the catalogue and a row of the true values for each, in order."""
-    return map_in_processes(partial(_write_galaxy, out_dir, seed), range(n), workers, chunk_size=8)
+    return write_table(catalog, out_dir / CATALOG_NAME)
 
 
 def _write_galaxy(out_dir: Path, seed: int, index: int) -> tuple[dict, dict]:
+    """Write the files of a galaxy that are missing; return its rows of the catalogue and of the true values."""
     galaxy = simulate_galaxy(seed, index)
     image_loc = f"images/{galaxy.id_str}.png"
-    _write_png(out_dir / image_loc, galaxy.image)
+    _write_missing_png(out_dir / image_loc, lambda: galaxy.image)
     row: dict[str, Any] = {
         "id_str": galaxy.id_str,
         "file_loc": image_loc,
@@ -162,9 +211,9 @@ def _write_galaxy(out_dir: Path, seed: int, index: int) -> tuple[dict, dict]:
     if galaxy.has_masks:
         row["n_volunteers"] = N_VOLUNTEERS
         row["marks_loc"] = f"marks/{galaxy.id_str}.json"
-        for name, counts in (("spiral", galaxy.spiral_counts), ("bar", galaxy.bar_counts)):
+        for name in ("spiral", "bar"):
             row[f"{name}_mask_loc"] = f"masks/{galaxy.id_str}_{name}.png"
-            _write_png(out_dir / row[f"{name}_mask_loc"], counts)
+            _write_missing_png(out_dir / row[f"{name}_mask_loc"], partial(getattr, galaxy, f"{name}_counts"))
         write_atomically(out_dir / row["marks_loc"], json.dumps(galaxy.marks, separators=(",", ":")))
     return row, {"id_str": galaxy.id_str} | _truth_row(galaxy.truth)
 
@@ -196,7 +245,10 @@ def _truth_row(scene: Scene) -> dict:
     return {name: round(value, 6) if isinstance(value, float) else value for name, value in row.items()}
 
 
-def _write_png(path: Path, pixels: np.ndarray) -> None:
+def _write_missing_png(path: Path, draw: Callable[[], np.ndarray]) -> None:
+    """Write an image if it is missing. An interrupted simulation has left whole files only."""
+    if path.exists():
+        return
     # Noisy images have no long repeats. A search for them takes time, and does not make the file smaller.
-    with whole_file(path) as partial:
-        Image.fromarray(pixels).save(partial, compress_level=1, compress_type=zlib.Z_RLE)
+    with whole_file(path) as unfinished:
+        Image.fromarray(draw()).save(unfinished, compress_level=1, compress_type=zlib.Z_RLE)
