@@ -105,8 +105,8 @@ def one_owner(folder: Path) -> Iterator[None]:
             owner = file.read() or "another process"
             raise BlockingIOError(f"{folder}: {owner} is writing it; wait until that has ended, or use another folder")
         file.truncate(0)
-        file.write(f"process {os.getpid()} on {platform.node()}")
-        file.flush()
+        with suppress(OSError):  # on a full disk the owner has no name, and the first output names itself in the error
+            os.write(file.fileno(), f"process {os.getpid()} on {platform.node()}".encode())
         try:
             yield
         finally:
