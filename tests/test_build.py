@@ -259,6 +259,12 @@ def test_impossible_positions_of_a_source_are_named(write, images, tmp_path):
         build_catalog(images, tmp_path / "t.csv", SCHEMA, [("decals-dr5", dr5)], match_radius_arcsec=3)
 
 
+def test_unfit_ids_are_refused_by_row(write, tmp_path):
+    images = write("images.csv", id_str=["J1", "@SUM(1)"], file_loc="a.png", bar_mask_loc="b.png")
+    with pytest.raises(ValueError, match=r"images.csv: id_str is '@SUM\(1\)' in row 3 .*formula"):
+        build_catalog(images, tmp_path / "t.csv", SCHEMA)
+
+
 def test_a_name_that_cannot_be_written_is_refused_first(tmp_path):
     with pytest.raises(ValueError, match=r"t.txt: .* must end in .csv"):
         build_catalog(tmp_path / "none.csv", tmp_path / "t.txt", SCHEMA)

@@ -74,6 +74,64 @@ def test_classifications_are_counted_once_per_volunteer(write):
     assert votes.loc["12", SCHEMA.label_cols].sum() == votes.loc["12", "smooth-or-featured_artifact"] == 1
 
 
+def test_answers_inside_a_combo_task_are_counted(write, caplog):
+    combo = [{"task": "T0", "value": "Features or Disk!"}, {"task": "T1", "value": "No"}]
+    nested = [{"task": "T8", "value": combo}, {"task": "T7", "value": ["a", "b"]}]
+    rows = [
+        classification(1, "ann", 11, {"T0": "Smooth"}),
+        classification(2, "bob", 11, {"T9": combo}),
+        classification(3, "cat", 11, {"T9": nested}),
+        classification(4, "dan", 11, {"T9": [{"task": "T0", "task_label": "Shape?", "value": "Features or Disk!"}]}),
+        classification(5, "eve", 11, {"T9": []}),
+    ]
+    votes = read_votes(*write("classifications", rows)).iloc[0]
+    assert (votes[SMOOTH], votes[FEATURED], votes["disk-edge-on_no"]) == (1, 3, 2)
+    assert votes[SCHEMA.label_cols].sum() == 6
+    assert re.search(r"1 answers to T7, which is not in .*tasks.yaml", caplog.text)
+    assert "1 empty answers" in caplog.text
+
+
+def test_what_is_not_counted_is_counted(write, caplog):
+    rows = [
+        classification(1, "ann", 11, {"T0": "Smooth", "T1": None, "T5": 3}),
+        classification(2, "ann", 11, {"T0": "Smooth"}),
+        classification(3, "bob", 11, {"T0": "Smooth"}, workflow="8"),
+    ]
+    rows[0]["annotations"] = rows[0]["annotations"].replace("[{", '[{"task": "T0", "value": "Star or Artifact"}, {')
+    votes = read_votes(*write("classifications", rows, "workflow: 7\n" + TASKS)).iloc[0]
+    assert votes[SMOOTH] == votes[SCHEMA.label_cols].sum() == 1
+    for what in (
+        *("1 entries of other workflows", "1 entries that a volunteer", "1 answers to T5", "1 empty answers"),
+        "1 answers that were changed later",
+    ):
+        assert what in caplog.text
+
+
+def test_reductions_that_do_not_count_are_counted(write, caplog):
+    rows = [
+        {"subject_id": 11, "workflow_id": 7, "task": "T0", "data.smooth": 5, "data.None": 4},
+        {"subject_id": 11, "workflow_id": 7, "task": "T5", "data.smooth": 3, "data.None": ""},
+    ]
+    assert read_votes(*write("reductions", rows))[SMOOTH].item() == 5
+    assert "4 empty answers" in caplog.text
+    assert "3 answers to T5" in caplog.text
+
+
+def test_nothing_is_said_if_everything_counts(write, caplog):
+    read_votes(*write("classifications", [classification(1, "ann", 11, {"T0": "Smooth"})]))
+    assert "not counted" not in caplog.text
+
+
+def test_subjects_whose_names_cannot_be_ids_are_left_out(write, caplog):
+    rows = [
+        classification(1, "ann", 11, {"T0": "Smooth"}, metadata={"#name": "J1"}),
+        classification(2, "ann", 12, {"T0": "Smooth"}, metadata={"#name": "J1\nJ2"}),
+        classification(3, "ann", 13, {"T0": "Smooth"}, metadata={"#name": "=HYPERLINK(1)"}),
+    ]
+    assert list(read_votes(*write("classifications", rows, SUBJECT + TASKS))["id_str"]) == ["J1"]
+    assert re.search("2 subjects .*#name.* subject 12.*control character", caplog.text)
+
+
 def test_metadata_of_subjects_give_names_and_positions(write, caplog):
     named = {"#name": "J1", "#ra": 10.25, "#dec": "-5"}
     rows = [
@@ -167,6 +225,8 @@ def test_exports_need_a_file_of_tasks(write):
     [
         ({"annotations": json.dumps([{"task": "T0", "value": "Blue"}])}, "row 2: .*T0 .*'Blue'"),
         ({"annotations": json.dumps([{"task": "T0", "value": ["Smooth"]}])}, r"row 2: .*T0 .*\['Smooth"),
+        ({"annotations": "[" * 10**5}, "row 2: .*classification"),
+        ({"annotations": json.dumps([{"task": "T9", "value": [{"task": "T0", "value": "Blue"}]}])}, "row 2: .*'Blue'"),
         ({"annotations": "[{"}, "row 2: .*classification"),
         ({"classification_id": "x"}, "row 2: .*classification.*'x'"),
         ({"subject_data": '{"11": {"#name": "J1", "#ra": "12h"}}'}, "row 2: #ra is '12h'"),

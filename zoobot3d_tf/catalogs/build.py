@@ -15,7 +15,7 @@ from zoobot3d_tf.catalogs.training_catalog import MASK_COLUMNS, check_training_c
 from zoobot3d_tf.files import PathLike
 from zoobot3d_tf.schemas import Schema
 from zoobot3d_tf.surveys.sources import read_galaxies, read_votes
-from zoobot3d_tf.tables.columns import read_positions
+from zoobot3d_tf.tables.columns import check_ids, read_positions
 from zoobot3d_tf.tables.formats import check_writable, read_table, write_table
 
 log = logging.getLogger(__name__)
@@ -134,6 +134,7 @@ def _read_images(path: PathLike, schema: Schema) -> pd.DataFrame:
     root = Path(path).parent.resolve()
     table = read_table(path)
     images = check_training_catalog(path, table, schema, root, labels=("masks",))
+    check_ids(path, table)
     images[_IMAGE_POSITION] = images[_POSITION]
     if "ra" in table:
         images[_POSITION] = read_positions(path, table, _POSITION).reindex(table.index).fillna(images[_POSITION])

@@ -9,7 +9,15 @@ import pandas as pd
 from zoobot3d_tf.files import PathLike
 from zoobot3d_tf.schemas import Schema
 from zoobot3d_tf.surveys.zooniverse import read_classifications, read_reductions
-from zoobot3d_tf.tables.columns import read_counts, read_numbers, read_text, refuse
+from zoobot3d_tf.tables.columns import (
+    check_ids,
+    read_counts,
+    read_numbers,
+    read_text,
+    refuse,
+    refuse_damaged_ids,
+    suggest,
+)
 from zoobot3d_tf.tables.formats import read_table
 
 # Galaxy Zoo 2: names of questions, and of their answers, in the tables of Willett+13 and Hart+16. Columns are named
@@ -99,14 +107,17 @@ def read_galaxies(path: PathLike, table: pd.DataFrame, *id_columns: str) -> pd.D
         `id_str`, unique, and `ra`, `dec` in degrees, NaN if unknown, with the index of the table.
 
     Raises:
-        ValueError: the table has none of the columns; a name is empty, repeated or stored as a floating-point number;
-            or a position is not a number.
+        ValueError: the table has none of the columns; a name is repeated, stored as a floating-point number or unfit,
+            see `id_fault`; or a position is not a number.
     """
     present = [column for column in id_columns if column in table]
     if not present:
-        raise ValueError(f"{path}: lacks a column of names: {' or '.join(id_columns)}")
+        suggestion = suggest(id_columns[0], table.columns)
+        raise ValueError(f"{path}: lacks a column of names: {' or '.join(id_columns)}{suggestion}")
     ids = read_text(path, table, present[0])
-    refuse(path, table, present[0], ids == "", "every galaxy must have a name")
+    named = pd.DataFrame({present[0]: ids})
+    check_ids(path, named, present[0])
+    refuse_damaged_ids(path, named, present[0])
     refuse(path, table, present[0], ids.duplicated(), "it must be unique")
     unknown = pd.Series(np.nan, index=table.index)
     ra, dec = (read_numbers(path, table, column) if column in table else unknown for column in ("ra", "dec"))
@@ -142,16 +153,17 @@ def _take_votes(
     """Convert a table to the result of `read_votes`. `source` names the column of a question and an answer."""
     galaxies = read_galaxies(path, table, "id_str", id_column)
     votes = pd.DataFrame(0, index=table.index, columns=schema.label_cols)
-    n_asked = 0
+    n_asked, suggestions = 0, []
     for question in schema.questions:
         sources = {answer.text: source(question.text, answer.label) for answer in question.answers}
         missing = [column for column in sources.values() if column not in table]
         if len(missing) == len(sources):
+            suggestions.append(suggest(missing[0], table))
             continue
         if missing:
             raise ValueError(
                 f"{path}: lacks {', '.join(missing)}, but has other answers to {question.text}; the schema "
-                f"'{schema.name}' must be replaced by one with the answers of this table"
+                f"'{schema.name}' must be replaced by one with the answers of this table{suggest(missing[0], table)}"
             )
         n_asked += 1
         for column, name in sources.items():
@@ -159,7 +171,7 @@ def _take_votes(
     if n_asked == 0:
         raise ValueError(
             f"{path}: has no votes on any question of the schema '{schema.name}'; give another schema, or "
-            f"another form: {', '.join(FORMS)}"
+            f"another form: {', '.join(FORMS)}{next(filter(None, suggestions), '')}"
         )
     return pd.concat([galaxies, votes], axis=1)
 

@@ -32,7 +32,7 @@ from tqdm import tqdm
 
 from zoobot3d_tf.files import PathLike
 from zoobot3d_tf.schemas import Schema
-from zoobot3d_tf.tables.columns import MAX_VOTES, read_text
+from zoobot3d_tf.tables.columns import MAX_VOTES, id_fault, read_text
 from zoobot3d_tf.tables.formats import read_table
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,8 @@ _CLASSIFICATION_COLUMNS = [
 ]
 _CHUNK_ROWS = 10_000
 # Columns of panoptes_aggregation that are not answers: the number of volunteers without an answer, and its version.
-_NOT_ANSWERS = ("None", "aggregation_version")
+_NO_ANSWER, _VERSION = "None", "aggregation_version"
+_EMPTY = "empty answers"
 
 
 def read_reductions(path: Path, schema: Schema, tasks_loc: PathLike | None) -> pd.DataFrame:
@@ -79,7 +80,8 @@ def read_classifications(path: Path, schema: Schema, tasks_loc: PathLike | None)
     """Count votes from single classifications: form `classifications` of `sources.read_votes`.
 
     A volunteer counts once per galaxy, with the first classification. Volunteers who are not logged in have a
-    `user_name` too, made from their address.
+    `user_name` too, made from their address. Answers inside a combo task count as those of the tasks that it joins. A
+    warning gives the numbers of answers that are not counted, with the reasons.
 
     Args:
         path: path of the CSV that the project builder exports. It may be larger than memory.
@@ -133,6 +135,7 @@ class _Entry:
         key: key of the entry. If several entries on a galaxy have the same key, the one with the lowest order counts.
         order: rank among entries with the same key.
         votes: (task, answer, count). The task is '' if the export does not give it.
+        skipped: number of answers that are not votes, by the reason.
     """
 
     where: str
@@ -142,28 +145,35 @@ class _Entry:
     key: str
     order: int
     votes: list[tuple[str, object, int]]
+    skipped: Counter[str]
 
 
 def _count_votes(path: Path, entries: Iterable[_Entry], tasks: _Tasks, schema: Schema) -> pd.DataFrame:
     """Add up the votes of each galaxy, one row per galaxy, as `sources.read_votes` returns them."""
     galaxies: dict[str, dict[str, Any]] = {}
     kept: defaultdict[str, dict[str, tuple[int, list[tuple[str, int]]]]] = defaultdict(dict)
-    nameless: set[str] = set()
-    for entry in _of_one_workflow(entries, tasks):
+    faults: dict[str, str] = {}
+    skipped: Counter[str] = Counter()
+    for entry in _of_one_workflow(entries, tasks, skipped):
         galaxy = _describe_galaxy(entry, tasks)
-        if not galaxy["id_str"]:
-            nameless.add(entry.subject)
+        if fault := id_fault(galaxy["id_str"]):
+            faults[entry.subject] = fault
             continue
-        votes = _find_columns(entry, tasks)
+        skipped += entry.skipped
+        votes = _find_columns(entry, tasks, skipped)
         earlier = kept[galaxy["id_str"]].get(entry.key)
+        if votes and earlier is not None:
+            skipped["entries that a volunteer or a reducer made again for the same galaxy"] += 1
         if votes and (earlier is None or entry.order < earlier[0]):
             galaxies.setdefault(galaxy["id_str"], galaxy)
             kept[galaxy["id_str"]][entry.key] = entry.order, votes
-    if nameless:
+    if faults:
         log.warning(
-            "%s: %d subjects were left out, because their metadata have no %s, such as subject %s",
-            *(path, len(nameless), tasks.subject["id_str"], min(nameless)),
+            "%s: %d subjects were left out, because their %s cannot be an id, such as subject %s, where it %s",
+            *(path, len(faults), tasks.subject.get("id_str", "id"), min(faults), faults[min(faults)]),
         )
+    if skipped:
+        log.warning("%s: not counted: %s", path, "; ".join(f"{n} {what}" for what, n in skipped.most_common()))
     if not galaxies:
         raise ValueError(f"{path}: has no answers to the tasks of {tasks.path}: {', '.join(tasks.answers)}")
     rows = []
@@ -177,14 +187,16 @@ def _count_votes(path: Path, entries: Iterable[_Entry], tasks: _Tasks, schema: S
     return table.fillna(dict.fromkeys(schema.label_cols, 0)).astype(dict.fromkeys(schema.label_cols, np.int64))
 
 
-def _of_one_workflow(entries: Iterable[_Entry], tasks: _Tasks) -> Iterator[_Entry]:
+def _of_one_workflow(entries: Iterable[_Entry], tasks: _Tasks, skipped: Counter[str]) -> Iterator[_Entry]:
     """Entries of the workflow in the file of tasks. If it names none, all entries must be of one workflow."""
     first = ""
     for entry in entries:
         first = first or entry.workflow
         if entry.workflow == (tasks.workflow or first):
             yield entry
-        elif not tasks.workflow:
+        elif tasks.workflow:
+            skipped["entries of other workflows"] += 1
+        else:
             raise ValueError(
                 f"{entry.where}: is of workflow {entry.workflow}, but earlier rows are of workflow {first}; name one "
                 f"of them in {tasks.path}, such as 'workflow: {first}'"
@@ -206,7 +218,7 @@ def _describe_galaxy(entry: _Entry, tasks: _Tasks) -> dict[str, Any]:
     return galaxy
 
 
-def _find_columns(entry: _Entry, tasks: _Tasks) -> list[tuple[str, int]]:
+def _find_columns(entry: _Entry, tasks: _Tasks, skipped: Counter[str]) -> list[tuple[str, int]]:
     """Columns and counts of the votes on the tasks in the file of tasks."""
     columns = []
     for named_task, answer, count in entry.votes:
@@ -214,6 +226,7 @@ def _find_columns(entry: _Entry, tasks: _Tasks) -> list[tuple[str, int]]:
         if not named_task and len(tasks.answers) > 1:
             raise ValueError(f"{entry.where}: does not name its task; {tasks.path} must list only this task")
         if task not in tasks.answers:
+            skipped[f"answers to {task}, which is not in {tasks.path}"] += count
             continue
         column = tasks.answers[task].find(answer)
         if column is None:
@@ -237,8 +250,8 @@ def _entries_of_reductions(path: Path) -> Iterator[_Entry]:
     rows = zip(*ids, data.to_dict("records"), strict=True)
     for number, (workflow, subject, task, answers) in enumerate(rows, start=2):
         where = f"{path}: row {number}"
-        votes = _read_counts(where, task, answers, by_place=task_column == "reducer_key")
-        yield _Entry(where, workflow, subject, {}, key=f"{subject} {task}", order=-number, votes=votes)
+        votes, skipped = _read_counts(where, task, answers, by_place=task_column == "reducer_key")
+        yield _Entry(where, workflow, subject, {}, f"{subject} {task}", -number, votes, skipped)
 
 
 def _entries_of_posted_reductions(path: Path) -> Iterator[_Entry]:
@@ -254,25 +267,32 @@ def _entries_of_posted_reductions(path: Path) -> Iterator[_Entry]:
                 metadata, answers = dict(subject.get("metadata") or {}), dict(reduction["data"])
             except (ValueError, TypeError, KeyError, AttributeError) as error:
                 raise ValueError(f"{where}: is not a reduction as posted by Caesar: {error!r}") from None
-            votes = _read_counts(where, task, answers, by_place=True)
-            yield _Entry(where, workflow, subject_id, metadata, key=f"{subject_id} {task}", order=-number, votes=votes)
+            votes, skipped = _read_counts(where, task, answers, by_place=True)
+            yield _Entry(where, workflow, subject_id, metadata, f"{subject_id} {task}", -number, votes, skipped)
 
 
-def _read_counts(where: str, task: str, data: dict[str, Any], by_place: bool) -> list[tuple[str, object, int]]:
-    """(task, answer, count) of the answers that were given. If `by_place`, whole numbers are indices of answers."""
+def _read_counts(
+    where: str, task: str, data: dict[str, Any], by_place: bool
+) -> tuple[list[tuple[str, object, int]], Counter[str]]:
+    """Votes, as in `_Entry`, and the answers that are none. If `by_place`, whole numbers are indices of answers."""
     votes: list[tuple[str, object, int]] = []
+    skipped: Counter[str] = Counter()
     for answer, value in data.items():
-        if answer in _NOT_ANSWERS or value in (None, "") or value != value:  # NaN is an empty cell
+        if answer == _VERSION or value in (None, "") or value != value:  # NaN is an empty cell
             continue
         try:
             count = float(value)
         except (TypeError, ValueError):
             count = np.nan
         if not (0 <= count <= MAX_VOTES and count % 1 == 0):
-            raise ValueError(f"{where}: {answer} has the count {value!r}; votes must be whole numbers >= 0")
-        if count > 0:
+            raise ValueError(
+                f"{where}: {answer} has the count {value!r}; votes must be whole numbers >= 0, at most {MAX_VOTES}"
+            )
+        if count > 0 and answer == _NO_ANSWER:
+            skipped[_EMPTY] += int(count)
+        elif count > 0:
             votes.append((task, int(answer) if by_place and answer.isdecimal() else answer, int(count)))
-    return votes
+    return votes, skipped
 
 
 def _entries_of_classifications(path: Path, with_metadata: bool) -> Iterator[_Entry]:
@@ -300,13 +320,25 @@ def _rows_as_text(path: Path, columns: list[str]) -> Iterator[dict[Any, str]]:
 def _read_classification(where: str, row: dict[Any, str]) -> _Entry:
     try:
         metadata = dict(json.loads(row.get("subject_data", "{}")).get(row["subject_ids"]) or {})
-        answers = {str(annotation["task"]): annotation.get("value") for annotation in json.loads(row["annotations"])}
+        given = list(_flatten(json.loads(row["annotations"])))
         order = int(row["classification_id"])
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(f"{where}: is not a classification as exported by Zooniverse: {error!r}") from None
     volunteer = row["user_name"] or row["user_ip"] or row["classification_id"]
+    answers = dict(given)
     votes = [(task, answer, 1) for task, answer in answers.items() if answer not in (None, "", [])]
-    return _Entry(where, row["workflow_id"], row["subject_ids"], metadata, key=volunteer, order=order, votes=votes)
+    skipped = Counter({_EMPTY: len(answers) - len(votes), "answers that were changed later": len(given) - len(answers)})
+    return _Entry(where, row["workflow_id"], row["subject_ids"], metadata, volunteer, order, votes, +skipped)
+
+
+def _flatten(annotations: list[dict[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """Tasks and answers of a classification. The value of a combo task is a list of the annotations of its tasks."""
+    for annotation in annotations:
+        value = annotation.get("value")
+        if isinstance(value, list) and value and all(isinstance(part, dict) and "task" in part for part in value):
+            yield from _flatten(value)
+        else:
+            yield str(annotation["task"]), value
 
 
 def _read_tasks(path: PathLike | None, schema: Schema) -> _Tasks:
