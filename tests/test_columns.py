@@ -31,6 +31,11 @@ def test_numbers_are_refused_by_row_where_they_are_text():
         read_numbers("a.csv", pd.DataFrame({"ra": ["1", "10h"]}), "ra")
 
 
+def test_lists_in_the_place_of_numbers_are_refused_by_row():
+    with pytest.raises(ValueError, match=r"a.csv: ra is \[1.0, 2.0\] in row 3; it must be a number"):
+        read_numbers("a.csv", pd.DataFrame({"ra": [None, [1.0, 2.0]]}), "ra")
+
+
 @pytest.mark.parametrize("count", [-1, 0.5, np.inf, 2**24 + 1, 1e9])
 def test_votes_are_whole_numbers(count):
     np.testing.assert_array_equal(read_counts("a.csv", pd.DataFrame({"n": [0, None, 2**24]}), "n"), [0, np.nan, 2**24])

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from astropy import units
 from astropy.coordinates import SkyCoord
+from astropy.table import Table
 
 from zoobot3d_tf.catalogs import crossmatch, sky_cells
 from zoobot3d_tf.catalogs.crossmatch import match, match_files
@@ -312,3 +313,34 @@ def test_files_that_cannot_be_are_refused(tmp_path, right, out, message):
     left = write_table(table((1, 2)), tmp_path / "left.csv")
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         match_files(left, tmp_path / right, tmp_path / out)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "pq"])
+def test_positions_in_capitals_are_found(tmp_path, suffix):
+    pd.DataFrame({"id_str": ["a"], "ra": 10.0, "dec": 1.0}).to_csv(tmp_path / "left.csv", index=False)
+    right = pd.DataFrame({"RA": [50.0, 10.0], "Dec": [1.0, 1.0], "Name": ["x", "y"], "other": 1})
+    path = tmp_path / f"right.{suffix}"
+    right.to_csv(path, index=False) if suffix == "csv" else right.to_parquet(path)
+    match_files(tmp_path / "left.csv", path, tmp_path / "out.csv", right_columns=["name"])
+    assert read_table(tmp_path / "out.csv")["Name"].tolist() == ["y"]
+    assert "other" not in read_table(tmp_path / "out.csv")
+
+
+def test_a_folder_may_hold_files_of_both_suffixes(tmp_path):
+    (tmp_path / "right").mkdir()
+    for number, suffix in enumerate(("parquet", "pq")):
+        table = pd.DataFrame({"ra": [10.0 + number], "dec": 1.0, "n": number})
+        table.to_parquet(tmp_path / "right" / f"{number}.{suffix}")
+    pd.DataFrame({"ra": [10.0, 11.0], "dec": 1.0}).to_csv(tmp_path / "left.csv", index=False)
+    match_files(tmp_path / "left.csv", tmp_path / "right", tmp_path / "out.csv")
+    assert read_table(tmp_path / "out.csv")["n"].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("position", [("ra", "dec"), ("ALPHA", "DELTA")])
+def test_positions_are_matched_in_their_units(tmp_path, position):
+    right = Table(dict(zip(position, ([np.radians(10.0)], [60.0]), strict=True)))
+    right[position[0]].unit, right[position[1]].unit = "rad", "arcmin"
+    right.write(tmp_path / "right.fits")
+    pd.DataFrame({"ra": [10.0], "dec": 1.0}).to_csv(tmp_path / "left.csv", index=False)
+    match_files(tmp_path / "left.csv", tmp_path / "right.fits", tmp_path / "out.csv", right_position=position)
+    assert len(read_table(tmp_path / "out.csv")) == 1

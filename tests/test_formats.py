@@ -154,8 +154,9 @@ def test_parquet_keeps_ids_from_an_index(tmp_path, galaxies):
 def test_ids_that_look_like_something_else_stay_text(tmp_path):
     (tmp_path / "catalog.csv").write_text("id_str,file_loc\n007,a\nNA,b\n1e5,c\n 12 ,d\n")
     assert list(read_table(tmp_path / "catalog.csv")["id_str"]) == ["007", "NA", "1e5", "12"]
-    (tmp_path / "matched.csv").write_text("ra,id_str_right,id_strange\n1,007,007\n2,,8\n")
+    (tmp_path / "matched.csv").write_text("ra,id_str_right,id_strange,id_str_old\n1,007,007,1.50\n2,,8,2\n")
     matched = read_table(tmp_path / "matched.csv")
+    assert list(matched["id_str_old"]) == ["1.50", "2"]
     assert list(matched["id_str_right"]) == ["007", ""]
     assert list(matched["id_strange"]) == [7, 8]
 
@@ -250,6 +251,7 @@ def test_paths_of_digits_stay_text_beside_empty_cells(tmp_path):
         ("id_str  ra\n007    1\n", {"ra": [1]}),
         ('id_str, ra , "name"\n007, 1, "a, b"\n', {"ra": [1], "name": ["a, b"]}),
         ("# by hand, in 2024\n\n# and later\nid_str,ra\n007,1\n# the end\n", {"ra": [1]}),
+        ("# a\x85, b\u2028, c\nid_str,ra\n007,1\n", {"ra": [1]}),
         ("# c\r\nid_str,ra\r\n007,1\r\n# the end\r\n", {"ra": [1]}),
         ("# id_str,ra\n007,1\n", {"ra": [1]}),
         ("#id_str ra dec\n007 1 2\n", {"ra": [1], "dec": [2]}),

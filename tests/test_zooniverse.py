@@ -207,6 +207,7 @@ def test_answers_yes_and_no_need_no_quotes(write):
         ("tasks: {}", "tasks.yaml: 'tasks' is empty"),
         ("- T0", "tasks.yaml: .*'key: value'.*'T0'"),
         ("tasks: {T0: [}", "tasks.yaml: .*YAML"),
+        ("[" * 10**4, "tasks.yaml: .*YAML"),
         ("tasks: {T5: bar}", "export.csv: .*tasks.yaml: T5"),
     ],
 )
@@ -250,6 +251,7 @@ def test_faulty_classifications_are_refused_by_row(write, change, message):
         ("reductions", "e.json", posted({"0": 1}), "line 1: .*task.*tasks.yaml"),
         ("reductions", "e.json", '{"reduction": {}}\n', "line 1: .*KeyError"),
         ("reductions", "e.json", "<html>\n", "line 1: .*reduction"),
+        ("reductions", "e.json", "[" * 10**5, "line 1: .*reduction"),
     ],
 )
 def test_faulty_exports_are_refused(write, form, name, content, message):

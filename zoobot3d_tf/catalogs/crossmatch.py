@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from zoobot3d_tf.catalogs.sky_cells import files_near
 from zoobot3d_tf.files import PathLike
-from zoobot3d_tf.tables.columns import move_paths, read_positions, require_columns
+from zoobot3d_tf.tables.columns import find_columns, move_paths, read_positions
 from zoobot3d_tf.tables.formats import check_writable, from_arrow, read_table, write_table
 from zoobot3d_tf.tables.parquet_pieces import is_parquet, no_rows, parquet_files, piece_positions, read_pieces
 
@@ -146,8 +146,7 @@ def match_files(
         right = read_table(right_loc)
         read_positions(right_loc, right, right_position)
         if columns is not None:
-            require_columns(right_loc, right.columns, columns)
-            right = right[columns]
+            right = right[find_columns(right_loc, right.columns, columns)]
     left = move_paths(left, Path(left_loc).parent, out.parent)
     right = move_paths(right, Path(right_loc) if Path(right_loc).is_dir() else Path(right_loc).parent, out.parent)
     matches = match(left, right, radius_arcsec, left_position, right_position, one_to_one, keep_unmatched)
@@ -218,6 +217,9 @@ def _read_near(
     """Read the rows of a Parquet table that are within the radius of any position in `left`."""
     sky = _sky(left)
     files = files_near(table_loc, position, sky, radius_arcsec)
+    if columns is not None:
+        first = (files or parquet_files(table_loc))[0]
+        columns = find_columns(first, no_rows(first).column_names, columns)
     kept = [no_rows((files or parquet_files(table_loc))[0], columns)]
     for first_row, piece in read_pieces(files, columns):
         positions = piece_positions(table_loc, first_row, piece, position)

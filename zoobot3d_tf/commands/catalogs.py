@@ -8,7 +8,7 @@ from zoobot3d_tf.commands.stage import SCHEMA, TABLE, Stage, given, names
 
 def _crossmatch_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    formats = "CSV, Parquet, FITS, VOTable, ECSV, .tar.gz of a FITS table"
+    formats = "CSV, Parquet, FITS, VOTable, ECSV, .tar.gz of a FITS file (see docs/data.md)"
     add("left_loc", metavar="LEFT", type=Path, help=f"Table of galaxies: {formats}")
     add("right_loc", metavar="RIGHT", type=Path, help=f"Table to match with: {formats}, or a folder of Parquet files")
     add("--out", type=Path, required=True, help=TABLE)

@@ -265,7 +265,7 @@ def _entries_of_posted_reductions(path: Path) -> Iterator[_Entry]:
                 subject, workflow = reduction["subject"], str(reduction["reducible"]["id"])
                 task, subject_id = str(reduction.get("reducer_key") or ""), str(subject["id"])
                 metadata, answers = dict(subject.get("metadata") or {}), dict(reduction["data"])
-            except (ValueError, TypeError, KeyError, AttributeError) as error:
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
                 raise ValueError(f"{where}: is not a reduction as posted by Caesar: {error!r}") from None
             votes, skipped = _read_counts(where, task, answers, by_place=True)
             yield _Entry(where, workflow, subject_id, metadata, f"{subject_id} {task}", -number, votes, skipped)
@@ -351,7 +351,7 @@ def _read_tasks(path: PathLike | None, schema: Schema) -> _Tasks:
     try:
         # The base loader keeps `yes`, `no` and `1` as text.
         content = yaml.load(path.read_bytes(), Loader=yaml.BaseLoader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"{path}: is not valid YAML or JSON: {error}") from None
     keys = _mapping(path, content, "the file", ("workflow", "subject", "tasks"))
     tasks = _mapping(path, keys.get("tasks"), "'tasks'")

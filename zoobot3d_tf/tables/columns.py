@@ -67,7 +67,8 @@ def read_numbers(path: PathLike, table: pd.DataFrame, column: str) -> pd.Series:
     """
     if pd.api.types.is_numeric_dtype(table[column]):
         return table[column].astype(np.float64)
-    values = pd.to_numeric(table[column], errors="coerce").astype(np.float64)
+    plain = table[column].map(lambda value: value if np.isscalar(value) else np.nan)  # not lists, as Parquet may hold
+    values = pd.to_numeric(plain, errors="coerce").astype(np.float64)
     is_text = values.isna() & table[column].notna() & (table[column].astype(str).str.strip() != "")
     refuse(path, table, column, is_text, "it must be a number")
     return values
@@ -446,7 +447,11 @@ def refuse(path: PathLike, table: pd.DataFrame, column: str, wrong: pd.Series, r
     """
     if wrong.any():
         value = table[column][wrong].iloc[0]
-        received = "empty" if pd.isna(value) else repr(value.item() if isinstance(value, np.generic) else value)
+        received = (
+            "empty"
+            if np.ndim(value) == 0 and pd.isna(value)
+            else repr(value.item() if isinstance(value, np.generic) else value)
+        )
         raise ValueError(f"{path}: {column} is {received} in {name_rows(table, wrong)}; {rule}")
 
 

@@ -47,7 +47,7 @@ def read_csv(
     """
     file = _as_utf8(file)
     head = file.read(_HEAD_BYTES)
-    lines = head.removeprefix(codecs.BOM_UTF8).decode("utf-8", "replace").splitlines(keepends=True)
+    lines = [line.decode("utf-8", "replace") for line in head.removeprefix(codecs.BOM_UTF8).splitlines(keepends=True)]
     if len(head) == _HEAD_BYTES and len(lines) < 2:
         raise ValueError(f"has no end of a line within {_HEAD_BYTES} bytes")
     n_skipped, comment = 0, ""

@@ -152,9 +152,14 @@ def _finish(path: PathLike, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _is_text(name: str, column: pd.Series) -> bool:
-    """Whether a column holds ids or paths. Only ids of the table itself are refused if they are floats."""
+    """Whether a column holds ids or paths. Of columns of floats, only `id_str` is named, and then refused."""
     name = name.lower()
     return name == "id_str" or ((name.startswith("id_str_") or is_path_column(name)) and not holds_floats(column))
+
+
+def _is_written_text(name: str, column: pd.Series) -> bool:
+    """Whether a column of a text file holds ids or paths. Ids never become numbers."""
+    return name.lower().startswith("id_str_") or _is_text(name, column)
 
 
 def _open(path: Path) -> BinaryIO:
@@ -178,11 +183,11 @@ def _check_inflated(n_bytes: int, file_bytes: int, name: str = "") -> None:
 
 
 def _read_csv(file: BinaryIO, file_bytes: int, _part: str) -> pd.DataFrame:
-    return read_csv(file, file_bytes, ",", _is_text)
+    return read_csv(file, file_bytes, ",", _is_written_text)
 
 
 def _read_tsv(file: BinaryIO, file_bytes: int, _part: str) -> pd.DataFrame:
-    return read_csv(file, file_bytes, "\t", _is_text)
+    return read_csv(file, file_bytes, "\t", _is_written_text)
 
 
 def _read_parquet(file: BinaryIO, file_bytes: int, _part: str) -> pd.DataFrame:

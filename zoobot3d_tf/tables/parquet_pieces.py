@@ -11,14 +11,15 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from zoobot3d_tf.files import PathLike
-from zoobot3d_tf.tables.columns import read_positions, require_columns
+from zoobot3d_tf.tables.columns import find_columns, read_positions, require_columns
 
+_SUFFIXES = (".parquet", ".pq")
 _BATCH_ROWS = 2**16
 
 
 def is_parquet(table_loc: PathLike) -> bool:
     """Whether a path is a folder, which must hold Parquet files, or has the suffix of a Parquet file."""
-    return Path(table_loc).is_dir() or Path(table_loc).suffix.lower() == ".parquet"
+    return Path(table_loc).is_dir() or Path(table_loc).suffix.lower() in _SUFFIXES
 
 
 def parquet_files(table_loc: PathLike) -> list[Path]:
@@ -34,7 +35,7 @@ def parquet_files(table_loc: PathLike) -> list[Path]:
         FileNotFoundError: the file does not exist, or the folder holds no Parquet file.
     """
     path = Path(table_loc)
-    files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
+    files = sorted(file for suffix in _SUFFIXES for file in path.rglob(f"*{suffix}")) if path.is_dir() else [path]
     if not files:
         raise FileNotFoundError(f"{path}: no file *.parquet in this folder")
     if not files[0].is_file():
@@ -118,7 +119,7 @@ def piece_positions(path: PathLike, first_row: int, piece: pa.Table, columns: Se
         path: path of the table, for errors.
         first_row: number of the first row of the piece in the table.
         piece: piece of the table, as `read_pieces` yields it.
-        columns: names of the columns of right ascension and declination, in degrees.
+        columns: names of the columns of right ascension and declination, in degrees; see `find_columns`.
 
     Returns:
         `ra` and `dec` as `read_positions` returns them. The index is the number of the row in the piece.
@@ -126,8 +127,8 @@ def piece_positions(path: PathLike, first_row: int, piece: pa.Table, columns: Se
     Raises:
         ValueError: a column is missing, or a value is not a number or out of range.
     """
-    require_columns(path, piece.column_names, columns)
-    table = piece.select(list(columns)).to_pandas(ignore_metadata=True)
+    columns = find_columns(path, piece.column_names, columns)
+    table = piece.select(columns).to_pandas(ignore_metadata=True)
     positions = read_positions(path, table.set_axis(table.index + first_row), columns)
     return positions.set_axis(positions.index - first_row)
 
