@@ -15,7 +15,7 @@ STRETCHES = (DEFAULT_STRETCH, "lupton")
 
 # Nanomaggies per pixel, as bright as Vega. Larger values are codes for missing pixels, and their squares overflow.
 _MAX_FLUX = 1e9
-_VALUES_AT_ONCE = 2**14
+_VALUES_AT_ONCE = 2**16
 
 
 def grz_to_rgb(bands: np.ndarray) -> np.ndarray:
@@ -63,7 +63,7 @@ def to_rgb(bands: np.ndarray, names: str = "grz", stretch: str = DEFAULT_STRETCH
             f"received shape {bands.shape}"
         )
     rgb = np.empty((*bands.shape[1:], 3), np.uint8)
-    # A few rows at a time fit into the cache, and do not take ten times the memory of the bands.
+    # All rows at once would take ten times the memory of the bands.
     step = max(1, _VALUES_AT_ONCE // max(1, bands.shape[2]))
     for first in range(0, len(rgb), step):
         rows = slice(first, first + step)
