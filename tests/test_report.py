@@ -5,10 +5,16 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
-from scored_survey import SCHEMA, rewrite, survey
+from astropy.io import fits
+from scored_survey import SCHEMA, SIZE, rewrite, survey
 
+from zoobot3d_tf.evaluation.pairs import read_pairs
+from zoobot3d_tf.images.rgb import to_rgb
+from zoobot3d_tf.inference.metadata import write_metadata
 from zoobot3d_tf.pages.report import write_report
+from zoobot3d_tf.schemas import Schema
 
 
 class PageParser(HTMLParser):
@@ -68,6 +74,34 @@ def test_report_of_votes_without_masks_shows_only_images(tmp_path):
     assert len(parser.sources) == 5
     assert "Votes" in parser.texts
     assert "Masks" not in parser.texts
+
+
+def test_tree_and_stretch_are_those_of_the_predictions(tmp_path):
+    predictions, catalog = survey(tmp_path)
+    fluxes = np.random.default_rng(0).normal(0.05, 0.05, (3, SIZE, SIZE)).astype(np.float32)
+    fits.writeto(tmp_path / "03.fits", fluxes, fits.Header({"BANDS": "grz"}))
+    rewrite(catalog, lambda t: t.assign(file_loc=t["file_loc"].replace("03.png", "03.fits")))
+    with pytest.raises(ValueError, match=r"table\.csv: has votes, but no table_metadata\.json .*; give schema"):
+        write_report(predictions, catalog, None, tmp_path / "report.html")
+    pages = {}
+    for stretch in ("galaxy-zoo", "lupton"):
+        write_metadata(predictions, {"schema": SCHEMA.to_dict(), "stretch": stretch})
+        pages[stretch] = write_report(predictions, catalog, None, tmp_path / f"{stretch}.html").read_text()
+        pictures = read_pairs(predictions, catalog, None).read_pictures(2)
+        np.testing.assert_array_equal(pictures.image, to_rgb(fluxes, stretch=stretch)[::-1])
+    assert pages["galaxy-zoo"] != pages["lupton"]
+    other = Schema({"shape": ["_smooth", "_disc"], "bar": ["_yes", "_no"]}, {"shape": None, "bar": None}, "flat")
+    with pytest.raises(ValueError, match=r"table\.csv: was predicted with .*small.* not .*flat.*omit schema"):
+        write_report(predictions, catalog, other, tmp_path / "report.html")
+
+
+def test_masks_are_scored_without_a_tree(tmp_path):
+    predictions, catalog = survey(tmp_path)
+    rewrite(predictions, lambda t: t[["id_str", "spiral_mask_loc", "bar_mask_loc"]])
+    write_metadata(predictions, {"schema": None, "stretch": "galaxy-zoo"})
+    texts = parse(write_report(predictions, catalog, None, tmp_path / "report.html")).texts
+    assert "Masks" in texts
+    assert "Votes" not in texts
 
 
 def test_report_escapes_what_it_is_given(tmp_path):

@@ -24,7 +24,7 @@ def _report_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="Catalogue of the same galaxies, with votes or masks of volunteers",
     )
-    add("--schema", default="decals", help=SCHEMA)
+    add("--schema", help=f"{SCHEMA} (default: the tree in the metadata of the predictions)")
     add("--image-root", type=Path, help=IMAGE_ROOT)
     add("--missing-questions-unasked", action="store_true", help=UNASKED)
     add("--n-galaxies", type=at_least(1), default=24, help="Number of galaxies to show")
@@ -35,14 +35,15 @@ def _report(args: argparse.Namespace) -> None:
     from zoobot3d_tf.pages.report import write_report
     from zoobot3d_tf.schemas import load_schema
 
-    print(write_report(**given(args) | {"schema": load_schema(args.schema)}))
+    schema = None if args.schema is None else load_schema(args.schema)
+    print(write_report(**given(args) | {"schema": schema}))
 
 
 STAGES = {
     "report": Stage(
         "Compare predictions with the votes and masks of volunteers, on one page.",
         "The page shows scores and baselines, then galaxies with predicted and true masks and votes.",
-        "zoobot3d report --predictions predictions.csv --catalog catalog.csv --schema decals --out report.html",
+        "zoobot3d report --predictions predictions.csv --catalog catalog.csv --out report.html",
         _report_arguments,
         _report,
     ),

@@ -10,8 +10,10 @@ from zoobot3d_tf.catalogs.training_catalog import read_training_catalog
 from zoobot3d_tf.files import PathLike
 from zoobot3d_tf.images.masks import MASKS
 from zoobot3d_tf.images.read import ImageError, read_image, read_known_masks
+from zoobot3d_tf.images.rgb import DEFAULT_STRETCH
+from zoobot3d_tf.inference.metadata import metadata_loc
 from zoobot3d_tf.predictions.mask_files import read_mask_file
-from zoobot3d_tf.predictions.prediction_tables import load_predictions
+from zoobot3d_tf.predictions.prediction_tables import Predictions, load_predictions
 from zoobot3d_tf.predictions.results import concentration_names, predicted_answers
 from zoobot3d_tf.schemas import Schema
 
@@ -55,7 +57,8 @@ class Pairs:
     """Galaxies with both a prediction and labels, in the order of the catalogue.
 
     Attributes:
-        schema: decision tree.
+        schema: decision tree; None if votes were not predicted.
+        stretch: stretch that turns the fluxes of FITS cutouts into colours, as in the predictions.
         catalog: rows of the catalogue, as `read_training_catalog` returns them.
         predicted_votes: predictions of votes; None if votes were not predicted.
         predicted_masks: absolute paths of the predicted masks by name of the mask; '' where a galaxy has none.
@@ -63,7 +66,8 @@ class Pairs:
         n_only_in_catalog: number of galaxies left out because they were not predicted.
     """
 
-    schema: Schema
+    schema: Schema | None
+    stretch: str
     catalog: pd.DataFrame
     predicted_votes: PredictedVotes | None
     predicted_masks: dict[str, list[str]]
@@ -73,7 +77,7 @@ class Pairs:
     @property
     def votes(self) -> np.ndarray:
         """Numbers of votes, shape (galaxies, answers)."""
-        return self.catalog[self.schema.label_cols].to_numpy()
+        return self.catalog[self.schema.label_cols if self.schema else []].to_numpy()
 
     def comparable_masks(self) -> np.ndarray:
         """Count the masks of each galaxy that are both predicted and known, (galaxies,).
@@ -93,7 +97,7 @@ class Pairs:
             ImageError: a file is missing or damaged, or a mask is not on the grid of the image.
         """
         row = self.catalog.iloc[index]
-        image = read_image(row["file_loc"])
+        image = read_image(row["file_loc"], self.stretch)
         shape, n_volunteers = image.shape[:2], int(row["n_volunteers"])
         predicted = {
             name: _read_prediction(locations[index], shape)
@@ -109,7 +113,7 @@ class Pairs:
 def read_pairs(
     predictions_path: PathLike,
     catalog_path: PathLike,
-    schema: Schema,
+    schema: Schema | None,
     image_root: PathLike | None = None,
     missing_questions_unasked: bool = False,
 ) -> Pairs:
@@ -119,17 +123,19 @@ def read_pairs(
         predictions_path: table of predictions: CSV, Parquet or HDF5. Votes, or either mask, may be absent. Relative
             paths of masks start from the folder of the table.
         catalog_path: labelled catalogue.
-        schema: decision tree.
+        schema: decision tree; None for the tree in the metadata of the predictions. If both are known, they must be
+            equal.
         image_root: folder that relative paths in the catalogue start from; by default the folder of the catalogue.
         missing_questions_unasked: accept questions without any column in the catalogue, as asked of nobody.
 
     Raises:
         FileNotFoundError: a table does not exist.
         ValueError: a table cannot be read, lacks a column or has an impossible value; neither votes nor masks were
-            predicted; or the tables have no galaxy in common.
+            predicted; the tree is unknown or another one than in the metadata; or the tables have no galaxy in common.
     """
     read = load_predictions(predictions_path)
     predictions = read.table
+    schema = _choose_schema(predictions_path, read, schema)
     if read.label and read.concentrations is None and not any(f"{mask}_loc" in predictions for mask in MASKS):
         raise ValueError(f"{predictions_path}: predicts only the label {read.label.column}; scores need votes or masks")
     catalog = read_training_catalog(catalog_path, schema, image_root, missing_questions_unasked)
@@ -145,16 +151,30 @@ def read_pairs(
     predicted_votes = _read_votes(predictions_path, predictions, schema)
     predicted_masks = _mask_locations(Path(predictions_path).parent.absolute(), predictions)
     if predicted_votes is None and not predicted_masks:
+        votes = f"{schema.label_cols[0]}_fraction (votes of the schema '{schema.name}') or " if schema else ""
         raise ValueError(
             f"{predictions_path}: has no predictions to score; it must have columns such as "
-            f"{schema.label_cols[0]}_fraction (votes of the schema '{schema.name}') or "
-            f"{' or '.join(f'{name}_loc' for name in MASKS)} (files of masks)"
+            f"{votes}{' or '.join(f'{name}_loc' for name in MASKS)} (files of masks)"
         )
-    return Pairs(schema, catalog, predicted_votes, predicted_masks, n_only_predicted, n_only_in_catalog)
+    stretch = read.metadata.get("stretch", DEFAULT_STRETCH)
+    return Pairs(schema, stretch, catalog, predicted_votes, predicted_masks, n_only_predicted, n_only_in_catalog)
 
 
-def _read_votes(path: PathLike, predictions: pd.DataFrame, schema: Schema) -> PredictedVotes | None:
-    if not any(f"{answer}_fraction" in predictions for answer in schema.label_cols):
+def _choose_schema(path: PathLike, read: Predictions, wanted: Schema | None) -> Schema | None:
+    """Decision tree of the predictions, from their metadata, or else the one that the user wants."""
+    known = read.schema
+    if known is not None and wanted is not None and known != wanted:
+        raise ValueError(f"{path}: was predicted with {known!r}, not {wanted!r}; omit schema")
+    if known is None and wanted is None and read.concentrations is not None:
+        raise ValueError(
+            f"{path}: has votes, but no {metadata_loc(Path(path)).name} beside it that names their decision tree; give "
+            "schema"
+        )
+    return known or wanted
+
+
+def _read_votes(path: PathLike, predictions: pd.DataFrame, schema: Schema | None) -> PredictedVotes | None:
+    if schema is None or not any(f"{answer}_fraction" in predictions for answer in schema.label_cols):
         return None
     fraction, low, high = (
         _numbers(path, predictions, [f"{answer}_{what}" for answer in schema.label_cols], 0, 1)

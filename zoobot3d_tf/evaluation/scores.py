@@ -40,7 +40,7 @@ class Scores:
 def evaluate(
     predictions_path: PathLike,
     catalog_path: PathLike,
-    schema: Schema,
+    schema: Schema | None,
     image_root: PathLike | None = None,
     missing_questions_unasked: bool = False,
 ) -> Scores:
@@ -53,7 +53,7 @@ def evaluate(
     Args:
         predictions_path: table of predictions: CSV, Parquet or HDF5. Votes, or either mask, may be absent.
         catalog_path: labelled catalogue.
-        schema: decision tree.
+        schema: decision tree; None for the tree in the metadata of the predictions.
         image_root: folder that relative paths in the catalogue start from; by default the folder of the catalogue.
         missing_questions_unasked: accept questions without any column in the catalogue, as asked of nobody.
 
@@ -68,7 +68,7 @@ def evaluate(
 def score_pairs(pairs: Pairs) -> Scores:
     """Score predictions that are joined with their labels; see `evaluate`."""
     votes = {}
-    if pairs.predicted_votes is not None and pairs.votes.any():
+    if pairs.predicted_votes is not None and pairs.schema is not None and pairs.votes.any():
         predicted = pairs.predicted_votes
         votes = score_votes(predicted.fraction, predicted.concentrations, pairs.votes, pairs.schema)
     masks, n_unreadable = _score_masks(pairs)

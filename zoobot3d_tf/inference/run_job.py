@@ -157,7 +157,7 @@ def keeping_what_is_finished(job: Job[Any], save_loc: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, MemoryError) as error:
-        reason = "the memory is full" if isinstance(error, MemoryError) else str(error)
+        reason = str(error) or "the memory is full"
         if not job.is_present():
             raise OSError(
                 f"{reason}; {job.folder} was removed during the run, and with it the finished part of {save_loc}: "

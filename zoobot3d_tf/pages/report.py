@@ -44,7 +44,7 @@ volunteers enclose a pixel. The outline encloses the pixels that at least {html.
 def write_report(
     predictions_path: PathLike,
     catalog_path: PathLike,
-    schema: Schema,
+    schema: Schema | None,
     out: PathLike,
     n_galaxies: int = 24,
     title: str = "Predicted Galaxy Zoo votes and masks",
@@ -59,7 +59,7 @@ def write_report(
     Args:
         predictions_path: table of predictions: CSV, Parquet or HDF5.
         catalog_path: labelled catalogue of the same galaxies.
-        schema: decision tree.
+        schema: decision tree; None for the tree in the metadata of the predictions.
         out: page to write, .html. Its folder is made if it is missing.
         n_galaxies: largest number of galaxies to show.
         title: title of the page.
@@ -222,7 +222,7 @@ def _drawn(true: dict[str, np.ndarray]) -> str:
 def _questions(pairs: Pairs, index: int) -> tuple[list[str], str]:
     """Likely questions with one bar per answer, and a line that names the other questions."""
     predicted = pairs.predicted_votes
-    if predicted is None:
+    if predicted is None or pairs.schema is None:
         return [], ""
     votes = pairs.votes[index]
     drawn, unlikely = [], []
