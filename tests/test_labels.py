@@ -1,6 +1,7 @@
 """Labels: their columns, heads, losses and metrics, and all stages from a catalogue of labels to predictions."""
 
 import json
+import re
 
 import keras
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 from zoobot3d_tf.cli import main
 from zoobot3d_tf.data.dataset import evaluation_batches, training_batches
 from zoobot3d_tf.data.framing import Framing
-from zoobot3d_tf.labels import Label, read_labels
+from zoobot3d_tf.labels import Label, read_labels, summarise
 from zoobot3d_tf.models import ModelConfig, build_model
 from zoobot3d_tf.models.heads import build_label_head, restore_class_shares
 from zoobot3d_tf.predictions.prediction_tables import load_predictions
@@ -35,11 +36,11 @@ REGRESSION = Label("redshift", "regression", mean=10.0, scale=4.0)
 NAN = float("nan")
 
 
-def read_column(tmp_path, cells, kind=None):
+def read_column(tmp_path, cells, kind=None, label_values=()):
     path = tmp_path / "catalog.csv"
     lines = [f"g{i},{cell}" for i, cell in enumerate(cells)]
     path.write_text("\n".join(["id_str,ring", *lines]) + "\n")
-    return read_labels(path, read_table(path), "ring", kind)
+    return read_labels(path, read_table(path), "ring", kind, label_values)
 
 
 @pytest.mark.parametrize(
@@ -88,6 +89,80 @@ def test_unusable_columns_are_refused(tmp_path, cells, kind, words):
         read_column(tmp_path, cells, kind)
 
 
+@pytest.mark.parametrize(
+    ("cells", "kind", "words"),
+    [
+        (["0", "1", "-99", "-99"], None, r"ring is -99 in row 4 \(g2\) and 1 more; .*placeholder .*label_values"),
+        (["0", "-1", "1"], None, "ring is -1 in row 3"),
+        (["0", "1", "", "999"], None, r"ring is 999\.0 in row 5"),
+        (["0", "1", "-9"], "binary", "ring is -9 in row 4"),
+        (["1", "2", "3", "9999"], "multiclass", "ring is 9999 in row 5"),
+        (["0.1", "0.02", "-99", "2.5"], None, r"ring is -99\.0 in row 4"),
+        (["0.1", "0.02", "-999.9"], None, r"ring is -999\.9 in row 4"),
+        (["14.2", "20.1", "99.99"], None, r"ring is 99\.99 in row 4"),
+        (["150.5", "220.1", "-1"], None, r"ring is -1\.0 in row 4"),
+        (["320.5", "50.5", "-99"], None, r"ring is -99\.0 in row 4"),
+        (["-20.5", "-21.2", "-9999", "99"], None, r"ring is -9999\.0 in row 4"),
+        (["0.1", "0.2", "1e20"], None, r"ring is 1e\+20 in row 4"),
+        (["E", "S", "-99"], None, "ring is '-99' in row 4"),
+        (["E", "S", "unknown", "S"], None, "ring is 'unknown' in row 4"),
+        (["E", "?", "S"], None, r"ring is '\?' in row 3"),
+        (
+            ["spiral", "Spiral", "E", "Spiral"],
+            None,
+            r"'spiral' in row 2 \(g0\) and 'Spiral' in row 3 \(g1\) and 1 more",
+        ),
+        (["S  B", "S B", "E"], None, "differ in case or spaces only"),
+    ],
+)
+def test_placeholders_and_other_spellings_are_refused(tmp_path, cells, kind, words):
+    with pytest.raises(ValueError, match=words):
+        read_column(tmp_path, cells, kind)
+
+
+@pytest.mark.parametrize(
+    ("cells", "label_values", "kind", "classes"),
+    [
+        (["0", "1", "-99"], ["0", "1", "-99"], "multiclass", ("-99", "0", "1")),
+        (["-1", "1", "1"], ["-1", "1"], "multiclass", ("-1", "1")),
+        (["Sb", "SB", "E"], ["SB", "Sb", "E"], "multiclass", ("E", "SB", "Sb")),
+        (["E", "unknown"], ["E", "unknown"], "multiclass", ("E", "unknown")),
+        (["0.5", "-99", "0.7"], ["-99.0"], "regression", ()),
+    ],
+)
+def test_values_that_are_meant_can_be_named(tmp_path, cells, label_values, kind, classes):
+    label, values = read_column(tmp_path, cells, None, label_values)
+    assert (label.kind, label.classes) == (kind, classes)
+    assert not np.isnan(values).any()
+
+
+def test_a_class_that_is_not_named_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"ring is 'Sbc' in row 4 \(g2\); label_values names the classes E, S"):
+        read_column(tmp_path, ["E", "S", "Sbc"], None, ["E", "S"])
+    with pytest.raises(ValueError, match=r"ring is -99 in row 4"):
+        read_column(tmp_path, ["0", "1", "-99"], None, ["0", "1"])
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        [str(i) for i in range(100)],  # 99 is the next number
+        ["-300.5", "-99", "250"],
+        ["97", "98", "99"],
+        ["-5", "-1", "0", "10"],  # Hubble stages
+        ["none", "weak", "strong"],
+    ],
+)
+def test_values_that_fit_to_the_others_are_no_placeholders(tmp_path, cells):
+    assert not np.isnan(read_column(tmp_path, cells)[1]).any()
+
+
+def test_placeholders_in_single_precision_are_found():
+    table = pd.DataFrame({"id_str": ["a", "b", "c"], "z": np.array([0.1, 0.2, -99.9], np.float32)})
+    with pytest.raises(ValueError, match=r"z is -99\.9.* in row 4 \(c\)"):
+        read_labels("c.fits", table, "z")
+
+
 def test_missing_column_is_named(tmp_path):
     table = pd.DataFrame({"id_str": ["a"]})
     with pytest.raises(ValueError, match=r"c\.csv: lacks the column ring"):
@@ -117,6 +192,46 @@ def test_regression_labels_have_mean_and_scale_of_training_galaxies():
 def test_labels_without_variation_are_refused(label, values, words):
     with pytest.raises(ValueError, match=words):
         label.of_training(np.array(values, np.float64))
+
+
+DAYS = np.linspace(0, 1, 50)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (
+            2459000.5 + 0.1 * DAYS,
+            r"z has a standard deviation of 0\.0295 .*steps of 0\.25; subtract .*such as 2459000\.55",
+        ),
+        (2459000.5 + 5 * DAYS, "steps of 0.25"),
+        (1e40 * (1 + DAYS), "change its unit"),
+        (1e-44 * (1 + DAYS), "change its unit"),
+    ],
+)
+def test_numbers_that_single_precision_cannot_tell_apart_are_refused(values, words):
+    with pytest.raises(ValueError, match=words):
+        Label("z", "regression").of_training(values)
+
+
+def test_numbers_with_a_large_offset_are_learned_if_they_can_be_told_apart():
+    values = 2459000.5 + 1000 * DAYS
+    label = Label("z", "regression").of_training(values)
+    assert (label.mean, label.scale) == (values.mean(), values.std())
+    # The loss of a network that predicts the mean is the variance, which is 1 in units of the label's scatter.
+    loss = label_loss(label)(tf.constant(values[:, None], tf.float32), tf.constant(label.mean, tf.float32))
+    assert float(tf.reduce_mean(loss)) == pytest.approx(1, abs=0.001)
+
+
+def test_labels_are_summarised():
+    assert (
+        summarise(MULTICLASS, np.array([0, 2, NAN, 2]))
+        == "type (multiclass): 1 of 'E', 0 of 'S', 2 of 'SB'; 1 without a label"
+    )
+    assert (
+        summarise(REGRESSION, np.array([1, 4.0]))
+        == "redshift (regression): 2 numbers, from 1 to 4, mean 2.5; 0 without a label"
+    )
 
 
 @pytest.mark.parametrize(
@@ -262,6 +377,28 @@ def folders(catalog, tmp_path_factory):
         ).parent
         for column in ("ring", "type", "redshift")
     }
+
+
+def test_the_summary_of_shards_names_kind_classes_and_numbers(folders, catalog, caplog):
+    with caplog.at_level("INFO"):
+        again = ShardOptions(img_size=32, eval_size=0.3, label_col="type", resume=True)
+        manifest = read_manifest(create_shards(catalog, folders["type"], None, again).parent)
+    e, s, sb = manifest.label.counts
+    assert f"train: label type (multiclass): {e} of 'E', {s} of 'S', {sb} of 'SB'; " in caplog.text
+    assert "eval: label type (multiclass): " in caplog.text
+
+
+def test_values_that_are_meant_are_named_at_the_command_line(catalog, tmp_path, capsys):
+    table = pd.read_csv(catalog)
+    table["file_loc"] = [str(catalog.parent / name) for name in table["file_loc"]]
+    table["ring"] = 2 * table["ring"] - 1
+    table.to_csv(tmp_path / "signs.csv", index=False)
+    command = f"shards --labelled-catalog {tmp_path / 'signs.csv'} --shard-dir {tmp_path / 'shards'} --img-size 32"
+    command += " --label-col ring --workers 1"
+    assert main(command.split()) == 2
+    assert re.search(r"signs\.csv: ring is -1\.0 in row 3 .*--label-values$", capsys.readouterr().err.strip())
+    assert main([*command.split(), "--label-values=-1,1"]) == 0
+    assert read_manifest(tmp_path / "shards").label.classes == ("-1", "1")
 
 
 @pytest.mark.parametrize("column", ["ring", "type", "redshift"])

@@ -18,6 +18,16 @@ _BINARY = {"0": 0.0, "false": 0.0, "no": 0.0, "1": 1.0, "true": 1.0, "yes": 1.0}
 _MAX_GUESSED_CLASSES = 20
 # More classes than this are a mistake: the column holds names or free text.
 _MAX_CLASSES = 100
+PLACEHOLDERS = (
+    *(sign * number for number in (99, 999, 9999, 99999, 99.9, 99.99, 999.9, 1e20, 1e30) for sign in (1, -1)),
+    *(-1, -9, -32768, -2147483648),
+)
+"""Numbers that often stand for a missing value in tables."""
+PLACEHOLDER_TEXTS = ("nan", "null", "n/a", "na", "-", "--", "?", "unknown", "missing", "undefined")
+"""Texts that often stand for a missing value in tables, in lower case."""
+# A label is learned in float32. The largest step between its numbers, in standard deviations of the training galaxies:
+# the rounding then adds less than 0.1 % to the variance.
+_MAX_STEP = 0.1
 # Names of columns that a table of predictions uses otherwise, or reads as text.
 _TAKEN = re.compile(r"id_str|file_loc|most_likely|.+_loc|.+_concentration_\d+")
 
@@ -103,7 +113,8 @@ class Label:
             A copy of the label with the statistics.
 
         Raises:
-            ValueError: a class has no training galaxy, or all values of a regression label are equal or missing.
+            ValueError: a class has no training galaxy; or the values of a regression label are missing or all equal, or
+                so similar that float32 cannot tell them apart.
         """
         known = values[~np.isnan(values)]
         if self.kind == "regression":
@@ -112,7 +123,16 @@ class Label:
                     f"{self.column} must have at least two different values in the training galaxies; "
                     f"received {len(np.unique(known))} in the {len(known)} galaxies that have it"
                 )
-            return replace(self, mean=float(known.mean()), scale=float(known.std()))
+            scale, largest = float(known.std()), float(np.abs(known).max())
+            with np.errstate(over="ignore"):
+                step = float(np.spacing(np.float32(largest)))
+            if not step <= _MAX_STEP * scale:
+                raise ValueError(
+                    f"{self.column} has a standard deviation of {scale:.3g} in the training galaxies, and values up to "
+                    f"{largest:.10g}, where the numbers of a network have steps of {step:.3g}; subtract a "
+                    f"constant from the column, such as {np.median(known):.10g}, or change its unit"
+                )
+            return replace(self, mean=float(known.mean()), scale=scale)
         counts = np.bincount(known.astype(np.int64), minlength=len(self.class_names))
         if not counts.all():
             absent = self.class_names[int(np.argmin(counts))]
@@ -141,8 +161,26 @@ class Label:
             ) from error
 
 
+def summarise(label: Label, values: np.ndarray) -> str:
+    """Describe the labels of some galaxies in one line: kind, and number of each class or distribution.
+
+    Args:
+        label: label.
+        values: values as `read_labels` returns them, shape (galaxies,); NaN if missing.
+    """
+    known = values[~np.isnan(values)]
+    if label.kind == "regression":
+        parts = [f"{len(known)} numbers"]
+        if len(known):
+            parts += [f"from {known.min():.6g} to {known.max():.6g}", f"mean {known.mean():.6g}"]
+    else:
+        counts = np.bincount(known.astype(np.int64), minlength=len(label.class_names))
+        parts = [f"{count} of {name!r}" for name, count in zip(label.class_names, counts, strict=True)]
+    return f"{label.column} ({label.kind}): {', '.join(parts)}; {len(values) - len(known)} without a label"
+
+
 def read_labels(
-    path: PathLike, table: "pd.DataFrame", column: str, kind: str | None = None
+    path: PathLike, table: "pd.DataFrame", column: str, kind: str | None = None, label_values: Sequence[str] = ()
 ) -> tuple[Label, np.ndarray]:
     """Read a column of labels as numbers.
 
@@ -152,6 +190,8 @@ def read_labels(
         column: name of the column. An empty cell is a missing label.
         kind: one of `LABEL_KINDS`. By default, 0 and 1, false and true, or no and yes are binary; text and up to 20
             distinct whole numbers are classes; and other numbers are a regression.
+        label_values: values that are meant, although they look like a placeholder for a missing value (see
+            `PLACEHOLDERS`) or like another spelling of a class. If given for classes, there must be no others.
 
     Returns:
         The label, with sorted classes and without statistics (see `Label.of_training`); and the values, float64
@@ -159,7 +199,7 @@ def read_labels(
 
     Raises:
         ValueError: the column is missing or empty, all galaxies have the same class, there are more than 100 classes,
-            or a value does not match the kind.
+            two classes differ in case only, or a value does not match the kind or looks like a placeholder.
     """
     # Imported here, because pandas is slow to import and a trained run only needs `Label`.
     from zoobot3d_tf.tables.columns import name_rows, read_numbers, refuse, require_columns
@@ -172,11 +212,21 @@ def read_labels(
     distinct = sorted(set(texts[is_known]))
     if kind is None:
         kind = _guess_kind(texts[is_known], distinct)
+    label_values = [value.strip() for value in label_values]
+    placeholder = "it looks like a placeholder for a missing value; empty such cells or, if it is meant, {remedy}"
     if kind == "regression":
         label = Label(column, kind)
         numbers = read_numbers(path, table, column)
         refuse(path, table, column, np.isinf(numbers), "it must be finite")
+        is_wrong = _is_placeholder(texts, label_values) & is_known
+        refuse(path, table, column, is_wrong, placeholder.format(remedy="name it in label_values"))
         return label, numbers.to_numpy()
+    if label_values:
+        is_wrong = is_known & ~texts.isin(label_values)
+        refuse(path, table, column, is_wrong, f"label_values names the classes {', '.join(label_values)}")
+    else:
+        is_wrong = (_is_placeholder(texts) | texts.str.casefold().isin(PLACEHOLDER_TEXTS)) & is_known
+        refuse(path, table, column, is_wrong, placeholder.format(remedy="name all classes in label_values"))
     if kind == "binary":
         label = Label(column, kind)
         is_wrong = is_known & ~texts.str.casefold().isin(_BINARY)
@@ -194,6 +244,8 @@ def read_labels(
             f"{path}: {column} has {len(distinct)} distinct values, such as {distinct[0]!r} in "
             f"{name_rows(table, texts == distinct[0])}; a label must have at most {_MAX_CLASSES} classes"
         )
+    if not label_values:
+        _refuse_other_spellings(path, table, column, texts)
     index = {name: float(i) for i, name in enumerate(distinct)}
     return Label(column, kind, tuple(distinct)), texts.map(index).to_numpy(np.float64)
 
@@ -209,6 +261,41 @@ def _guess_kind(texts: "pd.Series", distinct: Sequence[str]) -> str:
         return "multiclass"
     is_whole = (numbers.dropna() % 1 == 0).all()
     return "multiclass" if is_whole and len(distinct) <= _MAX_GUESSED_CLASSES else "regression"
+
+
+def _is_placeholder(texts: "pd.Series", meant: Sequence[str] = ()) -> "pd.Series":
+    """Whether each number is one of `PLACEHOLDERS`, and unlike the other numbers of the column.
+
+    It is unlike them if it is the only kind of negative number; or if it lies outside their range, and not next to one
+    of them, as 99 lies next to 98.
+    """
+    import pandas as pd
+
+    numbers = pd.to_numeric(texts, errors="coerce").to_numpy(np.float64)
+    # FITS tables may hold them in float32.
+    is_listed = np.isclose(numbers[:, None], PLACEHOLDERS, rtol=1e-6, atol=0).any(axis=1)
+    is_listed &= ~np.isin(numbers, pd.to_numeric(pd.Series(meant, dtype=object), errors="coerce"))
+    others = numbers[~is_listed & ~np.isnan(numbers)]
+    low, high = (others.min(), others.max()) if len(others) else (np.inf, -np.inf)
+    is_outside = (numbers < low) | (numbers > high)
+    has_neighbour = np.isin(numbers - 1, others) | np.isin(numbers + 1, others)
+    is_only_negative = (numbers < 0) & (low >= 0)
+    return pd.Series(is_listed & is_outside & (is_only_negative | ~has_neighbour), index=texts.index)
+
+
+def _refuse_other_spellings(path: PathLike, table: "pd.DataFrame", column: str, texts: "pd.Series") -> None:
+    """Raise an error if two classes differ only in case or in spaces."""
+    from zoobot3d_tf.tables.columns import name_rows
+
+    first: dict[str, str] = {}
+    for name in dict.fromkeys(texts):
+        earlier = first.setdefault(" ".join(name.casefold().split()), name)
+        if name != earlier:
+            raise ValueError(
+                f"{path}: {column} is {earlier!r} in {name_rows(table, texts == earlier)} and {name!r} in "
+                f"{name_rows(table, texts == name)}, which differ in case or spaces only; write one of them or, if "
+                "they are different classes, name all classes in label_values"
+            )
 
 
 def _as_text(value: Any) -> str:

@@ -5,7 +5,19 @@ import contextlib
 from concurrent.futures import Executor
 from pathlib import Path
 
-from zoobot3d_tf.commands.stage import EVAL_SIZE, IMAGE_ROOT, LABEL_COLUMN, SCHEMA, UNASKED, Stage, at_least
+from zoobot3d_tf.commands.stage import (
+    EVAL_SIZE,
+    IMAGE_ROOT,
+    LABEL_COLUMN,
+    LABEL_VALUES,
+    SCHEMA,
+    UNASKED,
+    Stage,
+    at_least,
+    given,
+    names,
+    split_off,
+)
 from zoobot3d_tf.machine import available_cores
 
 
@@ -30,6 +42,7 @@ def _shards_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"Column to learn in addition to votes and masks, {LABEL_COLUMN}",
     )
     add("--label-kind", choices=LABEL_KINDS, help="Kind of --label-col (default: guessed from its values)")
+    add("--label-values", type=names, metavar="VALUE,...", help=LABEL_VALUES)
     add(
         "--img-size",
         type=at_least(16),
@@ -74,8 +87,7 @@ def _shards(args: argparse.Namespace) -> None:
     from zoobot3d_tf.shards.options import ShardOptions
     from zoobot3d_tf.shards.write import create_shards
 
-    names = set(ShardOptions.__dataclass_fields__) & set(vars(args))
-    options = ShardOptions(**{name: getattr(args, name) for name in names})
+    options = ShardOptions(**split_off(given(args), ShardOptions))
     name = args.schema or ("none" if args.label_col else "decals")
     schema = None if name == "none" else load_schema(name)
     with executor_of(args.scheduler) as executor:

@@ -14,6 +14,10 @@ RUN = (
 )
 SCHEMA = "Decision tree: a name that `zoobot3d schemas` lists, or a .yaml or .json file"
 LABEL_COLUMN = "with two values (such as yes and no), classes, or numbers"
+LABEL_VALUES = (
+    "Classes of --label-col, separated by commas (a list that begins with a minus: --label-values=-1,1), or single "
+    "numbers, that are accepted although they look like placeholders for missing values or like two spellings"
+)
 EVAL_SIZE = "Approximate number of validation galaxies; or, if below 1, their fraction of all labelled galaxies"
 IMAGE_ROOT = "Folder that relative paths in the catalogue start from (default: the folder of the catalogue)"
 UNASKED = "Accept a catalogue without the columns of some questions: nobody was asked these questions"

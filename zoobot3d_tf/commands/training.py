@@ -3,7 +3,17 @@
 import argparse
 from pathlib import Path
 
-from zoobot3d_tf.commands.stage import EVAL_SIZE, IMAGE_ROOT, LABEL_COLUMN, RUN, Stage, at_least, given, names
+from zoobot3d_tf.commands.stage import (
+    EVAL_SIZE,
+    IMAGE_ROOT,
+    LABEL_COLUMN,
+    LABEL_VALUES,
+    RUN,
+    Stage,
+    at_least,
+    given,
+    names,
+)
 from zoobot3d_tf.machine import available_cores
 
 
@@ -104,6 +114,7 @@ def _finetune_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--catalog", type=Path, required=True, help="Catalogue: CSV, Parquet, FITS or ECSV, one row per galaxy")
     add("--label-col", metavar="COLUMN", help=f"Column to learn, {LABEL_COLUMN}")
+    add("--label-values", type=names, metavar="VALUE,...", help=LABEL_VALUES)
     add("--schema", help="To learn votes instead of --label-col: decision tree, a name or a .yaml or .json file")
     add(
         "--task",

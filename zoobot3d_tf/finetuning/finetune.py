@@ -5,6 +5,7 @@ This module checks the catalogue and makes the shards. Only the stages import Te
 
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,7 @@ def finetune(
     base: PathLike = SHIPPED,
     schema: Schema | str | Path | None = None,
     label_col: str | None = None,
+    label_values: Sequence[str] = (),
     task: str | None = None,
     image_root: PathLike | None = None,
     eval_size: float | None = None,
@@ -65,6 +67,7 @@ def finetune(
         base: run folder of the trained network, `hf://owner/name`, or "shipped" for the run of the package.
         schema: decision tree of the votes, its name or its file, for the task `counts`.
         label_col: name of the column to learn, for the tasks `binary`, `multiclass` and `regression`.
+        label_values: values of the column that are meant, although they look like placeholders; see `read_labels`.
         task: task to learn, one of `FINETUNE_TASKS`. By default the kind that `read_labels` finds for the column;
             `counts` with a schema; `masks` without column and schema.
         image_root: folder that relative paths start from; by default the folder of the catalogue.
@@ -96,7 +99,7 @@ def finetune(
     save_dir = Path(save_dir).absolute()
     _check_folder(save_dir)
     table = read_table(catalog)
-    kind = _task_of(catalog, table, schema, label_col, task)
+    kind = _task_of(catalog, table, schema, label_col, label_values, task)
     _check_images(catalog, table, Path(image_root if image_root is not None else Path(catalog).parent))
 
     options = ShardOptions(
@@ -107,6 +110,7 @@ def finetune(
         image_root=image_root,
         label_col=label_col,
         label_kind=kind if kind in LABEL_KINDS else None,
+        label_values=label_values,
         max_failed=1.0,  # one of fifty galaxies is more than the default share
         workers=min(workers, len(table) // _GALAXIES_PER_PROCESS + 1),
         resume=True,
@@ -127,7 +131,12 @@ def finetune(
 
 
 def _task_of(
-    catalog: PathLike, table: pd.DataFrame, schema: Schema | None, label_col: str | None, task: str | None
+    catalog: PathLike,
+    table: pd.DataFrame,
+    schema: Schema | None,
+    label_col: str | None,
+    label_values: Sequence[str],
+    task: str | None,
 ) -> str:
     """Find the task, and check that the catalogue has the columns for it."""
     if task not in (None, *FINETUNE_TASKS):
@@ -141,7 +150,7 @@ def _task_of(
             raise ValueError(
                 f"task {task!r} does not use label_col; omit label_col, or choose the task {', '.join(LABEL_KINDS)}"
             )
-        label, _ = read_labels(catalog, table, label_col, task)
+        label, _ = read_labels(catalog, table, label_col, task, label_values)
         return label.kind
     if schema is not None:
         if task not in (None, "counts"):

@@ -1,6 +1,7 @@
 """Options of making shards."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from zoobot3d_tf.files import PathLike
@@ -31,6 +32,7 @@ class ShardOptions:
         label_col: name of a column of the labelled catalogue with another label than votes or masks; see
             `read_labels`.
         label_kind: kind of this label, one of `LABEL_KINDS`; guessed from its values if None.
+        label_values: values of this label that are meant, although they look like placeholders; see `read_labels`.
         max_failed: largest share of galaxies that may be skipped because a file cannot be read. If more galaxies are
             skipped, the run stops.
         workers: number of processes.
@@ -52,6 +54,7 @@ class ShardOptions:
     missing_questions_unasked: bool = False
     label_col: str | None = None
     label_kind: str | None = None
+    label_values: Sequence[str] = ()
     max_failed: float = 0.01
     workers: int = 1
     overwrite: bool = False
@@ -68,6 +71,8 @@ class ShardOptions:
         check_stretch(self.stretch)
         if self.label_kind and not self.label_col:
             raise ValueError(f"label_kind {self.label_kind!r} needs label_col, the column of the label")
+        if self.label_values and not self.label_col:
+            raise ValueError(f"label_values {', '.join(self.label_values)} needs label_col, the column of the label")
         if self.label_kind not in (None, *LABEL_KINDS):
             raise ValueError(f"label_kind must be one of {', '.join(LABEL_KINDS)}; received {self.label_kind!r}")
         if not 0 <= self.max_failed <= 1:

@@ -21,7 +21,7 @@ from zoobot3d_tf import __version__
 from zoobot3d_tf.catalogs.selection import hash_share
 from zoobot3d_tf.catalogs.training_catalog import read_training_catalog
 from zoobot3d_tf.files import FAILED_NAME, LOCK_NAME, PathLike, one_owner, sha256_of, write_atomically
-from zoobot3d_tf.labels import Label, read_labels
+from zoobot3d_tf.labels import Label, read_labels, summarise
 from zoobot3d_tf.schemas import Schema
 from zoobot3d_tf.shards.manifest import (
     COUNTS,
@@ -101,6 +101,15 @@ def _create_shards(
     if split is None and options.eval_size is None:
         options = replace(options, eval_size=DEFAULT_EVAL_SIZE)
     splits, label = _read_splits(labelled_catalog, unlabelled_catalog, schema, split, options)
+    if split is not None:
+        log.info(
+            "The column split of the catalogue is used: train (%d galaxies) for training, val (%d) for evaluation, "
+            "test (%d) for neither",
+            *((split == name).sum() for name in ("train", "val", "test")),
+        )
+    if label is not None:
+        for name in ("train", "eval"):
+            log.info("%s: label %s", name, summarise(label, splits[name]["label"].to_numpy()))
     made_by = _made_by(labelled_catalog, unlabelled_catalog, options)
     tasks = _plan_tasks(splits, shard_dir, schema, options)
 
@@ -130,12 +139,6 @@ def _create_shards(
             raise ValueError(f"{shard_dir}: no galaxy of the split {name} could be read; see {shard_dir / FAILED_NAME}")
     write_atomically(shard_dir / MANIFEST_NAME, manifest.to_json())
     _remove_progress(shard_dir)
-    if split is not None:
-        log.info(
-            "The column split of the catalogue was used: train (%d galaxies) for training, val (%d) for evaluation, "
-            "test (%d) for neither.",
-            *((split == name).sum() for name in ("train", "val", "test")),
-        )
     for name in splits:
         counts = ", ".join(f"{manifest.count(name, what)} {what.replace('_', ' ')}" for what in COUNTS)
         log.info("%s: %s", name, counts)
@@ -227,7 +230,9 @@ def _read_splits(
     label = None
     values: float | np.ndarray = np.nan
     if options.label_col is not None:
-        label, values = read_labels(labelled_catalog, labelled, options.label_col, options.label_kind)
+        label, values = read_labels(
+            labelled_catalog, labelled, options.label_col, options.label_kind, options.label_values
+        )
     labelled["label"] = values
     if split is None:
         splits = split_by_hash(_in_order(labelled, options.seed, options.max_labelled), cast(float, options.eval_size))
