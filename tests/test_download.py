@@ -16,10 +16,10 @@ import pandas as pd
 import pytest
 from archive_server import PAGE, archive_server
 
-from zoobot3d_tf import __version__
 from zoobot3d_tf.files import partial_path
 from zoobot3d_tf.surveys import download as engine
 from zoobot3d_tf.surveys.download import Download, Summary, download, fetch_page
+from zoobot3d_tf.version import __version__
 
 CONTENT = np.random.default_rng(0).bytes(400_000)
 SHA1 = hashlib.sha1(CONTENT).hexdigest()

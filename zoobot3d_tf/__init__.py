@@ -18,6 +18,8 @@ Each name is imported when it is first used, so that importing the package takes
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from zoobot3d_tf.version import __version__
+
 if TYPE_CHECKING:
     from zoobot3d_tf.finetuning.finetune import finetune
     from zoobot3d_tf.models.build import build_model
@@ -25,8 +27,6 @@ if TYPE_CHECKING:
     from zoobot3d_tf.predictions.prediction_tables import load_predictions
     from zoobot3d_tf.runs.run_folder import read_run as load_run
     from zoobot3d_tf.schemas import get_schema
-
-__version__ = "0.1.0"
 
 __all__ = ["__version__", "build_model", "finetune", "get_schema", "load_predictions", "load_run", "predict"]
 

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from traceback import extract_tb
 
-from zoobot3d_tf import __version__
 from zoobot3d_tf.commands import (
     catalogs,
     evaluation,
@@ -26,6 +25,7 @@ from zoobot3d_tf.commands import (
     training,
     weights,
 )
+from zoobot3d_tf.version import __version__
 
 # Errors of these types, if this package raises them, are about the input of the user.
 USER_ERRORS = (ValueError, FloatingPointError, ImportError)

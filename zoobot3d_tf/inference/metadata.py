@@ -9,9 +9,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from zoobot3d_tf import __version__
 from zoobot3d_tf.files import read_json_object, write_atomically
 from zoobot3d_tf.images.rgb import check_stretch
+from zoobot3d_tf.version import __version__
 
 # Entries that are read again, by their types.
 _TEXTS = ("table", "note", "stretch", "weights_sha256", "level")

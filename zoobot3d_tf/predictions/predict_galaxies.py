@@ -12,7 +12,6 @@ from typing import Any
 
 import pandas as pd
 
-from zoobot3d_tf import __version__
 from zoobot3d_tf.data.framing import Framing
 from zoobot3d_tf.files import PathLike, check_output, one_owner, partial_path, sha256_of, whole_file
 from zoobot3d_tf.inference.engine import choose_engine
@@ -28,6 +27,7 @@ from zoobot3d_tf.predictions.prediction_tables import SUFFIXES, write_table
 from zoobot3d_tf.predictions.results import column_names
 from zoobot3d_tf.predictions.settings import PredictionSettings
 from zoobot3d_tf.runs.run_folder import TrainedRun, read_run
+from zoobot3d_tf.version import __version__
 
 _DEFAULTS = PredictionOptions()
 _FRAMING = ("initial_size", "crop_size", "final_size", "stretch")

@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from zoobot3d_tf import __version__
 from zoobot3d_tf.data.framing import Framing
 from zoobot3d_tf.failures import MAX_FAILED, check_max_failed
 from zoobot3d_tf.files import PathLike, check_output, one_owner, partial_path, sha256_of
@@ -34,6 +33,7 @@ from zoobot3d_tf.inference.source_images import frame_images, read_images
 from zoobot3d_tf.representations.vectors import IDENTITY, SUFFIXES, vector_columns
 from zoobot3d_tf.runs.run_folder import read_run
 from zoobot3d_tf.tables.parquet_pieces import write_pieces
+from zoobot3d_tf.version import __version__
 
 LEVELS = ("top", "P1", "P2", "P3", "P4", "P5")
 """Layers of the encoder: `top` is the input of the vote head, Pn the map that is 2**n times smaller than the image."""

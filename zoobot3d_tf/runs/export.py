@@ -8,10 +8,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoobot3d_tf import __version__
 from zoobot3d_tf.extras import require
 from zoobot3d_tf.files import LOCK_NAME, PathLike, check_output, move_into_place, sha256_of, workspace
 from zoobot3d_tf.runs.run_folder import TrainedRun, read_run
+from zoobot3d_tf.version import __version__
 
 if TYPE_CHECKING:
     import keras

@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from zoobot3d_tf import __version__
 from zoobot3d_tf.catalogs.selection import hash_share
 from zoobot3d_tf.catalogs.training_catalog import read_training_catalog
 from zoobot3d_tf.files import FAILED_NAME, LOCK_NAME, PathLike, one_owner, sha256_of, write_atomically
@@ -36,6 +35,7 @@ from zoobot3d_tf.shards.options import DEFAULT_EVAL_SIZE, ShardOptions
 from zoobot3d_tf.shards.task import Outcome, ShardTask, run_tasks
 from zoobot3d_tf.tables.columns import read_text, refuse
 from zoobot3d_tf.tables.formats import read_table
+from zoobot3d_tf.version import __version__
 
 PLAN_NAME = "plan.json"
 SPLIT_COLUMN = "split"

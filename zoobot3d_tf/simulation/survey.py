@@ -16,7 +16,6 @@ import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
-from zoobot3d_tf import __version__
 from zoobot3d_tf.files import LOCK_NAME, one_owner, partial_path, whole_file, write_atomically
 from zoobot3d_tf.images.masks import N_VOLUNTEERS, counts_from_marks
 from zoobot3d_tf.images.rgb import grz_to_rgb
@@ -29,6 +28,7 @@ from zoobot3d_tf.simulation.visibility import arms_visibility, bar_visibility, b
 from zoobot3d_tf.simulation.volunteers import VolunteerMarks, draw_marks
 from zoobot3d_tf.simulation.votes import SCHEMA_NAME, draw_votes
 from zoobot3d_tf.tables.formats import write_table
+from zoobot3d_tf.version import __version__
 
 CATALOG_NAME = "catalog.csv"
 """Name of the training catalogue in the folder of a survey."""

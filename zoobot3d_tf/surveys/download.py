@@ -24,9 +24,9 @@ import requests
 import urllib3
 from tqdm import tqdm
 
-from zoobot3d_tf import __version__
 from zoobot3d_tf.failures import is_of_machine
 from zoobot3d_tf.files import FAILED_NAME, PathLike, partial_path, write_atomically
+from zoobot3d_tf.version import __version__
 
 USER_AGENT = f"zoobot3d_tf/{__version__}"
 TRIES = 5

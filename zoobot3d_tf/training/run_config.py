@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
-from zoobot3d_tf import __version__
 from zoobot3d_tf.data.framing import Framing
 from zoobot3d_tf.models.config import TASKS, ModelConfig
 from zoobot3d_tf.runs.encoder_weights import EncoderWeights
 from zoobot3d_tf.runs.run_folder import FORMAT_VERSION
+from zoobot3d_tf.version import __version__
 
 MASK_LOSS_NAMES = ("l1", "mse", "cross-entropy", "beta-binomial")
 """Names of the losses of masks; see `training.losses`."""
