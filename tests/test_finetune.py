@@ -15,6 +15,7 @@ import pytest
 from tiny_network import tiny_encoder
 
 from zoobot3d_tf.cli import main
+from zoobot3d_tf.files import one_owner
 from zoobot3d_tf.finetuning import stages
 from zoobot3d_tf.finetuning.finetune import finetune
 from zoobot3d_tf.finetuning.recipe import Finetuning, Recipe
@@ -321,6 +322,11 @@ def test_the_folder_of_another_run_is_refused_untouched(catalog, base, tmp_path)
     with pytest.raises(ValueError, match=r"base: .*run.*not a fine-tuning"):
         finetune(catalog, run, base=base, label_col="blue")
     assert sorted(path.name for path in run.iterdir()) == before
+
+
+def test_a_fine_tuning_has_one_owner(catalog, base, tmp_path):
+    with one_owner(tmp_path / "run"), pytest.raises(BlockingIOError, match=r"run: process .* is writing it"):
+        finetune(catalog, tmp_path / "run", base, label_col="blue")
 
 
 def test_a_base_without_weights_is_refused(catalog, base, tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from zoobot3d_tf.files import one_owner
 from zoobot3d_tf.runs.run_folder import read_run, write_config
 from zoobot3d_tf.schemas import get_schema
 from zoobot3d_tf.shards.manifest import read_manifest
@@ -152,6 +153,12 @@ def test_a_damaged_configuration_is_named(shards, tmp_path, content):
     (learn_in / "config.json").write_text(content)
     with pytest.raises(ValueError, match=r"run/config\.json cannot be used"):
         check_run(run_config(shards, learn_in))
+
+
+def test_a_run_has_one_owner(shards, tmp_path):
+    with one_owner(tmp_path / "run"), pytest.raises(BlockingIOError, match=r"run: process .* is writing it"):
+        run_config(shards, tmp_path / "run").run_estimator()
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_listed_shard_that_is_missing_is_named(shards, tmp_path):
