@@ -11,7 +11,11 @@ import pytest
 from sklearn.decomposition import PCA
 from vector_tables import read_in_pieces, write_vectors
 
+from zoobot3d_tf.files import workspace
+from zoobot3d_tf.inference.metadata import metadata_loc, write_metadata
+from zoobot3d_tf.representations.anomalies import write_anomalies
 from zoobot3d_tf.representations.compress import compress, load_pca
+from zoobot3d_tf.representations.neighbours import write_neighbours
 from zoobot3d_tf.representations.vectors import open_vectors
 
 CROSS = [[2, 0], [-2, 0], [0, 1], [0, -1]]
@@ -244,3 +248,54 @@ def test_a_pca_with_a_pickle_inside_is_not_opened(tmp_path):
     with pytest.raises(ValueError, match=r"trap\.npz.*PCA"):
         compress(features, tmp_path / "o.parquet", pca_loc=tmp_path / "trap.npz")
     assert not (tmp_path / "sprung").exists()
+
+
+def write_pca(path, n_components, n_features, dtype="float64"):
+    arrays = {"mean": np.zeros(n_features, dtype), "variance": np.ones(n_components, dtype)}
+    arrays |= {"components": np.zeros((n_components, n_features), dtype), "total_variance": np.float64(1), "source": ""}
+    np.savez_compressed(path, **arrays)
+
+
+@pytest.mark.parametrize(
+    ("n_components", "n_features", "dtype", "words"),
+    [
+        (1, 9_000_000, "float64", "more than"),
+        (2_000_000, 3, "float64", "at most as many components as features"),
+        (5000, 5000, "int8", "float64"),
+    ],
+)
+def test_a_small_file_that_would_fill_the_memory_is_refused(tmp_path, n_components, n_features, dtype, words):
+    write_pca(tmp_path / "pca.npz", n_components, n_features, dtype)
+    with pytest.raises(ValueError, match=rf"pca\.npz: .*{words}"):
+        load_pca(tmp_path / "pca.npz")
+
+
+def test_features_of_absurd_size_are_refused(tmp_path):
+    piece = pa.table({"id_str": ["g"] * 10**6, "file_loc": ["g"] * 10**6, "feature_0000": np.zeros(10**6, np.float32)})
+    with pq.ParquetWriter(tmp_path / "f.parquet", piece.schema) as file:
+        for _ in range(30):
+            file.write_table(piece)
+    with pytest.raises(ValueError, match=r"f\.parquet: its content would take 0\.4 GB"):
+        open_vectors(tmp_path / "f.parquet", "feature")
+
+
+@pytest.mark.parametrize("change", [{"weights_sha256": "def"}, {"level": "P3"}])
+def test_metadata_of_another_run_or_level_are_refused(tmp_path, change):
+    made_with = {"weights_sha256": "abc", "level": "top"}
+    values = np.random.default_rng(0).normal(size=(30, 3))
+    features = write_vectors(tmp_path / "f.parquet", "feature", values, **made_with)
+    table = compress(features, tmp_path / "c.parquet", n_components=2)
+    metadata_loc(table).unlink()
+    assert open_vectors(table, "component").source == "abc top"
+    write_metadata(table, made_with | change)
+    words = rf"c_metadata\.json: belongs to another table: its {next(iter(change))} is .*c\.parquet"
+    with pytest.raises(ValueError, match=words):
+        write_neighbours(table, ["g1"], tmp_path / "n.csv")
+    with pytest.raises(ValueError, match=words):
+        write_anomalies(table, tmp_path / "a.csv")
+
+
+def test_two_runs_do_not_write_one_table(tmp_path):
+    features = write_vectors(tmp_path / "f.parquet", "feature", CROSS)
+    with workspace(tmp_path / "c.parquet"), pytest.raises(BlockingIOError, match=r"c\.parquet: process \d+ on"):
+        compress(features, tmp_path / "c.parquet", n_components=1)

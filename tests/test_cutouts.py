@@ -322,6 +322,14 @@ def test_folder_made_with_other_settings_is_refused(make, service, tmp_path, cha
     assert service.requests == []
 
 
+@pytest.mark.parametrize("content", ["{", "[1]", "3", "[" * 1000 + "]" * 1000])
+def test_damaged_options_of_a_folder_are_named(make, service, tmp_path, content):
+    make()
+    (tmp_path / "cutouts" / "cutouts.json").write_text(content)
+    with pytest.raises(ValueError, match=r"cutouts\.json: .*JSON object"):
+        make()
+
+
 def test_folder_with_other_files_is_refused(make, service, tmp_path):
     (tmp_path / "cutouts").mkdir()
     (tmp_path / "cutouts" / "catalog.csv").write_text("mine")

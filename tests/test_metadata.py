@@ -42,7 +42,6 @@ def test_json_of_another_kind_is_refused_with_the_file(tmp_path, content):
         ("level", 1, "level must be text"),
         ("schema", "decals", "schema must be a JSON object"),
         ("label", [], "label must be a JSON object"),
-        ("pca", 0.5, "pca must be a JSON object"),
     ],
 )
 def test_entries_of_another_type_are_refused_with_the_file(tmp_path, name, value, words):

@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from zoobot3d_tf.inference.metadata import metadata_loc, write_metadata
@@ -311,3 +312,57 @@ def test_wrong_metadata_are_refused(path, content, message):
     metadata_loc(path).write_text(content)
     with pytest.raises(ValueError, match=rf"table_metadata\.json: .*{message}"):
         load_predictions(path)
+
+
+# Small files that would fill the memory
+
+
+def write_rows(path, value, n):
+    """A Parquet file of a few kB that has one value in all its rows."""
+    piece = pa.table({"id_str": pa.array([value] * n, pa.string())})
+    with pq.ParquetWriter(path, piece.schema) as file:
+        for _ in range(50):
+            file.write_table(piece)
+
+
+@pytest.mark.parametrize(("value", "n"), [("g", 10**6), ("g" * 10_000, 1000), (None, 10**6)])
+def test_parquet_of_absurd_size_is_refused_before_it_fills_the_memory(tmp_path, value, n):
+    write_rows(tmp_path / "t.parquet", value, n)
+    assert (tmp_path / "t.parquet").stat().st_size < 1e6
+    with pytest.raises(
+        ValueError, match=r"^\S+t\.parquet: cannot be read .*: its content would take 0\.3 GB of memory"
+    ):
+        load_predictions(tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize(("name", "shape"), [("predictions", (10**8, 2, 3)), ("id_str", (10**8,))])
+def test_hdf5_of_absurd_size_is_refused_before_it_is_read(tmp_path, name, shape):
+    with h5py.File(tmp_path / "t.hdf5", "w") as file:
+        file["label_cols"] = ["a", "b"]
+        dtype = h5py.string_dtype() if name == "id_str" else np.float32
+        file.create_dataset(name, shape, dtype, chunks=(4096, *shape[1:]))
+    with pytest.raises(ValueError, match=r"t\.hdf5: .* its content would take \d\.\d GB of memory"):
+        load_predictions(tmp_path / "t.hdf5")
+
+
+def test_too_many_columns_are_refused(tmp_path):
+    names = ["id_str", *(f"c{i}" for i in range(2**15))]
+    (tmp_path / "t.csv").write_text(",".join(names) + "\n" + ",".join("1" for _ in names) + "\n")
+    pq.write_table(pa.table({name: ["1"] for name in names}), tmp_path / "t.parquet")
+    with h5py.File(tmp_path / "t.hdf5", "w") as file:
+        file["id_str"], file["label_cols"], file["predictions"] = ["g"], ["a"], np.ones((1, 1, 2**15 + 1), np.float32)
+    for path in tmp_path.iterdir():
+        with pytest.raises(ValueError, match=rf"{path.name}: .* has 32769 columns; it must have at most 32768"):
+            load_predictions(path)
+
+
+def test_a_file_that_is_being_written_is_named(tmp_path):
+    path = write(tmp_path / "t.hdf5", make_table())
+    code = "import h5py, sys; file = h5py.File(sys.argv[1], 'a'); print(flush=True); sys.stdin.read()"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code, path], **pipes) as other:
+        other.stdout.readline()
+        with pytest.raises(BlockingIOError, match=r"t\.hdf5: another program is writing this file; wait"):
+            load_predictions(path)
+        other.communicate()
+    assert len(load_predictions(path).table) == 10

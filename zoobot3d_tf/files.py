@@ -25,6 +25,8 @@ LOCK_NAME = ".lock"
 
 _PARTIAL = ".partial-"
 _MAX_JSON_BYTES = 64 * 1024**2
+_MAX_INFLATED_BYTES = 256 * 1024**2
+_MAX_INFLATION = 50
 
 log = logging.getLogger(__name__)
 
@@ -205,6 +207,23 @@ def read_json_object(path: Path, what: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path}: must be a JSON object with {what}; received {reprlib.repr(content)}")
     return content
+
+
+def check_inflated_size(path: Path, n_bytes: int) -> None:
+    """Check that the content of a compressed file is not far larger than the file, before it is read to memory.
+
+    Args:
+        path: the file.
+        n_bytes: size of its content in memory, in bytes.
+
+    Raises:
+        ValueError: the content has more than 256 MB and is more than fifty times as large as the file.
+    """
+    if n_bytes > max(_MAX_INFLATED_BYTES, _MAX_INFLATION * path.stat().st_size):
+        raise ValueError(
+            f"{path}: its content would take {n_bytes / 1e9:.1f} GB of memory, more than {_MAX_INFLATION} times the "
+            "size of the file; such a file is damaged or was made to fill the memory"
+        )
 
 
 def check_output(path: Path, what: str, suffixes: Sequence[str], make_folder: bool = False) -> None:

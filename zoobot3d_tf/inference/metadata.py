@@ -15,7 +15,7 @@ from zoobot3d_tf.version import __version__
 
 # Entries that are read again, by their types.
 _TEXTS = ("table", "note", "stretch", "weights_sha256", "level")
-_OBJECTS = ("schema", "label", "pca")
+_OBJECTS = ("schema", "label")
 # Packages whose versions affect the results.
 _PACKAGES = ("numpy", "pillow", "astropy", "tensorflow", "keras")
 

@@ -17,18 +17,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow.csv import ConvertOptions, CSVWriter, ParseOptions, ReadOptions, open_csv, read_csv
 
-from zoobot3d_tf.files import PathLike
+from zoobot3d_tf.failures import is_of_machine
+from zoobot3d_tf.files import PathLike, check_inflated_size
 from zoobot3d_tf.inference.metadata import metadata_loc, read_metadata
 from zoobot3d_tf.labels import Label
 from zoobot3d_tf.predictions.results import concentration_names, is_text, predicted_answers
 from zoobot3d_tf.schemas import Schema
 from zoobot3d_tf.tables.columns import read_numbers, refuse, require_columns
 
+MAX_COLUMNS = 2**15
+"""Largest number of columns that are read. Arrow takes 17 kB of memory per column of a CSV file."""
+
 # A block of CSV must hold at least one row, and rows with many samples are long.
 _CSV_BLOCK_BYTES = 2**24
+_PARQUET_ROWS = 2**15
 # HDF5 decompresses whole chunks, even to read one galaxy.
 _CHUNK_ROWS = 4096
 _CHUNK_BYTES = 2**20
+_TEXT_BYTES = 64  # of a short text in memory
 
 _Stored = TypeVar("_Stored")
 
@@ -96,9 +102,10 @@ def load_predictions(path: PathLike) -> Predictions:
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: the suffix is unknown; the file cannot be read, has no rows, two rows of one galaxy, impossible
-            concentrations, or neither concentrations nor masks nor a label; or the metadata cannot be read or belong
-            to another table.
+        OSError: another program is writing the file, or the disk has a fault.
+        ValueError: the suffix is unknown; the file cannot be read, has more than `MAX_COLUMNS`, is far larger in memory
+            than on disk, has no rows, two rows of one galaxy, impossible concentrations, or neither concentrations nor
+            masks nor a label; or the metadata cannot be read or belong to another table.
     """
     path = Path(path)
     read = _find(_READERS, path)
@@ -107,7 +114,12 @@ def load_predictions(path: PathLike) -> Predictions:
     try:
         table = _to_pandas(read(path))
     except Exception as error:  # parsers raise many kinds of errors for damaged files
-        raise ValueError(f"{path}: cannot be read as a table of predictions: {error}") from error
+        if isinstance(error, BlockingIOError):  # HDF5 locks its files
+            raise BlockingIOError(f"{path}: another program is writing this file; wait until that has ended") from error
+        if isinstance(error, OSError) and is_of_machine(error):
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        reason = str(error).removeprefix(f"{path}: ")
+        raise ValueError(f"{path}: cannot be read as a table of predictions: {reason}") from error
     _check_galaxies(path, table)
     label_cols, concentrations = _read_concentrations(path, table)
     metadata = read_metadata(path)
@@ -195,10 +207,17 @@ def _stored(path: Path, metadata: Mapping[str, Any], name: str, from_dict: Calla
         raise ValueError(f"{metadata_loc(path)}: {error}") from error
 
 
+def _check_width(n_columns: int) -> None:
+    if n_columns > MAX_COLUMNS:
+        raise ValueError(f"the table has {n_columns} columns; it must have at most {MAX_COLUMNS}")
+
+
 # CSV and Parquet
 
 
 def _read_csv(path: Path) -> pa.Table:
+    with path.open("rb") as lines:
+        _check_width(lines.readline(_CSV_BLOCK_BYTES).count(b",") + 1)
     options = ReadOptions(block_size=_CSV_BLOCK_BYTES), ParseOptions(newlines_in_values=True)
     with open_csv(path, *options) as file:
         types = {field.name: _csv_type(field) for field in file.schema}
@@ -215,8 +234,15 @@ def _csv_type(found: pa.Field) -> pa.DataType:
 
 
 def _read_parquet(path: Path) -> pa.Table:
+    n_bytes, pieces = 0, []
     with pq.ParquetFile(path) as file:
-        return file.read()
+        _check_width(file.metadata.num_columns)
+        # Piece by piece, since a value that is stored once may stand in any number of rows.
+        for piece in file.iter_batches(_PARQUET_ROWS):
+            n_bytes += max(piece.nbytes, 8 * piece.num_rows)
+            check_inflated_size(path, n_bytes)
+            pieces.append(piece)
+        return pa.Table.from_batches(pieces, file.schema_arrow)
 
 
 # HDF5
@@ -292,12 +318,21 @@ def _append(dataset: h5py.Dataset, values: Sequence | np.ndarray) -> None:
 
 def _read_hdf5(path: Path) -> pa.Table:
     with h5py.File(path) as file:
+        sizes: list[int] = []
+        file.visititems(lambda _, item: sizes.append(_bytes_in_memory(item)))
+        check_inflated_size(path, sum(sizes))
         columns = {"id_str": file["id_str"].asstr()[:], **_read_samples(file)}
         names = list(columns)  # the columns of a file of Zoobot
         if "column_names" in file:
             names = list(file["column_names"].asstr())
             columns |= {name: _read_dataset(file["columns"][name]) for name in names if name not in columns}
     return pa.table({name: columns[name] for name in names})
+
+
+def _bytes_in_memory(item: h5py.Dataset | h5py.Group) -> int:
+    if not isinstance(item, h5py.Dataset):
+        return 0
+    return item.size * (_TEXT_BYTES if h5py.check_string_dtype(item.dtype) else item.dtype.itemsize)
 
 
 def _read_samples(file: h5py.File) -> dict[str, np.ndarray]:
@@ -310,6 +345,7 @@ def _read_samples(file: h5py.File) -> dict[str, np.ndarray]:
             f"predictions must have the axes galaxy, answer and sample, with {len(label_cols)} answers as label_cols; "
             f"received shape {samples.shape}"
         )
+    _check_width(len(label_cols) * samples.shape[2])
     names = concentration_names(label_cols, samples.shape[2])
     return dict(zip(names, samples.reshape(len(samples), len(names)).T, strict=True))
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from zoobot3d_tf.failures import is_of_machine
 from zoobot3d_tf.files import PathLike, check_output, move_into_place, workspace
 from zoobot3d_tf.inference.metadata import metadata_loc, write_metadata
 from zoobot3d_tf.representations.vectors import (
@@ -23,10 +24,13 @@ from zoobot3d_tf.representations.vectors import (
     check_other_table,
     open_vectors,
     vector_columns,
+    with_source,
 )
 from zoobot3d_tf.tables.parquet_pieces import write_pieces
 
 log = logging.getLogger(__name__)
+
+_MAX_PCA_BYTES = 2**27
 
 N_COMPONENTS = 40
 """Number of components that `compress` keeps by default."""
@@ -122,7 +126,7 @@ def compress(
     squares = _Squares()
     with workspace(out) as folder:
         table = folder / out.name
-        write_pieces(table, _compressed(features, pca, squares))
+        write_pieces(table, with_source(_compressed(features, pca, squares), features.metadata))
         pca.save(pca_path(table))
         about = {
             "n_components": len(pca.variance),
@@ -179,7 +183,7 @@ def fit_pca(features: VectorTable) -> FittedPca:
     # For identical galaxies only rounding errors are left.
     if variance.sum() <= (np.finfo(np.float32).eps * np.abs(mean).max()) ** 2:
         raise ValueError(f"{features.path}: all {features.n_galaxies} galaxies have the same features")
-    return FittedPca(mean, components, variance, float(variance.sum()), _source_of(features))
+    return FittedPca(mean, components, variance, float(variance.sum()), features.source)
 
 
 def load_pca(path: PathLike) -> FittedPca:
@@ -197,17 +201,24 @@ def load_pca(path: PathLike) -> FittedPca:
     try:
         if not zipfile.is_zipfile(path):  # NumPy would recommend to allow pickled objects, which is unsafe
             raise ValueError("not an .npz file")
+        with zipfile.ZipFile(path) as archive:
+            if (n_bytes := sum(member.file_size for member in archive.infolist())) > _MAX_PCA_BYTES:
+                raise ValueError(f"its content has {n_bytes} bytes, more than {_MAX_PCA_BYTES}, those of 4000 features")
         with np.load(path, allow_pickle=False) as stored:
-            mean, components, variance = (
-                stored[name].astype(np.float64) for name in ("mean", "components", "variance")
-            )
+            mean, components, variance = (stored[name] for name in ("mean", "components", "variance"))
+            if {mean.dtype, components.dtype, variance.dtype} != {np.dtype(np.float64)}:
+                raise ValueError("its arrays must hold float64")
             pca = FittedPca(mean, components, variance, float(stored["total_variance"]), str(stored["source"]))
     except Exception as error:  # damaged archives raise errors of nearly every kind
+        if isinstance(error, OSError) and is_of_machine(error):
+            raise
         raise ValueError(f"{path}: cannot be read as a PCA written by `zoobot3d compress`: {error}") from error
-    if not (mean.ndim == variance.ndim == 1 and components.shape == (variance.size, mean.size) and variance.size):
+    is_consistent = mean.ndim == variance.ndim == 1 and components.shape == (variance.size, mean.size)
+    if not (is_consistent and 1 <= variance.size <= mean.size):
         raise ValueError(
             f"{path}: is not a PCA: the shapes of mean, components and variance must be (features,), (components, "
-            f"features) and (components,); received {mean.shape}, {components.shape} and {variance.shape}"
+            "features) and (components,), with at most as many components as features; "
+            f"received {mean.shape}, {components.shape} and {variance.shape}"
         )
     if not all(np.isfinite(numbers).all() for numbers in (mean, components, variance, pca.total_variance)):
         raise ValueError(f"{path}: is not a PCA: its numbers must be finite")
@@ -253,18 +264,13 @@ def _compressed(features: VectorTable, pca: FittedPca, squares: _Squares) -> Ite
         yield pa.table({name: others[name] for name in IDENTITY} | columns)
 
 
-def _source_of(features: VectorTable) -> str:
-    known = [str(features.metadata.get(name, "")) for name in ("weights_sha256", "level")]
-    return " ".join(known).strip()
-
-
 def _check_source(features: VectorTable, pca: FittedPca, pca_loc: PathLike) -> None:
     if len(features.names) != len(pca.mean):
         raise ValueError(
             f"{pca_loc}: was fitted to {len(pca.mean)} features, but {features.path} has {len(features.names)}; "
             "compute both tables of features with the same model and level"
         )
-    source = _source_of(features)
+    source = features.source
     if source and pca.source and source != pca.source:
         raise ValueError(
             f"{pca_loc}: was fitted to features of other weights or another level ({pca.source}) than "

@@ -4,11 +4,13 @@ Similar galaxies have similar features, also in properties that volunteers were 
 only when all arguments have been checked.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,7 +32,7 @@ from zoobot3d_tf.inference.run_job import (
     run_parts,
 )
 from zoobot3d_tf.inference.source_images import frame_images, read_images
-from zoobot3d_tf.representations.vectors import IDENTITY, SUFFIXES, vector_columns
+from zoobot3d_tf.representations.vectors import IDENTITY, SUFFIXES, vector_columns, with_source
 from zoobot3d_tf.runs.run_folder import read_run
 from zoobot3d_tf.tables.parquet_pieces import write_pieces
 from zoobot3d_tf.version import __version__
@@ -137,8 +139,13 @@ def write_features(
             _load(settings)  # an error of the weights is then raised once, not once per thread
         with keeping_what_is_finished(job, save_loc):
             run_parts(job, features_part, executor, save_loc, max_failed)
-            join_parts(job, save_loc, asdict(settings) | how_it_was_made(engine), write_pieces)
+            metadata = asdict(settings) | how_it_was_made(engine)
+            join_parts(job, save_loc, metadata, partial(_write_table, metadata=metadata))
     return save_loc
+
+
+def _write_table(path: Path, pieces: Iterable[pa.Table], metadata: Mapping[str, Any]) -> None:
+    write_pieces(path, with_source(pieces, metadata))
 
 
 def features_part(job: Job[FeatureSettings], number: int) -> None:

@@ -5,7 +5,7 @@ There are two kinds: features of a network (`feature_0000` and following) and th
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from zoobot3d_tf.files import PathLike
+from zoobot3d_tf.files import PathLike, check_inflated_size
 from zoobot3d_tf.images.rgb import DEFAULT_STRETCH
-from zoobot3d_tf.inference.metadata import read_metadata
+from zoobot3d_tf.inference.metadata import metadata_loc, read_metadata
 from zoobot3d_tf.tables.columns import require_columns
 from zoobot3d_tf.tables.parquet_pieces import naming_file
 
@@ -28,6 +28,9 @@ IDENTITY = ("id_str", "file_loc")
 
 # 32 MB in float32, for tables of any width.
 _NUMBERS_AT_ONCE = 2**23
+# Entries of the metadata that tell whether vectors can be compared, and their keys in the table.
+_SOURCE = ("weights_sha256", "level")
+_KEY = "zoobot3d_{}"
 _MADE_BY = {"feature": "zoobot3d representations", "component": "zoobot3d compress"}
 
 
@@ -46,6 +49,11 @@ class VectorTable:
     names: tuple[str, ...]
     n_galaxies: int
     metadata: Mapping[str, Any]
+
+    @property
+    def source(self) -> str:
+        """SHA-256 of the weights and level of the features; '' if unknown."""
+        return " ".join(str(self.metadata.get(name, "")) for name in _SOURCE).strip()
 
     @property
     def stretch(self) -> str:
@@ -97,6 +105,12 @@ class VectorTable:
         return vectors
 
 
+def with_source(pieces: Iterable[pa.Table], metadata: Mapping[str, Any]) -> Iterator[pa.Table]:
+    """Note the weights and the level in the table itself, since the file of its metadata may be exchanged or lost."""
+    source = {_KEY.format(name): str(metadata[name]) for name in _SOURCE if name in metadata}
+    return (piece.replace_schema_metadata(source) for piece in pieces)
+
+
 def vector_names(kind: str, n: int) -> list[str]:
     """Names of the columns of vectors of `n` numbers; the kind is "feature" or "component"."""
     return [f"{kind}_{i:04d}" for i in range(n)]
@@ -111,7 +125,8 @@ def open_vectors(path: PathLike, kind: str) -> VectorTable:
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: the file is not a Parquet file, lacks columns or has no rows, or its metadata are damaged.
+        ValueError: the file is not a Parquet file, lacks columns or has no rows, would inflate to more than the memory
+            should hold, or its metadata are damaged or belong to vectors of other weights or another level.
     """
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES:
@@ -130,7 +145,8 @@ def open_vectors(path: PathLike, kind: str) -> VectorTable:
             raise ValueError(f"{path}: {name} holds {columns.field(name).type}; it must hold floats")
     if not metadata.num_rows:
         raise ValueError(f"{path}: the table has no rows")
-    return VectorTable(path, tuple(names), metadata.num_rows, read_metadata(path))
+    check_inflated_size(path, metadata.num_rows * 4 * len(columns.names))
+    return VectorTable(path, tuple(names), metadata.num_rows, _metadata_of(path, columns.metadata or {}))
 
 
 def check_other_table(out: PathLike, source: PathLike) -> None:
@@ -184,6 +200,20 @@ def rows_of(table: VectorTable, id_strs: Sequence[str]) -> tuple[pa.Table, np.nd
             )
     order = [places.index(id_str) for id_str in id_strs]
     return rows.take(order), np.concatenate(vectors)[order]
+
+
+def _metadata_of(path: Path, stored: Mapping[bytes, bytes]) -> dict[str, Any]:
+    """Read the metadata beside a table, and compare their source with the source in the table."""
+    metadata = read_metadata(path)
+    keys = {name: _KEY.format(name).encode() for name in _SOURCE}
+    source = {name: stored[key].decode(errors="replace") for name, key in keys.items() if key in stored}
+    for name, value in source.items():
+        if metadata.get(name, value) != value:
+            raise ValueError(
+                f"{metadata_loc(path)}: belongs to another table: its {name} is {metadata[name]}, that of {path} is "
+                f"{value}; restore the file that was written with the table"
+            )
+    return source | metadata
 
 
 def _with_text(piece: pa.Table) -> pa.Table:

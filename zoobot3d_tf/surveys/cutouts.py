@@ -20,7 +20,15 @@ from PIL import Image
 from tqdm import tqdm
 
 from zoobot3d_tf.failures import MAX_FAILED, check_max_failed, is_of_machine, may_fail
-from zoobot3d_tf.files import FAILED_NAME, PathLike, one_owner, partial_path, whole_file, write_atomically
+from zoobot3d_tf.files import (
+    FAILED_NAME,
+    PathLike,
+    one_owner,
+    partial_path,
+    read_json_object,
+    whole_file,
+    write_atomically,
+)
 from zoobot3d_tf.images.fits_cutouts import FITS_SIGNATURE
 from zoobot3d_tf.images.read import read_image
 from zoobot3d_tf.images.wcs import pixscale_of
@@ -189,7 +197,7 @@ def _claim_folder(out: Path, options: CutoutOptions) -> None:
     """Write the options to a new folder, or check that the folder was made with the same options."""
     path = out / SETTINGS_NAME
     if path.exists():
-        earlier = json.loads(path.read_text(encoding="utf-8"))
+        earlier = read_json_object(path, "options of cutouts")
         differing = [
             f"{name} is {value!r}, but was {earlier.get(name)!r}"
             for name, value in asdict(options).items()
