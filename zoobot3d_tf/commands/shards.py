@@ -13,6 +13,7 @@ from zoobot3d_tf.commands.stage import (
     SCHEMA,
     UNASKED,
     Stage,
+    add_max_failed,
     at_least,
     given,
     names,
@@ -67,12 +68,7 @@ def _shards_arguments(parser: argparse.ArgumentParser) -> None:
         default=ShardOptions.seed,
         help="Random seed of the order of galaxies; it does not change which galaxies are used for validation",
     )
-    add(
-        "--max-failed",
-        type=float,
-        default=ShardOptions.max_failed,
-        help="Stop if more than this fraction of the galaxies cannot be read",
-    )
+    add_max_failed(parser)
     add("--workers", type=at_least(1), default=available_cores(), help="Number of processes")
     add("--scheduler", metavar="tcp://HOST:PORT", help="Run on this Dask cluster (extra [scale])")
     again = parser.add_mutually_exclusive_group()

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from zoobot3d_tf.failures import MAX_FAILED, check_max_failed
 from zoobot3d_tf.files import PathLike
 from zoobot3d_tf.images.read import MAX_SIDE, MIN_SIDE
 from zoobot3d_tf.images.rgb import DEFAULT_STRETCH, check_stretch
@@ -33,8 +34,8 @@ class ShardOptions:
             `read_labels`.
         label_kind: kind of this label, one of `LABEL_KINDS`; guessed from its values if None.
         label_values: values of this label that are meant, although they look like placeholders; see `read_labels`.
-        max_failed: largest share of galaxies that may be skipped because a file cannot be read. If more galaxies are
-            skipped, the run stops.
+        max_failed: largest share of galaxies that may be skipped because a file cannot be read; see
+            `failures.may_fail`. If more galaxies are skipped, the run stops.
         workers: number of processes.
         overwrite: whether to replace the shards in the folder. Other files in it are kept.
         resume: whether to continue an interrupted run in the folder.
@@ -55,7 +56,7 @@ class ShardOptions:
     label_col: str | None = None
     label_kind: str | None = None
     label_values: Sequence[str] = ()
-    max_failed: float = 0.01
+    max_failed: float = MAX_FAILED
     workers: int = 1
     overwrite: bool = False
     resume: bool = False
@@ -75,8 +76,7 @@ class ShardOptions:
             raise ValueError(f"label_values {', '.join(self.label_values)} needs label_col, the column of the label")
         if self.label_kind not in (None, *LABEL_KINDS):
             raise ValueError(f"label_kind must be one of {', '.join(LABEL_KINDS)}; received {self.label_kind!r}")
-        if not 0 <= self.max_failed <= 1:
-            raise ValueError(f"max_failed must be a share from 0 to 1; received {self.max_failed}")
+        check_max_failed(self.max_failed)
         for name in ("shard_size", "workers", "max_labelled", "max_unlabelled"):
             value = getattr(self, name)
             if value is not None and value < 1:

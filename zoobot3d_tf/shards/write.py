@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from zoobot3d_tf.catalogs.selection import hash_share
 from zoobot3d_tf.catalogs.training_catalog import read_training_catalog
+from zoobot3d_tf.failures import check_failures, may_fail
 from zoobot3d_tf.files import FAILED_NAME, LOCK_NAME, PathLike, one_owner, sha256_of, write_atomically
 from zoobot3d_tf.labels import Label, read_labels, summarise
 from zoobot3d_tf.schemas import Schema
@@ -118,13 +119,19 @@ def _create_shards(
         log.info("%s: the shards are already finished", shard_dir)
         return shard_dir / MANIFEST_NAME
     n_galaxies = sum(len(task.rows) for task in tasks)
-    allowed = options.max_failed * n_galaxies
+    allowed = may_fail(n_galaxies, options.max_failed)
     outcomes = _write_shards(tasks, shard_dir, allowed, options.workers, executor)
     failed = [failure for task in tasks if task.name in outcomes for failure in outcomes[task.name].failed]
     failed_table = pd.DataFrame(failed, columns=["id_str", "file_loc", "reason"])
     write_atomically(shard_dir / FAILED_NAME, failed_table.to_csv(index=False, lineterminator="\n"))
-    if len(failed) > allowed:
-        raise ValueError(_too_many_failed(failed, n_galaxies, shard_dir, options.max_failed))
+    check_failures(
+        [reason for *_, reason in failed],
+        n_galaxies,
+        options.max_failed,
+        shard_dir / FAILED_NAME,
+        "Raise max_failed and continue with resume=True, which keeps the finished shards; or correct the files and "
+        "start again with overwrite=True",
+    )
 
     manifest = Manifest(
         folder=shard_dir,
@@ -351,7 +358,7 @@ def _remove_progress(folder: Path) -> None:
 
 
 def _write_shards(
-    tasks: list[ShardTask], folder: Path, allowed: float, workers: int, executor: Executor | None
+    tasks: list[ShardTask], folder: Path, allowed: int, workers: int, executor: Executor | None
 ) -> dict[str, Outcome]:
     """Write the unfinished shards, until more than `allowed` galaxies were skipped; return the outcomes by name."""
     outcomes = {task.name: outcome for task in tasks if (outcome := task.earlier_outcome()) is not None}
@@ -385,12 +392,3 @@ def _sweep(folder: Path, keep: Container[str]) -> None:
     for place in (".", PROGRESS_NAME, *(f"{split}_shards" for split in SPLITS)):
         for path in folder.glob(f"{place}/.partial-*"):
             path.unlink(missing_ok=True)  # a worker of the earlier run may still be running, and rename it
-
-
-def _too_many_failed(failed: list[tuple[str, str, str]], total: int, folder: Path, max_failed: float) -> str:
-    reasons = " ".join(f"({number}) {reason}." for number, (_, _, reason) in enumerate(failed[:3], start=1))
-    return (
-        f"{len(failed)} of {total} galaxies cannot be read, more than max_failed {max_failed:g} allows: {reasons} "
-        f"{folder / FAILED_NAME} lists all of them. Raise max_failed and continue with resume=True, which keeps the "
-        "finished shards; or correct the files and start again with overwrite=True"
-    )
