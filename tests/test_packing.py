@@ -83,5 +83,5 @@ def test_a_run_is_not_overwritten_and_a_damaged_run_is_not_packed(small_model, p
     with (damaged / WEIGHTS_NAME).open("r+b") as file:
         file.truncate(100_000)
     assert main(["pack", str(damaged), "--out", str(tmp_path / "out")]) == 2
-    assert "damaged/model.weights.h5: does not fit the model" in capsys.readouterr().err
+    assert "damaged/model.weights.h5: the file is damaged" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

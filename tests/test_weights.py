@@ -446,7 +446,7 @@ def test_an_encoder_is_downloaded_from_the_hub_once(tmp_path, hub, blank_encoder
     np.testing.assert_array_equal(stems(encoder), stems(source_encoder(3)))
     asked = [path for method, path in hub.requests if method == "GET"]
     commit = hub.commit_of(repository)
-    assert asked == [f"/{repository}/resolve/main/config.json", f"/{repository}/resolve/{commit}/model.safetensors"]
+    assert asked == [f"/{repository}/resolve/{commit}/{name}" for name in ("config.json", "model.safetensors")]
     assert encoder_settings(Path(f"hf://{repository}"))["pixel_mean"] == (0.0, 0.0, 0.0)
 
 

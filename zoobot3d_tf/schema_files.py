@@ -67,6 +67,8 @@ def _compose(path: Path) -> yaml.Node:
     except yaml.reader.ReaderError as error:
         line = content.count(b"\n", 0, error.position) + 1
         raise ValueError(f"{path}:{line}: the file is not UTF-8 text: {error.reason}") from None
+    except RecursionError:
+        raise ValueError(f"{path}: the file is nested too deeply; a tree lists questions, and their answers") from None
     if root is None:
         raise ValueError(f"{path}:1: the file is empty; it must list the questions of a tree")
     return root

@@ -69,7 +69,7 @@ def read_numbers(path: PathLike, table: pd.DataFrame, column: str) -> pd.Series:
         return table[column].astype(np.float64)
     plain = table[column].map(lambda value: value if np.isscalar(value) else np.nan)  # not lists, as Parquet may hold
     values = pd.to_numeric(plain, errors="coerce").astype(np.float64)
-    is_text = values.isna() & table[column].notna() & (table[column].astype(str).str.strip() != "")
+    is_text = values.isna() & table[column].notna() & (table[column].map(str).str.strip() != "")
     refuse(path, table, column, is_text, "it must be a number")
     return values
 
