@@ -108,7 +108,7 @@ def test_masks_bring_their_images_by_position(write, images, masks, tmp_path, su
     assert spirals == ["", f"{folder}/masks/a_spiral_mask.png", ""]
     assert list(catalog["n_volunteers"]) == [15, 12, 15]
     assert list(catalog["pixscale"]) == [0.262, 0.1, 0.1]
-    np.testing.assert_array_equal(catalog["dec"], [10, 10 + ARCSEC, 0])
+    np.testing.assert_allclose(catalog["dec"], [10, 10 + ARCSEC, 0], rtol=1e-14)
 
 
 @pytest.mark.parametrize(

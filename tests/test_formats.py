@@ -374,6 +374,21 @@ def test_a_latin_letter_costs_its_cell_of_a_fits_table(tmp_path):
         read_table(path)
 
 
+@pytest.mark.parametrize("bad", [b"caf\xe9", b"\xff\xfe"])
+def test_bytes_that_are_not_text_cost_their_cell_of_a_parquet_table(tmp_path, bad):
+    names = pa.array([bad, b"b", None], pa.binary())
+    columns = {
+        "id_str": ["J1", "J2", "J3"],
+        "text": pa.Array.from_buffers(pa.string(), 3, names.buffers()),
+        "raw": names,
+    }
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    table = read_table(tmp_path / "a.parquet")
+    for name in ("text", "raw"):
+        assert table[name][:2].tolist() == [bad.decode("utf-8", "replace"), "b"]
+        assert table[name].isna().tolist() == [False, False, True]
+
+
 @pytest.mark.parametrize("suffix", ["fits", "ecsv", "vot"])
 def test_a_vector_in_the_place_of_a_position_is_named(tmp_path, suffix):
     table = Table({"id_str": ["a", "b"], "RA": [[1.0, 2.0], [3.0, 4.0]]})
@@ -453,6 +468,7 @@ def test_a_csv_file_of_too_many_columns_is_refused(tmp_path, content, message):
         read_table(tmp_path / "a.csv")
 
 
+@pytest.mark.filterwarnings("ignore:File may have been truncated")
 def test_small_files_of_large_tables_are_refused(tmp_path):
     zeros = pa.chunked_array([pa.array(np.zeros(10**6, np.int64))] * 40)
     pq.write_table(pa.table({"n": zeros}), tmp_path / "rows.parquet")

@@ -236,11 +236,26 @@ def _from_arrow(arrow: "pa.Table") -> pd.DataFrame:
         is_whole = pa.types.is_integer(kind)
         return pd.api.types.pandas_dtype(str(kind).replace("u", "U").replace("int", "Int")) if is_whole else None
 
+    for number, (name, column) in enumerate(zip(arrow.column_names, arrow.columns, strict=True)):
+        if not pa.types.is_dictionary(column.type) and _is_arrow_text(column.type):
+            arrow = arrow.set_column(number, name, _as_utf8(column))
     table = arrow.to_pandas(types_mapper=to_nullable)
-    for field in arrow.schema:
-        if pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type):
-            table[field.name] = table[field.name].map(decode)
     return table.reset_index(drop=table.index.name is None)
+
+
+def _as_utf8(column: "pa.ChunkedArray") -> "pa.ChunkedArray":
+    """Convert a column of bytes, or of text that is not valid, to valid text."""
+    import pyarrow as pa
+
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        try:
+            column.validate(full=True)
+            return column
+        except pa.ArrowInvalid:
+            pass
+    return pa.chunked_array(
+        [[decode(value) for value in column.cast(pa.large_binary()).to_pylist()]], pa.large_string()
+    )
 
 
 def _read_ecsv(file: BinaryIO, file_bytes: int, _part: str) -> pd.DataFrame:
