@@ -421,6 +421,17 @@ def test_one_of_several_tables_is_named(tmp_path):
         read_table(tmp_path / "a.csv[1]")
 
 
+def test_a_table_compressed_by_fpack_is_refused_with_the_remedy(tmp_path):
+    table = fits.BinTableHDU(Table({"id_str": ["a"]}))
+    table.header["ZTABLE"] = True
+    fits.HDUList([fits.PrimaryHDU(), table]).writeto(tmp_path / "a.fits.fz")
+    with pytest.raises(ValueError, match=r"a.fits.fz: .*funpack"):
+        read_table(tmp_path / "a.fits.fz")
+    del table.header["ZTABLE"]
+    fits.HDUList([fits.PrimaryHDU(), table]).writeto(tmp_path / "b.fits.fz")
+    assert read_table(tmp_path / "b.fits.fz")["id_str"].item() == "a"
+
+
 def votable(tables, head=""):
     space = 'xmlns="http://www.ivoa.net/xml/VOTable/v1.3"'
     return f'<?xml version="1.0"?>{head}<VOTABLE version="1.3" {space}><RESOURCE>{tables}</RESOURCE></VOTABLE>'

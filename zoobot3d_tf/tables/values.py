@@ -10,8 +10,8 @@ MAX_COLUMNS = 10_000
 MAX_VALUES = 2**25
 """Largest number of values of a table, unless the file itself is large; see `check_shape`."""
 
-# Catalogues compress to more than two bits per value.
-_MAX_VALUES_PER_BYTE = 4
+# Catalogues compress to more than one bit per value.
+_MAX_VALUES_PER_BYTE = 8
 
 _TEXT_TYPE = pd.Series([""]).dtype  # `str`, or `object` before pandas 3
 _LARGEST_EXACT_FLOAT = 2**53
