@@ -203,8 +203,8 @@ def _stored(path: Path, metadata: Mapping[str, Any], name: str, from_dict: Calla
         return None
     try:
         return from_dict(stored)
-    except ValueError as error:
-        raise ValueError(f"{metadata_loc(path)}: {error}") from error
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
+        raise ValueError(f"{metadata_loc(path)}: {name} cannot be used: {error}") from error
 
 
 def _check_width(n_columns: int) -> None:
