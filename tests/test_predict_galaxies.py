@@ -236,6 +236,18 @@ def test_images_that_were_out_of_reach_are_read_when_the_run_continues(run, imag
 
 
 @pytest.mark.usefixtures("red")
+@pytest.mark.parametrize("id_str", ["two\nlines", "=HYPERLINK(1)", "@x", ""])
+def test_a_galaxy_whose_id_cannot_be_used_is_listed_and_the_others_are_predicted(run, images, tmp_path, id_str):
+    galaxies = galaxies_in_folder(images)
+    galaxies.loc[3, "id_str"] = id_str
+    table = pd.read_csv(predict_galaxies(galaxies, run, tmp_path / "table.csv", PredictionOptions(n_samples=1)))
+    assert list(table.id_str) == list(galaxies.id_str.drop(3))
+    failed = pd.read_csv(tmp_path / "table_failed.csv", keep_default_na=False)
+    assert list(failed.id_str) == [repr(id_str)]
+    assert f"the id {id_str!r} " in failed.reason[0]
+
+
+@pytest.mark.usefixtures("red")
 def test_a_folder_of_the_job_that_is_removed_is_named(run, images, tmp_path, monkeypatch):
     call, parts = RedNetwork.__call__, tmp_path / ".partial-table.csv"
 

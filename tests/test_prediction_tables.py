@@ -304,6 +304,10 @@ def test_hdf5_of_another_layout_is_refused(tmp_path, content, message):
     [
         ("{", "JSON"),
         ('{"schema": {"name": "x"}}', "schema"),
+        ('{"schema": {"name": [], "questions": [3]}}', "schema cannot be used"),
+        ('{"schema": {"name": "x", "questions": ' + "[" * 400 + "]" * 400 + "}}", "schema cannot be used"),
+        ('{"label": {"kind": {}}}', "label cannot be used"),
+        ('{"label": {"column": 1, "kind": "binary", "counts": "ab"}}', "label cannot be used|lacks"),
         (json.dumps({"schema": DECALS.to_dict()}), r"'decals'.* 2 answers of the table"),
     ],
 )

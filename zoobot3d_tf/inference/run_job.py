@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 from tqdm import tqdm
@@ -22,6 +23,7 @@ from zoobot3d_tf.inference.metadata import write_metadata
 from zoobot3d_tf.inference.source_images import read_images
 from zoobot3d_tf.machine import available_cores
 from zoobot3d_tf.runs.run_folder import TrainedRun
+from zoobot3d_tf.tables.columns import id_fault
 
 _Loaded = TypeVar("_Loaded")
 
@@ -52,6 +54,21 @@ def loaded_once(load: Callable[[AnySettings], _Loaded]) -> Callable[[AnySettings
             return kept(settings)
 
     return load_once
+
+
+def named_images(galaxies: pd.DataFrame, stretch: str) -> Iterator[tuple[Any, np.ndarray | ImageError]]:
+    """Read the images of galaxies, if their ids can be used.
+
+    Args:
+        galaxies: galaxies, as the functions of `inputs` list them.
+        stretch: colour stretch of FITS cutouts; see `images.rgb.to_rgb`.
+
+    Yields:
+        Each galaxy as a named tuple, with its image, or the error that says why there is none; see `read_images`.
+    """
+    for galaxy, image in zip(galaxies.itertuples(), read_images(galaxies, stretch), strict=True):
+        fault = id_fault(str(galaxy.id_str))
+        yield galaxy, ImageError(f"{galaxy.file_loc}: the id {galaxy.id_str!r} {fault}") if fault else image
 
 
 def run_parts(
@@ -174,11 +191,13 @@ def _retry_failures(job: Job[Any]) -> None:
     for number in job.finished():
         unread = [failure.id_str for failure in job.failures([number]) if not failure.was_read]
         galaxies = job.galaxies(number)
-        images = read_images(galaxies[galaxies["id_str"].isin(unread)], job.settings.stretch)
-        if any(not isinstance(image, ImageError) for image in images):
+        images = named_images(galaxies[galaxies["id_str"].isin(unread)], job.settings.stretch)
+        if any(not isinstance(image, ImageError) for _, image in images):
             job.discard(number)
 
 
 def _list_failures(failures: Sequence[Failure], save_loc: Path) -> None:
     failed_table = pd.DataFrame(map(asdict, failures), columns=["id_str", "file_loc", "reason"])
+    # In quotes, the list is safe to open in a spreadsheet.
+    failed_table["id_str"] = [repr(name) if id_fault(name) else name for name in failed_table["id_str"]]
     write_atomically(failed_loc(save_loc), failed_table.to_csv(index=False, lineterminator="\n"))

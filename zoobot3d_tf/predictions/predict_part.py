@@ -17,8 +17,8 @@ from zoobot3d_tf.data.framing import Framing
 from zoobot3d_tf.images.read import ImageError
 from zoobot3d_tf.images.wcs import pixscale_of, read_wcs, wcs_at
 from zoobot3d_tf.inference.job import Failure, Job
-from zoobot3d_tf.inference.run_job import check_same_weights, loaded_once
-from zoobot3d_tf.inference.source_images import frame_images, read_images
+from zoobot3d_tf.inference.run_job import check_same_weights, loaded_once, named_images
+from zoobot3d_tf.inference.source_images import frame_images
 from zoobot3d_tf.models.config import ModelConfig
 from zoobot3d_tf.predictions.mask_files import (
     fits_extensions,
@@ -73,7 +73,7 @@ def predict_part(job: Job[PredictionSettings], number: int) -> None:
     settings = job.settings
     network, model = load(settings)
     galaxies = job.galaxies(number)
-    images = zip(galaxies.itertuples(), read_images(galaxies, settings.stretch), strict=True)
+    images = named_images(galaxies, settings.stretch)
     outcomes: list[_Prediction | Failure] = []
     while batch := list(islice(images, network.step)):
         outcomes += _predict_batch(batch, network, settings)

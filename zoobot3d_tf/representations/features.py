@@ -29,9 +29,10 @@ from zoobot3d_tf.inference.run_job import (
     join_parts,
     keeping_what_is_finished,
     loaded_once,
+    named_images,
     run_parts,
 )
-from zoobot3d_tf.inference.source_images import frame_images, read_images
+from zoobot3d_tf.inference.source_images import frame_images
 from zoobot3d_tf.representations.vectors import IDENTITY, SUFFIXES, vector_columns, with_source
 from zoobot3d_tf.runs.run_folder import read_run
 from zoobot3d_tf.tables.parquet_pieces import write_pieces
@@ -163,7 +164,7 @@ def features_part(job: Job[FeatureSettings], number: int) -> None:
     network = _load(settings)
     framing = Framing(settings.initial_size, settings.crop_size, settings.final_size)
     galaxies = job.galaxies(number)
-    images = zip(galaxies.itertuples(), read_images(galaxies, settings.stretch), strict=True)
+    images = named_images(galaxies, settings.stretch)
     identity: list[tuple[str, str]] = []
     failures: list[Failure] = []
     vectors = [np.empty((0, network.n_features), np.float32)]
