@@ -258,10 +258,35 @@ def test_labels_round_trip_through_json(label):
 
 
 @pytest.mark.parametrize(
-    "stored", [{}, {"column": "a", "kind": "binary", "more": 1}, "ring", {"column": 1, "kind": "binary"}]
+    "stored",
+    [
+        {},
+        {"column": "a", "kind": "binary", "more": 1},
+        "ring",
+        {"column": "a", "kind": "binary", "counts": {}},
+        {"column": "a", "kind": "multiclass", "classes": "ab"},
+    ],
 )
 def test_dictionaries_of_another_form_are_refused(stored):
     with pytest.raises(ValueError, match=r"Label\.to_dict\(\); received"):
+        Label.from_dict(stored)
+
+
+@pytest.mark.parametrize(
+    ("stored", "words"),
+    [
+        ({"column": 1, "kind": "binary"}, "column must be the name of a column; received 1"),
+        ({"column": "a", "kind": ["binary"]}, "kind must be one of"),
+        ({"column": "a", "kind": "multiclass", "classes": [1, 2]}, "classes must be names"),
+        ({"column": "a", "kind": "regression", "mean": True}, "mean must be finite .*True"),
+        ({"column": "a", "kind": "regression", "scale": 10**400}, "scale must be > 0"),
+        ({"column": "a", "kind": "regression", "mean": "1"}, "mean must be finite"),
+        ({"column": "a", "kind": "binary", "counts": [1.5, 2]}, "counts must be 2 numbers"),
+        ({"column": "a", "kind": "binary", "counts": [True, 2]}, "counts must be 2 numbers"),
+    ],
+)
+def test_impossible_stored_labels_are_refused(stored, words):
+    with pytest.raises(ValueError, match=words):
         Label.from_dict(stored)
 
 

@@ -174,6 +174,9 @@ def test_from_dict_refuses_other_dictionaries(schema):
     stored = schema.to_dict()
     with pytest.raises(ValueError, match="schema 'small' lists a question twice"):
         Schema.from_dict(stored | {"questions": stored["questions"] + stored["questions"][:1]})
+    for wrong in ({"name": 1}, {"questions": 1}, {"questions": ["bar"]}, {"questions": [{"answers": "ab"}]}):
+        with pytest.raises(ValueError, match=r"Schema.to_dict\(\); received"):
+            Schema.from_dict(stored | wrong)
 
 
 # Probabilities and votes
@@ -442,6 +445,15 @@ def test_wrong_files_name_their_line(tmp_path, before, after, line, message):
         ("- shape", 1, "the tree must be 'key: value' entries; received a list"),
         ("questions:\n  bar: [yes, no]", 2, "question 'bar' must be 'key: value' entries; received a list"),
         ("name: x\n\0", 2, "the file is not UTF-8"),
+        ("[" * 1000 + "]" * 1000, 1, "the file is nested too deeply"),
+        ("{questions: " * 1000, 1, "the file is nested too deeply"),
+        ('name: "\\UFFFFFFFF"', 1, "the file is not valid YAML or JSON"),
+        (
+            'name: "\\ud800"\nquestions:',
+            1,
+            r"the name of the tree must not have control characters; received '\\ud800'",
+        ),
+        ('questions:\n  "b\\nr": {answers: [a, b]}', 2, "a key of 'questions' must not have control characters"),
     ],
 )
 def test_files_that_are_no_tree(tmp_path, text, line, message):

@@ -1,6 +1,7 @@
 """Shards: stored galaxies are read back unchanged, equal input gives equal bytes, and errors name their cause."""
 
 import hashlib
+import io
 import json
 import math
 import multiprocessing
@@ -13,11 +14,13 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 from astropy.io import fits
 from PIL import Image
 
@@ -28,7 +31,7 @@ from zoobot3d_tf.schemas import get_schema
 from zoobot3d_tf.shards.manifest import Manifest, check_shards, read_manifest
 from zoobot3d_tf.shards.options import ShardOptions
 from zoobot3d_tf.shards.read import iterate_records, read_records
-from zoobot3d_tf.shards.record import parse
+from zoobot3d_tf.shards.record import Record, encode_image, encode_mask, parse, serialise
 from zoobot3d_tf.shards.write import create_shards, split_by_hash
 
 RINGS = get_schema("rings")
@@ -578,6 +581,143 @@ def test_manifests_that_cannot_be_used_are_refused(copied, shards):
     path.unlink()
     with pytest.raises(FileNotFoundError, match=r"train_shards: no shards\.json"):
         read_manifest(copied / "train_shards")
+
+
+def file_of(content):
+    return content["splits"]["train"]["files"][0]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: file_of(content).update(name=1),
+        lambda content: file_of(content).update(galaxies={}),
+        lambda content: file_of(content).update(bytes=-1),
+        lambda content: file_of(content).update(bytes=10**400),
+        lambda content: file_of(content).update(sha256=None),
+        lambda content: file_of(content).update(name="a\ud800"),
+        lambda content: file_of(content).pop("sha256"),
+        lambda content: content["splits"]["train"].update(files=content["splits"]["eval"]["files"]),
+        lambda content: content["splits"].update(train=[]),
+        lambda content: content.update(splits=3),
+        lambda content: content.update(schema=[]),
+        lambda content: content["schema"].update(name={}),
+        lambda content: content["schema"]["questions"][0].update(answers="yes"),
+        lambda content: content.update(label="ring"),
+        lambda content: content.update(label={"column": "ring", "kind": "binary", "counts": [1, {}]}),
+        lambda content: content.update(image_size="32"),
+        lambda content: content.update(image_size=10**9),
+        lambda content: content.update(made_by=[]),
+        lambda content: content["made_by"].update(stretch=["lupton"]),
+    ],
+)
+def test_manifests_of_another_form_are_refused(copied, damage):
+    path = copied / "shards.json"
+    content = json.loads(path.read_text())
+    damage(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"shards\.json: the file is damaged"):
+        read_manifest(copied)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[" * 1000 + "]" * 1000, "3", "null", "", "\x00"])
+def test_manifests_that_are_no_object_are_refused(copied, text):
+    (copied / "shards.json").write_text(text)
+    with pytest.raises(ValueError, match=r"shards\.json: the file is damaged"):
+        read_manifest(copied)
+
+
+@pytest.fixture
+def with_record(copied):
+    """Function that replaces the second record of the first shard, also in the manifest; returns the path."""
+
+    def replace_record(serialised: bytes) -> Path:
+        path = read_manifest(copied).paths("train")[0]
+        records = [record.numpy() for record in read_records([path])]
+        with tf.io.TFRecordWriter(str(path)) as writer:
+            for record in (records[0], serialised, *records[2:]):
+                writer.write(record)
+        content = json.loads((copied / "shards.json").read_text())
+        file_of(content).update(bytes=path.stat().st_size, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+        (copied / "shards.json").write_text(json.dumps(content))
+        return path
+
+    return replace_record
+
+
+def png(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+WHOLE = Record(
+    "a",
+    encode_image(np.zeros((32, 32, 3), np.uint8)),
+    encode_mask(np.ones((32, 32), np.uint8)),
+    b"",
+    votes=np.array([1, 2], np.float32),
+    has_votes=True,
+    has_spiral_mask=True,
+    has_bar_mask=False,
+    n_volunteers=15,
+    ra=1.0,
+    dec=2.0,
+    pixscale=0.3,
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, None),
+        ({"image": b""}, "cannot be decoded"),
+        ({"image": b"text"}, "cannot be decoded"),
+        ({"image": WHOLE.image[:-20]}, "cannot be decoded"),
+        ({"image": WHOLE.image[:30] + WHOLE.image[-2:]}, "cannot be decoded"),
+        ({"image": encode_image(np.zeros((16, 32, 3), np.uint8))}, "32 x 32 pixels"),
+        ({"image": WHOLE.spiral_mask}, "32 x 32 pixels"),
+        ({"spiral_mask": b""}, "cannot be decoded"),
+        ({"spiral_mask": WHOLE.spiral_mask[:-20]}, "cannot be decoded"),
+        ({"spiral_mask": png(np.ones((32, 32), np.uint16))}, "cannot be decoded"),
+        ({"spiral_mask": png(np.ones((32, 32, 3), np.uint8))}, "cannot be decoded"),
+        ({"spiral_mask": encode_mask(np.ones((32, 31), np.uint8))}, "32 x 32 pixels"),
+        ({"spiral_mask": encode_mask(np.full((32, 32), 16, np.uint8))}, "more than the 15 volunteers"),
+        ({"n_volunteers": 0}, "n_volunteers is 0"),
+        ({"votes": np.array([1, -1], np.float32)}, "negative or not finite"),
+        ({"votes": np.array([1, np.nan], np.float32)}, "negative or not finite"),
+        ({"votes": np.array([1], np.float32)}, "or missing"),
+        ({"label": 1.0, "has_label": True}, "the label 1.0"),
+    ],
+)
+def test_records_with_wrong_content_are_named(with_record, changes, words):
+    path = with_record(serialise(replace(WHOLE, **changes)))
+    if words is None:
+        assert len(list(iterate_records([path]))) == 4
+        return
+    with pytest.raises(ValueError, match=rf"{path}: record 1 is damaged.*{words}"):
+        list(iterate_records([path]))
+
+
+def test_records_that_are_no_galaxy_are_named(with_record):
+    example = tf.train.Example.FromString(serialise(WHOLE))
+    example.features.feature["ra"].bytes_list.value[:] = [b"four"]
+    for serialised in (b"", b"not an example", example.SerializeToString()):
+        with pytest.raises(ValueError, match=r"train-00000-of-.*tfrecord: record 1 is damaged"):
+            list(iterate_records([with_record(serialised)]))
+    example = tf.train.Example.FromString(serialise(WHOLE))
+    example.features.feature["id_str"].bytes_list.value[:] = [b"\xff"]
+    with pytest.raises(ValueError, match="record 1 is damaged"):
+        list(iterate_records([with_record(example.SerializeToString())]))
+
+
+def test_a_flipped_byte_in_a_shard_is_named(copied):
+    path = read_manifest(copied).paths("train")[0]
+    content = bytearray(path.read_bytes())
+    content[-1000] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{path}: record 3 is damaged or missing; copy the shard again"):
+        list(iterate_records([path]))
 
 
 def test_catalogue_errors_are_found_without_tensorflow():

@@ -1,6 +1,7 @@
 """Labels that are neither votes nor masks: one value per galaxy, which is yes or no, a class, or a number."""
 
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -59,22 +60,25 @@ class Label:
     def __post_init__(self) -> None:
         if self.kind not in LABEL_KINDS:
             raise ValueError(f"kind must be one of {', '.join(LABEL_KINDS)}; received {self.kind!r}")
+        if not isinstance(self.column, str) or not self.column:
+            raise ValueError(f"column must be the name of a column; received {self.column!r}")
+        if not all(isinstance(name, str) for name in self.classes):
+            raise ValueError(f"classes must be names; received {self.classes}")
         if self.kind == "multiclass" and len(set(self.classes)) < max(2, len(self.classes)):
             raise ValueError(
                 f"a multiclass label must have at least two classes, all different; received {self.classes}"
             )
         if self.kind != "multiclass" and self.classes:
             raise ValueError(f"classes of a {self.kind} label must be empty; received {self.classes}")
-        if not np.isfinite(self.mean) or not 0 < self.scale < np.inf:
+        if not _is_finite(self.mean) or not _is_finite(self.scale) or not self.scale > 0:
             raise ValueError(
                 f"mean must be finite and scale must be > 0; received mean {self.mean}, scale {self.scale}"
             )
-        if self.counts and (len(self.counts) != len(self.class_names) or min(self.counts) < 1):
+        are_counts = all(type(count) is int and 0 < count < 2**63 for count in self.counts)
+        if self.counts and (len(self.counts) != len(self.class_names) or not are_counts):
             raise ValueError(
                 f"counts must be {len(self.class_names)} numbers >= 1, one per class; received {self.counts}"
             )
-        if not self.column:
-            raise ValueError("column must be the name of a column; received ''")
         if taken := [name for name in self.outputs if _TAKEN.fullmatch(name)]:
             raise ValueError(
                 f"a table of predictions uses the column {taken[0]!r} for something else; rename {self.column!r}"
@@ -102,6 +106,10 @@ class Label:
     def same_as(self, other: "Label | None") -> bool:
         """Whether two labels have the same column, kind and classes. Statistics of training galaxies may differ."""
         return other is not None and (self.column, self.kind, self.classes) == (other.column, other.kind, other.classes)
+
+    def is_value(self, value: float) -> bool:
+        """Whether a label can have this value: the index of a class, or any finite number for regression."""
+        return bool(np.isfinite(value)) if self.kind == "regression" else value in range(len(self.class_names))
 
     def of_training(self, values: np.ndarray) -> "Label":
         """Add the statistics of the training galaxies: mean and scale, or counts.
@@ -153,12 +161,23 @@ class Label:
             ValueError: the dictionary has another form.
         """
         try:
-            lists = {name: tuple(stored.get(name, ())) for name in ("classes", "counts")}
+            lists = {name: tuple(_as_list(stored.get(name, []))) for name in ("classes", "counts")}
             return cls(**{**stored, **lists})
         except (AttributeError, TypeError) as error:
             raise ValueError(
                 f"a stored label must have the form of Label.to_dict(); received {stored!r:.80}"
             ) from error
+
+
+def _as_list(value: Any) -> list:
+    if not isinstance(value, list):
+        raise TypeError(f"expected a list; received {value!r}")
+    return value
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether a value is a finite number that a float can hold."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def summarise(label: Label, values: np.ndarray) -> str:

@@ -68,7 +68,9 @@ def _compose(path: Path) -> yaml.Node:
         line = content.count(b"\n", 0, error.position) + 1
         raise ValueError(f"{path}:{line}: the file is not UTF-8 text: {error.reason}") from None
     except RecursionError:
-        raise ValueError(f"{path}: the file is nested too deeply; a tree lists questions, and their answers") from None
+        raise ValueError(f"{path}:1: the file is nested too deeply; a tree has four levels") from None
+    except (ValueError, OverflowError) as error:  # escapes such as \UFFFFFFFF, which are no characters
+        raise ValueError(f"{path}:1: the file is not valid YAML or JSON: {error}") from None
     if root is None:
         raise ValueError(f"{path}:1: the file is empty; it must list the questions of a tree")
     return root
@@ -107,12 +109,14 @@ def _texts(path: Path, node: yaml.Node, what: str, or_one: bool) -> tuple[list[s
 def _text(path: Path, node: yaml.Node, what: str) -> str:
     if not isinstance(node, yaml.ScalarNode) or node.tag == _NULL or not node.value:
         raise _line_error(path, node, f"{what} must be text; received {_describe(node)}")
+    if not node.value.isprintable():
+        raise _line_error(path, node, f"{what} must not have control characters; received {_describe(node)}")
     return node.value
 
 
 def _describe(node: yaml.Node) -> str:
     if isinstance(node, yaml.ScalarNode):
-        return f"'{node.value}'" if node.value else "nothing"
+        return repr(node.value) if node.value else "nothing"
     return "a list" if isinstance(node, yaml.SequenceNode) else "'key: value' entries"
 
 

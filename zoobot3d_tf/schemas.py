@@ -241,14 +241,16 @@ class Schema:
             ValueError: the dictionary has another form, or does not describe a tree.
         """
         try:
-            pairs = {q["question"]: ["_" + label for label in q["answers"]] for q in stored["questions"]}
-            dependencies = {q["question"]: q["asked_after"] for q in stored["questions"]}
-            name, n_questions = stored["name"], len(stored["questions"])
+            questions, name = stored["questions"], stored["name"]
+            if not isinstance(name, str) or not all(isinstance(q["answers"], list) for q in questions):
+                raise TypeError("the name must be text, and answers must be lists")
+            pairs = {q["question"]: ["_" + label for label in q["answers"]] for q in questions}
+            dependencies = {q["question"]: q["asked_after"] for q in questions}
         except (KeyError, TypeError) as error:
             raise ValueError(
                 f"a stored schema must have the form of Schema.to_dict(); received {stored!r:.80}"
             ) from error
-        if len(pairs) != n_questions:
+        if len(pairs) != len(questions):
             raise ValueError(f"the stored schema '{name}' lists a question twice")
         return cls(pairs, dependencies, name)
 

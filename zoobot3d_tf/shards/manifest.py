@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PurePosixPath
 
 from zoobot3d_tf.files import sha256_of
-from zoobot3d_tf.images.rgb import DEFAULT_STRETCH
+from zoobot3d_tf.images.read import MAX_SIDE, MIN_SIDE
+from zoobot3d_tf.images.rgb import DEFAULT_STRETCH, check_stretch
 from zoobot3d_tf.labels import Label
 from zoobot3d_tf.schemas import Schema
 
@@ -49,7 +50,7 @@ class ShardFile:
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
-            if type(value) is not item.type or (item.type is int and value < 0):
+            if type(value) is not item.type or (item.type is int and not 0 <= value < 2**63):
                 raise ValueError(f"{item.name} of a file is {value!r}")
         if PurePosixPath(self.name).is_absolute() or ".." in PurePosixPath(self.name).parts:
             raise ValueError(f"the file {self.name!r} would be outside the folder")
@@ -78,10 +79,14 @@ class Manifest:
     label: Label | None = None
 
     def __post_init__(self) -> None:
-        if type(self.image_size) is not int or self.image_size < 1:
+        if type(self.image_size) is not int or not MIN_SIDE <= self.image_size <= MAX_SIDE:
             raise ValueError(f"image_size is {self.image_size!r}")
         if not isinstance(self.made_by, dict) or set(self.splits) != set(SPLITS):
             raise ValueError("made_by or splits has another form")
+        names = [file.name for files in self.splits.values() for file in files]
+        if len(set(names)) < len(names):
+            raise ValueError("a file is listed twice")
+        check_stretch(self.stretch)
 
     @property
     def n_answers(self) -> int:
@@ -145,7 +150,8 @@ def read_manifest(folder: str | Path) -> Manifest:
     path = home / MANIFEST_NAME
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        if (version := content["format_version"]) in READABLE_VERSIONS:
+        json.dumps(content, ensure_ascii=False).encode()  # JSON can hold characters that text cannot
+        if type(version := content["format_version"]) is int and version in READABLE_VERSIONS:
             return Manifest(
                 folder=home,
                 schema=None if content["schema"] is None else Schema.from_dict(content["schema"]),

@@ -1,14 +1,14 @@
 """Reading of records from shards."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
-from zoobot3d_tf.images.masks import MASKS
-from zoobot3d_tf.shards.manifest import check_shards
-from zoobot3d_tf.shards.record import Record, decode, parse
+from zoobot3d_tf.images.masks import MASKS, MAX_VOLUNTEERS
+from zoobot3d_tf.shards.manifest import MANIFEST_NAME, Manifest, check_shards, galaxies_in
+from zoobot3d_tf.shards.record import decode, parse
 
 
 def read_records(paths: Sequence[str | Path]) -> tf.data.Dataset:
@@ -35,15 +35,52 @@ def iterate_records(paths: Sequence[str | Path]) -> Iterator[dict]:
 
     Raises:
         FileNotFoundError: a file or the manifest does not exist.
-        ValueError: there are no paths, or the shards differ from their manifest; see `check_shards`.
+        ValueError: there are no paths, the shards differ from their manifest (see `check_shards`), or a record is
+            damaged. The error names the file and the record.
     """
     manifest = check_shards(paths)
-    for batch in read_records(paths).batch(64):
-        columns = {name: column.numpy() for name, column in parse(batch, manifest.n_answers).items()}
-        for i in range(len(columns["id_str"])):
-            galaxy = {field.name: columns[field.name][i] for field in fields(Record)}
-            galaxy["id_str"] = galaxy["id_str"].decode()
-            galaxy["image"] = decode(galaxy["image"])
-            for mask in MASKS:
-                galaxy[mask] = decode(galaxy[mask]) if galaxy[f"has_{mask}"] else None
+    for path in paths:
+        records = iter(read_records([path]))
+        n_galaxies = galaxies_in([path])
+        for number in range(n_galaxies):
+            try:
+                galaxy = _read_galaxy(next(records), manifest)
+            except ValueError as error:
+                raise ValueError(f"{path}: record {number} is damaged: {error}") from error
+            except (tf.errors.OpError, StopIteration) as error:
+                raise ValueError(
+                    f"{path}: record {number} is damaged or missing; copy the shard again, or make it again"
+                ) from error
             yield galaxy
+        if next(records, None) is not None:
+            raise ValueError(f"{path}: holds more than the {n_galaxies} galaxies that {MANIFEST_NAME} lists")
+
+
+def _read_galaxy(serialised: tf.Tensor, manifest: Manifest) -> dict:
+    """Decode a record, and check that it holds what the manifest says and what training needs."""
+    galaxy = {name: column.numpy()[0] for name, column in parse(serialised[None], manifest.n_answers).items()}
+    galaxy["id_str"] = galaxy["id_str"].decode()
+    galaxy["image"] = decode(galaxy["image"])
+    for mask in MASKS:
+        galaxy[mask] = decode(galaxy[mask]) if galaxy[f"has_{mask}"] else None
+    if (problem := _find_problem(galaxy, manifest)) is not None:
+        raise ValueError(f"{problem}; make the shards again")
+    return galaxy
+
+
+def _find_problem(galaxy: dict, manifest: Manifest) -> str | None:
+    """Compare a galaxy with what the manifest says and training needs; return what is wrong."""
+    side = manifest.image_size
+    masks = [galaxy[mask] for mask in MASKS if galaxy[mask] is not None]
+    if galaxy["image"].shape != (side, side, 3) or any(mask.shape != (side, side) for mask in masks):
+        return f"an image or a mask does not have {side} x {side} pixels"
+    n_volunteers = galaxy["n_volunteers"]
+    if not 1 <= n_volunteers <= MAX_VOLUNTEERS:
+        return f"n_volunteers is {n_volunteers}, not from 1 to {MAX_VOLUNTEERS}"
+    if any(mask.max() > n_volunteers for mask in masks):
+        return f"a pixel of a mask has more than the {n_volunteers} volunteers"
+    if not ((galaxy["votes"] >= 0) & np.isfinite(galaxy["votes"])).all():
+        return "a number of votes is negative or not finite"
+    if galaxy["has_label"] and (manifest.label is None or not manifest.label.is_value(galaxy["label"])):
+        return f"the label {galaxy['label']} is not one that {MANIFEST_NAME} describes"
+    return None

@@ -3,6 +3,7 @@
 import io
 import math
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import MISSING, Field, dataclass, fields
 from typing import Any
 
@@ -11,7 +12,8 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-_JPEG_SIGNATURE = b"\xff\xd8"
+_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+_PNG_END = b"IEND\xaeB`\x82"
 
 
 @dataclass(frozen=True)
@@ -109,12 +111,17 @@ def decode(encoded: bytes) -> np.ndarray:
     """Decode an image to uint8 (H, W, 3), or a mask to uint8 (H, W).
 
     Raises:
-        ValueError: the bytes are not an image.
+        ValueError: the bytes are not a whole JPEG, or not a whole PNG of one byte per pixel.
     """
-    # By default, OpenCV decodes colour in the order blue, green, red.
-    flags = cv2.IMREAD_COLOR_RGB if encoded.startswith(_JPEG_SIGNATURE) else cv2.IMREAD_UNCHANGED
-    image = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
-    if image is None:
+    is_jpeg = encoded.startswith(_JPEG_START)
+    image = None
+    # OpenCV fills the missing part of an image that is cut off, without a word.
+    if encoded.endswith(_JPEG_END if is_jpeg else _PNG_END):
+        # By default, OpenCV decodes colour in the order blue, green, red.
+        flags = cv2.IMREAD_COLOR_RGB if is_jpeg else cv2.IMREAD_UNCHANGED
+        with suppress(cv2.error):
+            image = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
+    if image is None or image.dtype != np.uint8 or image.ndim != (3 if is_jpeg else 2):
         raise ValueError(
             "the stored image cannot be decoded: the shards are damaged; copy them again, or make them again"
         )
