@@ -18,7 +18,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from zoobot3d_tf.catalogs.selection import hash_share
-from zoobot3d_tf.catalogs.training_catalog import read_training_catalog
+from zoobot3d_tf.catalogs.training_catalog import check_training_catalog, read_training_catalog
 from zoobot3d_tf.failures import check_failures, may_fail
 from zoobot3d_tf.files import FAILED_NAME, LOCK_NAME, PathLike, one_owner, sha256_of, write_atomically
 from zoobot3d_tf.labels import Label, read_labels, summarise
@@ -98,10 +98,11 @@ def _create_shards(
             f"{shard_dir}: the folder is not empty; resume=True continues an interrupted run, overwrite=True replaces "
             "its shards"
         )
-    split = _read_split_column(labelled_catalog, options)
+    table = read_table(labelled_catalog)
+    split = _read_split_column(labelled_catalog, table, options)
     if split is None and options.eval_size is None:
         options = replace(options, eval_size=DEFAULT_EVAL_SIZE)
-    splits, label = _read_splits(labelled_catalog, unlabelled_catalog, schema, split, options)
+    splits, label = _read_splits(labelled_catalog, table, unlabelled_catalog, schema, split, options)
     if split is not None:
         log.info(
             "The column split of the catalogue is used: train (%d galaxies) for training, val (%d) for evaluation, "
@@ -182,9 +183,8 @@ def split_by_hash(labelled: pd.DataFrame, eval_size: float) -> dict[str, pd.Data
     return splits
 
 
-def _read_split_column(catalog: PathLike, options: ShardOptions) -> pd.Series | None:
+def _read_split_column(catalog: PathLike, table: pd.DataFrame, options: ShardOptions) -> pd.Series | None:
     """Read train, val or test for each galaxy; None if the catalogue has no column `split`."""
-    table = read_table(catalog)
     if SPLIT_COLUMN not in table or options.label_col == SPLIT_COLUMN:
         return None
     if options.eval_size is not None:
@@ -213,15 +213,17 @@ def _split_by_column(catalog: PathLike, labelled: pd.DataFrame, split: pd.Series
 
 def _read_splits(
     labelled_catalog: PathLike,
+    table: pd.DataFrame,
     unlabelled_catalog: PathLike | None,
     schema: Schema | None,
     split: pd.Series | None,
     options: ShardOptions,
 ) -> tuple[dict[str, pd.DataFrame], Label | None]:
-    """Read the catalogues.
+    """Check the catalogues, and divide their galaxies.
 
     Args:
         labelled_catalog: path of the labelled catalogue.
+        table: the labelled catalogue as `read_table` returns it.
         unlabelled_catalog: path of the unlabelled catalogue, if any.
         schema: decision tree of the votes, if any.
         split: train, val or test for each row of the labelled catalogue; None to use `options.eval_size`.
@@ -231,15 +233,12 @@ def _read_splits(
         Rows of each split, in the order in which they are stored, and the label. There is no split `unlabelled` without
         an unlabelled catalogue.
     """
-    labelled = read_training_catalog(
-        labelled_catalog, schema, options.image_root, options.missing_questions_unasked, label_col=options.label_col
-    )
+    unasked, label_col = options.missing_questions_unasked, options.label_col
+    labelled = check_training_catalog(labelled_catalog, table, schema, options.image_root, unasked, label_col=label_col)
     label = None
     values: float | np.ndarray = np.nan
-    if options.label_col is not None:
-        label, values = read_labels(
-            labelled_catalog, labelled, options.label_col, options.label_kind, options.label_values
-        )
+    if label_col is not None:
+        label, values = read_labels(labelled_catalog, labelled, label_col, options.label_kind, options.label_values)
     labelled["label"] = values
     if split is None:
         splits = split_by_hash(_in_order(labelled, options.seed, options.max_labelled), cast(float, options.eval_size))
