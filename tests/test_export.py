@@ -197,6 +197,23 @@ def test_existing_file_is_replaced(keras_file, tmp_path):
     assert not list(tmp_path.glob(".partial*"))
 
 
+@pytest.mark.parametrize("error", ["RuntimeError", "ResourceExhaustedError"])
+def test_errors_of_writers_without_a_file_name_it(monkeypatch, tmp_path, error):
+    import tensorflow as tf
+
+    def fail(*arguments):
+        raise (
+            RuntimeError("iostream error")
+            if error == "RuntimeError"
+            else tf.errors.ResourceExhaustedError(None, None, "No space left\non device")
+        )
+
+    monkeypatch.setattr(TrainedRun, "load_model", lambda run: None)
+    monkeypatch.setattr("zoobot3d_tf.runs.export._write", fail)
+    with pytest.raises(OSError, match=r"model\.keras: cannot be written, .*: (iostream error|No space left on device)"):
+        export_model(make_run(tmp_path / "run"), tmp_path / "model.keras", "keras")
+
+
 def test_two_runs_do_not_write_one_model(keras_file, tmp_path):
     with workspace(tmp_path / "model.keras"), pytest.raises(BlockingIOError, match=r"model\.keras: process \d+ on"):
         keras_file()

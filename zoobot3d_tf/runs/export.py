@@ -3,6 +3,8 @@
 import json
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -67,7 +69,8 @@ def export_model(run: PathLike, path: PathLike, format: str) -> Path:
     trained = read_run(run)
     model = trained.load_model()
     with workspace(path) as folder:
-        _write(model, folder / path.name, format)
+        with _naming_file(path):
+            _write(model, folder / path.name, format)
         description = json.dumps(_describe(trained, model, format), indent=1, ensure_ascii=False) + "\n"
         (folder / f"{path.name}.json").write_text(description, encoding="utf-8")
         # The model appears last, when its description and its weights are complete.
@@ -88,6 +91,18 @@ def _check(path: Path, format: str) -> None:
     converter = _CONVERTERS.get(format)
     if converter:
         require(converter, f"format {format}")
+
+
+@contextmanager
+def _naming_file(path: Path) -> Iterator[None]:
+    """Convert errors of the writers of TensorFlow and OpenVINO, such as those of a full disk, to an OSError."""
+    import tensorflow as tf
+
+    try:
+        yield
+    except (RuntimeError, tf.errors.OpError) as error:
+        reason = " ".join(str(error).split())
+        raise OSError(f"{path}: cannot be written, perhaps because the disk is full: {reason}") from error
 
 
 def _write(model: "keras.Model", path: Path, format: str) -> None:
