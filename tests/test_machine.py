@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager, suppress
 
 import pytest
@@ -70,7 +69,7 @@ def test_an_error_in_a_worker_reaches_the_caller():
 
 
 def test_the_death_of_a_worker_is_noticed():
-    with pytest.raises(BrokenExecutor, match="a worker process died"):
+    with pytest.raises(ChildProcessError, match="a worker process died"):
         list(map_in_processes(end_this_process, range(4), workers=2, chunk_size=1))
 
 

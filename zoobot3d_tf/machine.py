@@ -37,7 +37,7 @@ def map_in_processes(
         The result for each item, in the order of the items.
 
     Raises:
-        BrokenExecutor: a process died, for example for lack of memory.
+        ChildProcessError: a process died, for example for lack of memory.
         Exception: the function raised this error.
     """
     if workers == 1:
@@ -139,9 +139,10 @@ def _end_with_parent() -> None:
 @contextmanager
 def _death_noticed() -> Iterator[None]:
     """Turn the end of a connection to a worker into an error that says so."""
-    from concurrent.futures import BrokenExecutor
-
     try:
         yield
     except (EOFError, ConnectionError):
-        raise BrokenExecutor("a worker process died") from None
+        raise ChildProcessError(
+            "a worker process died, perhaps because the memory is full: use fewer workers. In a script, worker "
+            'processes also need the line `if __name__ == "__main__":` above the call'
+        ) from None

@@ -106,10 +106,8 @@ def run_tasks(tasks: list[ShardTask], workers: int, executor: Executor | None) -
         finally:
             for future in futures:
                 future.cancel()
-    except BrokenExecutor:
-        raise ChildProcessError(
-            "a worker process died, perhaps for lack of memory; finished shards are kept: continue with resume=True"
-        ) from None
+    except (ChildProcessError, BrokenExecutor) as error:
+        raise ChildProcessError(f"{error}. Finished shards are kept: continue with resume=True") from None
 
 
 def write_shard(task: ShardTask) -> Outcome:

@@ -4,7 +4,6 @@ import json
 import logging
 import zlib
 from collections.abc import Callable
-from concurrent.futures import BrokenExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -179,13 +178,8 @@ def _write_survey(out_dir: Path, n: int, seed: int, workers: int) -> Path:
     """Write the files of a survey that are missing; return the path of the catalogue."""
     for folder in ("images", "masks", "marks"):
         (out_dir / folder).mkdir(exist_ok=True)
-    try:
-        with closing(map_in_processes(partial(_write_galaxy, out_dir, seed), range(n), workers, chunk_size=8)) as made:
-            rows = list(tqdm(made, total=n, desc="simulating", unit="galaxy"))
-    except BrokenExecutor:
-        raise ChildProcessError(
-            "a worker process died, perhaps for lack of memory; finished files are kept: repeat the same command"
-        ) from None
+    with closing(map_in_processes(partial(_write_galaxy, out_dir, seed), range(n), workers, chunk_size=8)) as made:
+        rows = list(tqdm(made, total=n, desc="simulating", unit="galaxy"))
     catalog = pd.DataFrame([row for row, _ in rows])
     counts = [*get_schema(SCHEMA_NAME).label_cols, "n_volunteers"]
     catalog[counts] = catalog[counts].astype("Int64")

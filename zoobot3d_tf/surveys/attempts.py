@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import BrokenExecutor
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TypeVar, cast
@@ -42,9 +42,8 @@ def attempt_all(
         ChildProcessError: a worker process died.
     """
     results, failed = [], []
-    attempts = map_in_processes(partial(_attempt, function), items, workers, _CHUNK_SIZE)
-    bar = tqdm(attempts, total=len(items), unit=unit, disable=None)
-    try:
+    with closing(map_in_processes(partial(_attempt, function), items, workers, _CHUNK_SIZE)) as attempts:
+        bar = tqdm(attempts, total=len(items), unit=unit, disable=None)
         for item, (result, reason) in zip(items, bar, strict=True):
             if reason is None:
                 results.append((item, cast(_Result, result)))
@@ -52,11 +51,6 @@ def attempt_all(
                 failed.append((item, reason))
             if len(failed) > allowed:
                 break
-    except BrokenExecutor:
-        raise ChildProcessError(
-            "a worker process died, perhaps because the memory is full: use fewer workers. In a script, worker "
-            'processes also need the line `if __name__ == "__main__":` above the call'
-        ) from None
     return results, failed
 
 
