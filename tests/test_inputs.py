@@ -135,10 +135,10 @@ def test_a_name_that_no_table_can_hold_is_refused(tmp_path):
         galaxies_in_folder(tmp_path, "png")
 
 
-def test_an_id_with_control_characters_is_refused(tmp_path):
+def test_an_unfit_id_is_listed_with_its_galaxy(tmp_path):
+    """The galaxy fails alone when the job reads its image."""
     touch(tmp_path, "a.png", "two\nlines.png")
-    with pytest.raises(ValueError, match=r"'two\\nlines' of .* control characters"):
-        galaxies_in_folder(tmp_path)
+    assert list(galaxies_in_folder(tmp_path)["id_str"]) == ["a", "two\nlines"]
 
 
 @pytest.mark.parametrize(
@@ -216,8 +216,6 @@ def test_catalogues_of_other_formats_are_read_alike(tmp_path, suffix):
             {"id_str": ["a", "b", "a"], "file_loc": ["1", "2", "3"]},
             "/1 and .*/3 .*'a'",
         ),
-        ({"id_str": ["a", ""], "file_loc": ["1", "2"]}, "'' of .*/2' is empty"),
-        ({"id_str": ["a", "b\tc"], "file_loc": ["1", "2"]}, r"'b\\tc' of .*/2' .*control characters"),
         ({"id_str": ["a", "b"], "file_loc": ["1", ""]}, r"file_loc is '' in row 3 \(b\)"),
         ({"id_str": ["a"], "file_loc": ["1"], "ra": [1]}, "lacks the column dec"),
         ({"id_str": ["a"], "file_loc": ["1"], "ra": [1], "dec": [91]}, r"dec is 91.* in row 2 \(a\)"),
@@ -349,8 +347,6 @@ def test_a_list_is_taken_line_by_line_from_a_file_or_standard_input(tmp_path, mo
         (b"\n \n", "list.txt: lists no images"),
         (b"\x89PNG\r\n", "list.txt: .*UTF-8 .*one path per line"),
         (b"a/g.png\nb/g.jpg\n", "/a/g.png and .*/b/g.jpg .*'g'"),
-        (b"a/.png\n", "'' of .*/a/.png' is empty"),
-        (b"a\0.png\n", r"'a\\x00' of .* control characters"),
     ],
 )
 def test_bad_lists_are_refused(tmp_path, content, words):

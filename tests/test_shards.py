@@ -455,6 +455,19 @@ def test_galaxies_that_cannot_be_read_are_skipped_and_listed(catalog, tmp_path):
     assert sorted(all_records(read_manifest(folder))) == sorted(set(table["id_str"]) - set(failed.index))
 
 
+def test_galaxies_with_unfit_ids_are_skipped_and_listed_in_quotes(catalog, tmp_path):
+    table = pd.read_csv(catalog, dtype={"id_str": str})
+    table.loc[1, "id_str"] = '=HYPERLINK("x")'
+    table.loc[2, "id_str"] = "two\nlines"
+    table.to_csv(tmp_path / "catalog.csv", index=False)
+    unfit = options(image_root=catalog.parent)
+    folder = create_shards(tmp_path / "catalog.csv", tmp_path / "shards", RINGS, unfit).parent
+    failed = pd.read_csv(folder / "failed.csv")
+    assert sorted(failed["id_str"]) == ["""'=HYPERLINK("x")'""", r"'two\nlines'"]
+    assert failed["reason"].str.contains("begins with|control character").all()
+    assert len(all_records(read_manifest(folder))) == len(table) - 2
+
+
 def test_too_many_skipped_galaxies_stop_the_run_which_can_be_resumed(catalog, tmp_path):
     broken = with_broken_images(catalog, tmp_path, [3, 5, 7, 9, 11, 13, 15, 17])
     folder = tmp_path / "shards"

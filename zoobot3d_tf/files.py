@@ -31,6 +31,14 @@ _MAX_INFLATION = 50
 log = logging.getLogger(__name__)
 
 
+def path_of(path: PathLike) -> Path:
+    """Path that a user gave. A home folder in short form, such as `~/shards`, is written out.
+
+    Each path that enters the package, at the command line, in Python or in a catalogue, passes through this function.
+    """
+    return Path(os.path.expanduser(path))
+
+
 @contextmanager
 def whole_file(path: Path, shared: bool = False, sync: bool = True) -> Iterator[Path]:
     """Write a file so that it is complete or absent: to a partial file, which is synced and then renamed.

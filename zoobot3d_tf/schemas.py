@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoobot3d_tf import label_metadata
+from zoobot3d_tf.files import path_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,7 +74,7 @@ def load_schema(name_or_path: str | Path) -> Schema:
         ValueError: the name is unknown, or the file does not describe a tree.
         OSError: the file cannot be read.
     """
-    if Path(name_or_path).suffix.lower() in _FILE_SUFFIXES:
+    if path_of(name_or_path).suffix.lower() in _FILE_SUFFIXES:
         return Schema.from_file(name_or_path)
     return get_schema(str(name_or_path))
 
@@ -226,7 +227,7 @@ class Schema:
         """
         from zoobot3d_tf.schema_files import read_tree  # imports PyYAML, which published trees do not need
 
-        path = Path(path)
+        path = path_of(path)
         name, pairs, dependencies, lines = read_tree(path)
         try:
             return cls(pairs, dependencies, name)

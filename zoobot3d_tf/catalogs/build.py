@@ -12,7 +12,7 @@ import pandas as pd
 from zoobot3d_tf.catalogs.crossmatch import match
 from zoobot3d_tf.catalogs.selection import passes_cuts, split_of
 from zoobot3d_tf.catalogs.training_catalog import MASK_COLUMNS, check_training_catalog, has_mask
-from zoobot3d_tf.files import PathLike
+from zoobot3d_tf.files import PathLike, path_of
 from zoobot3d_tf.schemas import Schema
 from zoobot3d_tf.surveys.sources import read_galaxies, read_votes
 from zoobot3d_tf.tables.columns import check_ids, read_positions
@@ -131,7 +131,7 @@ def summarise(catalog: pd.DataFrame, schema: Schema) -> pd.Series:
 
 def _read_images(path: PathLike, schema: Schema) -> pd.DataFrame:
     # The folder above a symbolic link is the folder above its target.
-    root = Path(path).parent.resolve()
+    root = path_of(path).parent.resolve()
     table = read_table(path)
     images = check_training_catalog(path, table, schema, root, labels=("masks",))
     check_ids(path, table)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from zoobot3d_tf.catalogs.training_catalog import has_mask, read_training_catalog
-from zoobot3d_tf.files import PathLike, check_output, whole_file
+from zoobot3d_tf.files import PathLike, check_output, path_of, whole_file
 from zoobot3d_tf.schemas import Question, Schema
 
 _BLUE, _RED = "#4c78a8", "#e45756"
@@ -34,7 +34,7 @@ def plot_catalog(catalog_loc: PathLike, schema: Schema, out: PathLike) -> Path:
         ValueError: the catalogue cannot be read, or the name of `out` does not end in `.png`.
         OSError: `out` cannot be written.
     """
-    out = Path(out)
+    out = path_of(out)
     check_output(out, "plot", (".png",), make_folder=True)
     catalog = read_training_catalog(catalog_loc, schema, missing_questions_unasked=True)
     figure = Figure(figsize=(8, 7.5), dpi=150, layout=ConstrainedLayoutEngine(h_pad=0.1))

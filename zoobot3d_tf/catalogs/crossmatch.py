@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from zoobot3d_tf.catalogs.sky_cells import files_near
-from zoobot3d_tf.files import PathLike
+from zoobot3d_tf.files import PathLike, path_of
 from zoobot3d_tf.tables.columns import find_columns, move_paths, read_positions
 from zoobot3d_tf.tables.formats import check_writable, from_arrow, read_table, write_table
 from zoobot3d_tf.tables.parquet_pieces import is_parquet, no_rows, parquet_files, piece_positions, read_pieces
@@ -147,8 +147,9 @@ def match_files(
         read_positions(right_loc, right, right_position)
         if columns is not None:
             right = right[find_columns(right_loc, right.columns, columns)]
-    left = move_paths(left, Path(left_loc).parent, out.parent)
-    right = move_paths(right, Path(right_loc) if Path(right_loc).is_dir() else Path(right_loc).parent, out.parent)
+    left = move_paths(left, path_of(left_loc).parent, out.parent)
+    right_path = path_of(right_loc)
+    right = move_paths(right, right_path if right_path.is_dir() else right_path.parent, out.parent)
     matches = match(left, right, radius_arcsec, left_position, right_position, one_to_one, keep_unmatched)
     return write_table(matches, out)
 

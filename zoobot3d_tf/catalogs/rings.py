@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from zoobot3d_tf.catalogs.selection import passes_cuts
-from zoobot3d_tf.files import PathLike
+from zoobot3d_tf.files import PathLike, path_of
 from zoobot3d_tf.surveys.sources import read_galaxies
 from zoobot3d_tf.tables.columns import move_paths, read_numbers, refuse
 from zoobot3d_tf.tables.formats import check_writable, read_table, write_table
@@ -92,7 +92,7 @@ def ring_catalog(
     labels = is_ring.astype(np.int64)
     catalog = pd.DataFrame({"id_str": ids, "ring_yes": labels, "ring_no": 1 - labels, "ring": labels})
     if "file_loc" in table:
-        catalog.insert(1, "file_loc", move_paths(table[["file_loc"]], Path(from_loc).parent, out.parent)["file_loc"])
+        catalog.insert(1, "file_loc", move_paths(table[["file_loc"]], path_of(from_loc).parent, out.parent)["file_loc"])
     return write_table(catalog[is_ring | is_other], out)
 
 

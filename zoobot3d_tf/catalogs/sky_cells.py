@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from zoobot3d_tf.files import PathLike, partial_path
+from zoobot3d_tf.files import PathLike, partial_path, path_of
 from zoobot3d_tf.tables.formats import read_table
 from zoobot3d_tf.tables.parquet_pieces import is_parquet, parquet_files, piece_positions, read_pieces
 
@@ -55,7 +55,7 @@ def partition(table_loc: PathLike, out: PathLike, position: Sequence[str] = ("ra
         ValueError: the table cannot be read, lacks a column, or a position is out of range.
         OSError: the folder cannot be written.
     """
-    out = Path(out).absolute()
+    out = path_of(out).absolute()
     if out.exists():
         raise FileExistsError(f"{out}: already exists; give the folder another name")
     if is_parquet(table_loc):
@@ -105,7 +105,7 @@ def files_near(folder: PathLike, position: Sequence[str], sky: "SkyCoord", radiu
         ValueError: the folder was sorted by other columns, or into cells of another size.
     """
     files = parquet_files(folder)
-    index_loc = Path(folder) / INDEX_NAME
+    index_loc = path_of(folder) / INDEX_NAME
     if not index_loc.is_file():
         return files
     index = json.loads(index_loc.read_text(encoding="utf-8"))

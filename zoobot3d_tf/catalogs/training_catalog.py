@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from zoobot3d_tf.files import PathLike
+from zoobot3d_tf.files import PathLike, path_of
 from zoobot3d_tf.images.masks import MASKS, MAX_VOLUNTEERS, N_VOLUNTEERS
 from zoobot3d_tf.schemas import Schema
 from zoobot3d_tf.tables.columns import (
@@ -92,7 +92,7 @@ def check_training_catalog(
     file_locs = read_text(path, table, "file_loc")
     _check_filled(path, table, file_locs)
 
-    root = Path(image_root if image_root is not None else Path(path).parent).absolute()
+    root = path_of(image_root if image_root is not None else path_of(path).parent).absolute()
     catalog = pd.DataFrame({"id_str": table["id_str"], "file_loc": _absolute(file_locs, root)})
     if schema is None:
         votes = pd.DataFrame(index=table.index)

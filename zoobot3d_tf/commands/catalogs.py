@@ -4,14 +4,15 @@ import argparse
 from pathlib import Path
 
 from zoobot3d_tf.commands.stage import SCHEMA, TABLE, Stage, given, names
+from zoobot3d_tf.files import path_of
 
 
 def _crossmatch_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     formats = "CSV, Parquet, FITS, VOTable, ECSV, .tar.gz of a FITS file (see docs/data.md)"
-    add("left_loc", metavar="LEFT", type=Path, help=f"Table of galaxies: {formats}")
-    add("right_loc", metavar="RIGHT", type=Path, help=f"Table to match with: {formats}, or a folder of Parquet files")
-    add("--out", type=Path, required=True, help=TABLE)
+    add("left_loc", metavar="LEFT", type=path_of, help=f"Table of galaxies: {formats}")
+    add("right_loc", metavar="RIGHT", type=path_of, help=f"Table to match with: {formats}; or a folder of Parquet")
+    add("--out", type=path_of, required=True, help=TABLE)
     add(
         "--radius",
         dest="radius_arcsec",
@@ -52,8 +53,8 @@ def _crossmatch(args: argparse.Namespace) -> None:
 
 def _partition_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("table_loc", metavar="TABLE", type=Path, help="Table to sort: a file, or a folder of Parquet files")
-    add("--out", type=Path, required=True, help="Folder to make. `zoobot3d crossmatch` takes it as RIGHT")
+    add("table_loc", metavar="TABLE", type=path_of, help="Table to sort: a file, or a folder of Parquet files")
+    add("--out", type=path_of, required=True, help="Folder to make. `zoobot3d crossmatch` takes it as RIGHT")
     add(
         "--position",
         type=names,
@@ -75,11 +76,11 @@ def _build_arguments(parser: argparse.ArgumentParser) -> None:
         "--images",
         dest="images_loc",
         metavar="TABLE",
-        type=Path,
+        type=path_of,
         required=True,
         help="Catalogue of images, with id_str and file_loc",
     )
-    add("--out", type=Path, required=True, help=TABLE)
+    add("--out", type=path_of, required=True, help=TABLE)
     add("--schema", default="decals", help=SCHEMA)
     add(
         *("--votes", "-v"),
@@ -93,11 +94,11 @@ def _build_arguments(parser: argparse.ArgumentParser) -> None:
         "--tasks",
         dest="tasks_loc",
         metavar="FILE",
-        type=Path,
+        type=path_of,
         help="YAML or JSON file with the question of each task, for Zooniverse exports: the forms reductions and "
         "classifications (see docs/data.md)",
     )
-    add("--masks", dest="masks_loc", metavar="TABLE", type=Path, help="Catalogue written by `zoobot3d masks draw`")
+    add("--masks", dest="masks_loc", metavar="TABLE", type=path_of, help="Catalogue written by `zoobot3d masks draw`")
     add(
         "--match-radius",
         dest="match_radius_arcsec",
@@ -109,7 +110,7 @@ def _build_arguments(parser: argparse.ArgumentParser) -> None:
         "--predicted",
         dest="predicted_loc",
         metavar="TABLE",
-        type=Path,
+        type=path_of,
         help="Table of predicted vote fractions, for --min-featured and --min-face-on",
     )
     add("--min-featured", type=float, help='Smallest predicted vote fraction of "featured or disk" (default: no cut)')
@@ -119,7 +120,7 @@ def _build_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="Add the column split: 70 %% train, 10 %% val, 20 %% test, by a hash of id_str",
     )
-    add("--plot", type=Path, metavar="PNG", help="Also plot the positions and the numbers of votes (extra [plots])")
+    add("--plot", type=path_of, metavar="PNG", help="Also plot the positions and the numbers of votes (extra [plots])")
 
 
 def _build(args: argparse.Namespace) -> None:
@@ -141,8 +142,8 @@ def _build(args: argparse.Namespace) -> None:
 
 def _rings_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("from_loc", metavar="FROM_CATALOG", type=Path, help="Table of galaxies, with votes on rings or a column ring")
-    add("--out", type=Path, required=True, help=TABLE)
+    add("from_loc", metavar="FROM_CATALOG", type=path_of, help="Table of galaxies with votes on rings or a column ring")
+    add("--out", type=path_of, required=True, help=TABLE)
     add("--high", type=float, default=0.25, help="A galaxy with a larger fraction of ring votes is a ring")
     add("--low", type=float, default=0.05, help="A galaxy with a smaller fraction of ring votes is not a ring")
     add("--min-featured", type=float, help='Smallest vote fraction of "featured or disk" (default: no cut)')
@@ -152,7 +153,7 @@ def _rings_arguments(parser: argparse.ArgumentParser) -> None:
         "--tagged",
         dest="tagged_loc",
         metavar="TABLE",
-        type=Path,
+        type=path_of,
         help="Table of the galaxies that volunteers tagged as rings, to use instead of ring votes",
     )
 
@@ -167,7 +168,7 @@ def _form_and_path(text: str) -> tuple[str, Path]:
     form, equals, path = text.partition("=")
     if not (form and equals and path):
         raise argparse.ArgumentTypeError(f"expected FORM=TABLE as in decals-dr5=votes.csv; received {text!r}")
-    return form, Path(path)
+    return form, path_of(path)
 
 
 STAGES = {

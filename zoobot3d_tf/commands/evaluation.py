@@ -1,9 +1,9 @@
 """The command that compares predictions with the votes and masks of volunteers."""
 
 import argparse
-from pathlib import Path
 
 from zoobot3d_tf.commands.stage import IMAGE_ROOT, SCHEMA, UNASKED, Stage, at_least, given
+from zoobot3d_tf.files import path_of
 
 
 def _report_arguments(parser: argparse.ArgumentParser) -> None:
@@ -12,7 +12,7 @@ def _report_arguments(parser: argparse.ArgumentParser) -> None:
         "--predictions",
         dest="predictions_path",
         metavar="TABLE",
-        type=Path,
+        type=path_of,
         required=True,
         help="Table written by `zoobot3d predict`",
     )
@@ -20,15 +20,15 @@ def _report_arguments(parser: argparse.ArgumentParser) -> None:
         "--catalog",
         dest="catalog_path",
         metavar="TABLE",
-        type=Path,
+        type=path_of,
         required=True,
         help="Catalogue of the same galaxies, with votes or masks of volunteers",
     )
     add("--schema", help=f"{SCHEMA} (default: the tree in the metadata of the predictions)")
-    add("--image-root", type=Path, help=IMAGE_ROOT)
+    add("--image-root", type=path_of, help=IMAGE_ROOT)
     add("--missing-questions-unasked", action="store_true", help=UNASKED)
     add("--n-galaxies", type=at_least(1), default=24, help="Number of galaxies to show")
-    add("--out", type=Path, required=True, help="Page to write: .html")
+    add("--out", type=path_of, required=True, help="Page to write: .html")
 
 
 def _report(args: argparse.Namespace) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from zoobot3d_tf.commands.shards import executor_of
 from zoobot3d_tf.commands.stage import IMAGE_ROOT, RUN, Stage, add_max_failed, at_least, given, split_off
+from zoobot3d_tf.files import path_of
 
 DEFAULT_TABLE = Path("predictions.csv")
 
@@ -17,10 +18,10 @@ def _predict_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--checkpoint-dir", metavar="RUN", default=SHIPPED, help=RUN)
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("folder", metavar="FOLDER", nargs="?", type=Path, help="Folder of images")
-    what.add_argument("--folder", metavar="DIR", dest="folder_too", type=Path, help="The same as FOLDER")
-    what.add_argument("--catalog", metavar="FILE", type=Path, help="Catalogue with the columns id_str and file_loc")
-    what.add_argument("--shards", metavar="DIR", type=Path, help="Shard folder, or one of the folders in it")
+    what.add_argument("folder", metavar="FOLDER", nargs="?", type=path_of, help="Folder of images")
+    what.add_argument("--folder", metavar="DIR", dest="folder_too", type=path_of, help="The same as FOLDER")
+    what.add_argument("--catalog", metavar="FILE", type=path_of, help="Catalogue with the columns id_str and file_loc")
+    what.add_argument("--shards", metavar="DIR", type=path_of, help="Shard folder, or one of the folders in it")
     what.add_argument(
         "--files", metavar="FILE", help="Text file with the path of one image per line; - for standard input"
     )
@@ -30,10 +31,10 @@ def _predict_arguments(parser: argparse.ArgumentParser) -> None:
         help="Format of the images to use from the folder (default: all formats)",
     )
     add("--recursive", action="store_true", help="Include the sub-folders of the folder")
-    add("--image-root", type=Path, help=IMAGE_ROOT)
+    add("--image-root", type=path_of, help=IMAGE_ROOT)
     add(
         "--save-loc",
-        type=Path,
+        type=path_of,
         metavar="TABLE",
         help=f"Table to write: .csv, .parquet or .hdf5 (default: {DEFAULT_TABLE}, which must not exist)",
     )
@@ -50,14 +51,14 @@ def _predict_arguments(parser: argparse.ArgumentParser) -> None:
         default=options.n_votes,
         help="Number of volunteers assumed for the columns of expected votes",
     )
-    add("--masks-dir", type=Path, help="Folder to write masks to, one file per mask")
+    add("--masks-dir", type=path_of, help="Folder to write masks to, one file per mask")
     add(
         "--mask-format",
         default=options.mask_format,
         choices=MASK_FORMATS,
         help="Format of the masks in --masks-dir; FITS masks have the WCS of the image",
     )
-    add("--masks-file", metavar="FILE", type=Path, help="Instead of --masks-dir: one FITS file of all masks")
+    add("--masks-file", metavar="FILE", type=path_of, help="Instead of --masks-dir: one FITS file of all masks")
     add("--overlays", action="store_true", help="Also write each image with its masks drawn over it to --masks-dir")
     add(
         "--engine",
@@ -124,8 +125,13 @@ def _predict(args: argparse.Namespace) -> None:
 
 def _show_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("table", metavar="TABLE", type=Path, help="Table written by `zoobot3d predict`")
-    add("--out", type=Path, required=True, help="Page to write: .html; its pictures are written to a folder beside it")
+    add("table", metavar="TABLE", type=path_of, help="Table written by `zoobot3d predict`")
+    add(
+        "--out",
+        type=path_of,
+        required=True,
+        help="Page to write: .html; its pictures are in a folder beside it",
+    )
     add("--max-galaxies", type=at_least(1), default=5000, help="Show at most this number of galaxies, the first ones")
     add("--workers", type=at_least(1), help="Number of threads that draw pictures (default: the number of cores)")
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoobot3d_tf.commands.stage import IMAGE_ROOT, RUN, TABLE, Stage, add_max_failed, at_least, given
+from zoobot3d_tf.files import path_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +22,7 @@ def _representations_arguments(parser: argparse.ArgumentParser) -> None:
         help="Galaxies: a folder of images, a shard folder, a catalogue, or a list of images (.txt, or - for standard "
         "input)",
     )
-    add("--out", dest="save_loc", type=Path, required=True, metavar="TABLE", help="Table to write: .parquet")
+    add("--out", dest="save_loc", type=path_of, required=True, metavar="TABLE", help="Table to write: .parquet")
     add(
         "--level",
         default="top",
@@ -29,7 +30,7 @@ def _representations_arguments(parser: argparse.ArgumentParser) -> None:
         help="Layer of the encoder that gives the features: top is the last layer, P1 the first",
     )
     add("--recursive", action="store_true", help="Include the sub-folders of a folder of images")
-    add("--image-root", type=Path, help=IMAGE_ROOT)
+    add("--image-root", type=path_of, help=IMAGE_ROOT)
     add(
         "--engine",
         default=DEFAULT_ENGINE,
@@ -53,7 +54,7 @@ def _galaxies(source: str, recursive: bool, image_root: Path | None) -> "pd.Data
     from zoobot3d_tf.inference import inputs
     from zoobot3d_tf.shards.manifest import MANIFEST_NAME
 
-    path = Path(source)
+    path = path_of(source)
     is_list, is_folder = source == "-" or path.suffix.lower() == ".txt", path.is_dir()
     if recursive and not is_folder:
         raise ValueError(f"--recursive applies to a folder of images; {source} is not one, omit the option")
@@ -72,9 +73,9 @@ def _galaxies(source: str, recursive: bool, image_root: Path | None) -> "pd.Data
 
 def _compress_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "features_loc", metavar="FEATURES", type=Path, help="Table written by `zoobot3d representations`"
+        "features_loc", metavar="FEATURES", type=path_of, help="Table written by `zoobot3d representations`"
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="TABLE", help="Table to write: .parquet")
+    parser.add_argument("--out", type=path_of, required=True, metavar="TABLE", help="Table to write: .parquet")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--n-components", type=at_least(1), help="Number of components to keep (default: 40)")
     what.add_argument(
@@ -86,7 +87,7 @@ def _compress_arguments(parser: argparse.ArgumentParser) -> None:
         "--pca",
         dest="pca_loc",
         metavar="FILE",
-        type=Path,
+        type=path_of,
         help="Use the PCA that was fitted to other galaxies: <table>_pca.npz",
     )
 
@@ -98,7 +99,9 @@ def _compress(args: argparse.Namespace) -> None:
 
 
 def _components_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("components_loc", metavar="COMPONENTS", type=Path, help="Table written by `zoobot3d compress`")
+    parser.add_argument(
+        "components_loc", metavar="COMPONENTS", type=path_of, help="Table written by `zoobot3d compress`"
+    )
 
 
 def _neighbours_arguments(parser: argparse.ArgumentParser) -> None:
@@ -114,8 +117,8 @@ def _neighbours_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--k", type=at_least(1), default=12, help="Number of neighbours per galaxy")
     add("--metric", default="euclidean", choices=("euclidean", "cosine"), help="How to measure distances")
-    add("--out", type=Path, required=True, metavar="TABLE", help=TABLE)
-    add("--picture", type=Path, metavar="PNG", help="Also draw each galaxy and its neighbours")
+    add("--out", type=path_of, required=True, metavar="TABLE", help=TABLE)
+    add("--picture", type=path_of, metavar="PNG", help="Also draw each galaxy and its neighbours")
 
 
 def _neighbours(args: argparse.Namespace) -> None:
@@ -135,8 +138,8 @@ def _neighbours(args: argparse.Namespace) -> None:
 def _anomalies_arguments(parser: argparse.ArgumentParser) -> None:
     _components_argument(parser)
     add = parser.add_argument
-    add("--out", type=Path, required=True, metavar="TABLE", help=TABLE)
-    add("--picture", type=Path, metavar="PNG", help="Also draw the first forty galaxies")
+    add("--out", type=path_of, required=True, metavar="TABLE", help=TABLE)
+    add("--picture", type=path_of, metavar="PNG", help="Also draw the first forty galaxies")
     add(
         "--seed",
         type=at_least(0),
@@ -163,7 +166,7 @@ def _anomalies(args: argparse.Namespace) -> None:
 def _map_arguments(parser: argparse.ArgumentParser) -> None:
     _components_argument(parser)
     add = parser.add_argument
-    add("--out", type=Path, required=True, help="Page to write: .html")
+    add("--out", type=path_of, required=True, help="Page to write: .html")
     add(
         "--method",
         default="auto",
@@ -178,7 +181,7 @@ def _map_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--catalog",
-        type=Path,
+        type=path_of,
         metavar="FILE",
         help="Table with id_str and numbers, such as predictions, to colour the galaxies by",
     )

@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 from concurrent.futures import Executor
-from pathlib import Path
 
 from zoobot3d_tf.commands.stage import (
     EVAL_SIZE,
@@ -19,6 +18,7 @@ from zoobot3d_tf.commands.stage import (
     names,
     split_off,
 )
+from zoobot3d_tf.files import path_of
 from zoobot3d_tf.machine import available_cores
 
 
@@ -30,12 +30,12 @@ def _shards_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "--labelled-catalog",
-        type=Path,
+        type=path_of,
         required=True,
         help="Catalogue with votes, masks or labels: CSV, Parquet, FITS or ECSV, one row per galaxy",
     )
-    add("--unlabelled-catalog", type=Path, help="Catalogue of galaxies without votes, masks or labels, if any")
-    add("--shard-dir", type=Path, required=True, help="Shard folder to fill")
+    add("--unlabelled-catalog", type=path_of, help="Catalogue of galaxies without votes, masks or labels, if any")
+    add("--shard-dir", type=path_of, required=True, help="Shard folder to fill")
     add("--schema", help=f"{SCHEMA}. With none, votes are not read (default: decals, or none with --label-col)")
     add(
         "--label-col",
@@ -57,7 +57,7 @@ def _shards_arguments(parser: argparse.ArgumentParser) -> None:
         help="Stretch that converts FITS cutouts to colour images",
     )
     add("--eval-size", type=float, help=f"{EVAL_SIZE} (default: the column split, or {DEFAULT_EVAL_SIZE} without it)")
-    add("--image-root", type=Path, help=IMAGE_ROOT)
+    add("--image-root", type=path_of, help=IMAGE_ROOT)
     add("--max-labelled", type=at_least(1), help="Largest number of labelled galaxies to use (default: all)")
     add("--max-unlabelled", type=at_least(1), help="Largest number of unlabelled galaxies to use (default: all)")
     add("--missing-questions-unasked", action="store_true", help=UNASKED)

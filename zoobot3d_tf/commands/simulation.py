@@ -1,16 +1,16 @@
 """The command that simulates galaxies."""
 
 import argparse
-from pathlib import Path
 
 from zoobot3d_tf.commands.stage import Stage, at_least
+from zoobot3d_tf.files import path_of
 from zoobot3d_tf.machine import available_cores
 
 
 def _simulate_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--n", type=at_least(1), required=True, help="Number of galaxies")
-    add("--out", type=Path, required=True, help="Folder to fill")
+    add("--out", type=path_of, required=True, help="Folder to fill")
     add("--seed", type=at_least(0), default=0, help="Random seed of the galaxies")
     add("--workers", type=at_least(1), default=available_cores(), help="Number of processes")
 

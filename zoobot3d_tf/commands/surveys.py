@@ -1,15 +1,15 @@
 """The commands about survey archives: Galaxy Zoo: 3D, SAMI, Legacy Survey cutouts, and masks on their pixel grid."""
 
 import argparse
-from pathlib import Path
 
 from zoobot3d_tf.commands.stage import TABLE, Stage, add_max_failed, at_least, given, names, split_off
+from zoobot3d_tf.files import path_of
 from zoobot3d_tf.machine import available_cores
 
 
 def _gz3d_download_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--out", type=Path, required=True, help="Folder to fill; complete files in it are kept")
+    add("--out", type=path_of, required=True, help="Folder to fill; complete files in it are kept")
     add("--limit", type=at_least(1), help="Number of files to download, in the order of their names (default: all)")
     add("--workers", type=at_least(1), default=4, help="Number of simultaneous downloads")
     add_max_failed(parser)
@@ -25,8 +25,8 @@ def _gz3d_download(args: argparse.Namespace) -> None:
 
 def _gz3d_catalog_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("folder", metavar="DIR", type=Path, help="Folder of gz3d_*.fits.gz files")
-    add("--out", type=Path, required=True, help=TABLE)
+    add("folder", metavar="DIR", type=path_of, help="Folder of gz3d_*.fits.gz files")
+    add("--out", type=path_of, required=True, help=TABLE)
     add("--workers", type=at_least(1), default=available_cores(), help="Number of processes")
     add_max_failed(parser)
 
@@ -39,8 +39,8 @@ def _gz3d_catalog(args: argparse.Namespace) -> None:
 
 def _gz3d_marks_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("folder", metavar="DIR", type=Path, help="Folder of gz3d_*.fits.gz files")
-    add("--out", type=Path, required=True, help="Folder to fill; existing files are kept")
+    add("folder", metavar="DIR", type=path_of, help="Folder of gz3d_*.fits.gz files")
+    add("--out", type=path_of, required=True, help="Folder to fill; existing files are kept")
     add("--workers", type=at_least(1), default=available_cores(), help="Number of processes")
     add_max_failed(parser)
 
@@ -53,9 +53,9 @@ def _gz3d_marks(args: argparse.Namespace) -> None:
 
 def _sami_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "targets_loc", metavar="TARGETS", type=Path, help="Published table of SAMI targets: a table or its .tar.gz"
+        "targets_loc", metavar="TARGETS", type=path_of, help="Published table of SAMI targets: a table or its .tar.gz"
     )
-    parser.add_argument("--out", type=Path, required=True, help=TABLE)
+    parser.add_argument("--out", type=path_of, required=True, help=TABLE)
 
 
 def _sami(args: argparse.Namespace) -> None:
@@ -69,8 +69,8 @@ def _cutouts_arguments(parser: argparse.ArgumentParser) -> None:
     from zoobot3d_tf.surveys.cutout_options import CENTERS, IMAGE_FORMATS, MAX_SIZE, MIN_PIXSCALE, CutoutOptions
 
     add = parser.add_argument
-    add("catalog_loc", metavar="CATALOG", type=Path, help="Table with id_str, ra and dec (degrees)")
-    add("--out", type=Path, required=True, help="Folder to fill with fits/, images/ and catalog.csv")
+    add("catalog_loc", metavar="CATALOG", type=path_of, help="Table with id_str, ra and dec (degrees)")
+    add("--out", type=path_of, required=True, help="Folder to fill with fits/, images/ and catalog.csv")
     add("--survey", default=CutoutOptions.survey, help="Layer of the cutout service, such as a data release")
     add(
         "--size",
@@ -115,7 +115,7 @@ def _masks_arguments(parser: argparse.ArgumentParser) -> None:
         "--catalog",
         dest="catalog_loc",
         metavar="TABLE",
-        type=Path,
+        type=path_of,
         required=True,
         help="Catalogue written by `zoobot3d cutouts download`",
     )
@@ -123,11 +123,11 @@ def _masks_arguments(parser: argparse.ArgumentParser) -> None:
         "--marks",
         dest="marks_dir",
         metavar="DIR",
-        type=Path,
+        type=path_of,
         required=True,
         help="Folder written by `zoobot3d gz3d marks`",
     )
-    add("--out", type=Path, required=True, help="Folder to fill with masks and catalog.csv")
+    add("--out", type=path_of, required=True, help="Folder to fill with masks and catalog.csv")
     add(
         "--volunteers",
         type=_places,

@@ -1,7 +1,6 @@
 """The commands that train a model on shards, or fine-tune a trained model."""
 
 import argparse
-from pathlib import Path
 
 from zoobot3d_tf.commands.stage import (
     EVAL_SIZE,
@@ -14,6 +13,7 @@ from zoobot3d_tf.commands.stage import (
     given,
     names,
 )
+from zoobot3d_tf.files import path_of
 from zoobot3d_tf.machine import available_cores
 
 
@@ -23,9 +23,9 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
 
     weights = ",".join(f"{task}={weight:g}" for task, weight in DEFAULT_LOSS_WEIGHTS.items())
     add = parser.add_argument
-    add("--experiment-dir", type=Path, required=True, help="Run folder to fill, or to continue")
-    add("--train-dir", type=Path, required=True, help="Folder of .tfrecord files to train on")
-    add("--eval-dir", type=Path, required=True, help="Folder of .tfrecord files to validate on")
+    add("--experiment-dir", type=path_of, required=True, help="Run folder to fill, or to continue")
+    add("--train-dir", type=path_of, required=True, help="Folder of .tfrecord files to train on")
+    add("--eval-dir", type=path_of, required=True, help="Folder of .tfrecord files to validate on")
     add(
         "--shard-img-size",
         type=at_least(16),
@@ -112,7 +112,7 @@ def _finetune_arguments(parser: argparse.ArgumentParser) -> None:
     from zoobot3d_tf.shards.options import DEFAULT_EVAL_SIZE
 
     add = parser.add_argument
-    add("--catalog", type=Path, required=True, help="Catalogue: CSV, Parquet, FITS or ECSV, one row per galaxy")
+    add("--catalog", type=path_of, required=True, help="Catalogue: CSV, Parquet, FITS or ECSV, one row per galaxy")
     add("--label-col", metavar="COLUMN", help=f"Column to learn, {LABEL_COLUMN}")
     add("--label-values", type=names, metavar="VALUE,...", help=LABEL_VALUES)
     add("--schema", help="To learn votes instead of --label-col: decision tree, a name or a .yaml or .json file")
@@ -121,9 +121,9 @@ def _finetune_arguments(parser: argparse.ArgumentParser) -> None:
         choices=FINETUNE_TASKS,
         help="What to learn (default: with --label-col, guessed from the column; with --schema, counts; else masks)",
     )
-    add("--save-dir", type=Path, required=True, help="Run folder to fill, or to continue")
+    add("--save-dir", type=path_of, required=True, help="Run folder to fill, or to continue")
     add("--base", default=SHIPPED, metavar="RUN", help=f"{RUN}. Training begins with its weights")
-    add("--image-root", type=Path, help=IMAGE_ROOT)
+    add("--image-root", type=path_of, help=IMAGE_ROOT)
     add("--eval-size", type=float, help=f"{EVAL_SIZE} (default: the column split, or {DEFAULT_EVAL_SIZE} without it)")
     add(
         "--n-blocks",

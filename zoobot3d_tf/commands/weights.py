@@ -1,9 +1,9 @@
 """The commands that export, pack and publish a trained model."""
 
 import argparse
-from pathlib import Path
 
 from zoobot3d_tf.commands.stage import RUN, Stage
+from zoobot3d_tf.files import path_of
 
 
 def _export_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +15,7 @@ def _export_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("keras", "saved_model", "onnx", "openvino", "litert"),
         help="Format to write",
     )
-    add("--out", type=Path, required=True, help="File to write; for saved_model, a folder to make")
+    add("--out", type=path_of, required=True, help="File to write; for saved_model, a folder to make")
 
 
 def _export(args: argparse.Namespace) -> None:
@@ -26,7 +26,7 @@ def _export(args: argparse.Namespace) -> None:
 
 def _pack_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_folder", metavar="RUN", help=RUN)
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="Folder to fill")
+    parser.add_argument("--out", type=path_of, required=True, metavar="DIR", help="Folder to fill")
 
 
 def _pack(args: argparse.Namespace) -> None:
@@ -36,7 +36,7 @@ def _pack(args: argparse.Namespace) -> None:
 
 
 def _push_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run_folder", metavar="RUN", type=Path, help="Run folder of the trained model")
+    parser.add_argument("run_folder", metavar="RUN", type=path_of, help="Run folder of the trained model")
     parser.add_argument(
         "repository", metavar="OWNER/NAME", help="Repository on the hub; it is created if it does not exist"
     )

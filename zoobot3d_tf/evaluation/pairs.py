@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from zoobot3d_tf.catalogs.training_catalog import read_training_catalog
-from zoobot3d_tf.files import PathLike
+from zoobot3d_tf.files import PathLike, path_of
 from zoobot3d_tf.images.masks import MASKS
 from zoobot3d_tf.images.read import ImageError, read_image, read_known_masks
 from zoobot3d_tf.images.rgb import DEFAULT_STRETCH
@@ -149,7 +149,7 @@ def read_pairs(
     catalog = catalog[shared].reset_index(drop=True)
     predictions = predictions.set_index("id_str").loc[catalog["id_str"]]
     predicted_votes = _read_votes(predictions_path, predictions, schema)
-    predicted_masks = _mask_locations(Path(predictions_path).parent.absolute(), predictions)
+    predicted_masks = _mask_locations(path_of(predictions_path).parent.absolute(), predictions)
     if predicted_votes is None and not predicted_masks:
         votes = f"{schema.label_cols[0]}_fraction (votes of the schema '{schema.name}') or " if schema else ""
         raise ValueError(
@@ -167,8 +167,8 @@ def _choose_schema(path: PathLike, read: Predictions, wanted: Schema | None) -> 
         raise ValueError(f"{path}: was predicted with {known!r}, not {wanted!r}; omit schema")
     if known is None and wanted is None and read.concentrations is not None:
         raise ValueError(
-            f"{path}: has votes, but no {metadata_loc(Path(path)).name} beside it that names their decision tree; give "
-            "schema"
+            f"{path}: has votes, but no {metadata_loc(path_of(path)).name} beside it that names their decision tree; "
+            "give schema"
         )
     return known or wanted
 

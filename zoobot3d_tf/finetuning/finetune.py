@@ -14,7 +14,7 @@ import pandas as pd
 
 from zoobot3d_tf.catalogs.training_catalog import MASK_COLUMNS, has_mask
 from zoobot3d_tf.data.framing import Framing
-from zoobot3d_tf.files import PathLike, one_owner
+from zoobot3d_tf.files import PathLike, one_owner, path_of
 from zoobot3d_tf.finetuning.recipe import FINETUNE_TASKS, Finetuning, Recipe
 from zoobot3d_tf.images.masks import MASKS
 from zoobot3d_tf.labels import LABEL_KINDS, read_labels
@@ -96,11 +96,11 @@ def finetune(
     )
     model = replace(run.model, image_size=framing.final_size)
     schema = schema if schema is None or isinstance(schema, Schema) else load_schema(schema)
-    save_dir = Path(save_dir).absolute()
+    save_dir = path_of(save_dir).absolute()
     _check_folder(save_dir)
     table = read_table(catalog)
     kind = _task_of(catalog, table, schema, label_col, label_values, task)
-    _check_images(catalog, table, Path(image_root if image_root is not None else Path(catalog).parent))
+    _check_images(catalog, table, path_of(image_root if image_root is not None else path_of(catalog).parent))
 
     options = ShardOptions(
         img_size=framing.initial_size,
@@ -221,4 +221,4 @@ def _run_config(model: ModelConfig, framing: Framing, save_dir: Path, manifest: 
 def _name_of(base: PathLike) -> str:
     """Name of the base that does not depend on where its folder is."""
     name = os.fspath(base)
-    return name if name == SHIPPED or name.startswith("hf:") else Path(name).absolute().name
+    return name if name == SHIPPED or name.startswith("hf:") else path_of(name).absolute().name

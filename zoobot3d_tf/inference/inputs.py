@@ -24,9 +24,9 @@ from typing import Any, NoReturn
 import numpy as np
 import pandas as pd
 
-from zoobot3d_tf.files import PathLike
+from zoobot3d_tf.files import PathLike, path_of
 from zoobot3d_tf.shards.manifest import MANIFEST_NAME, Manifest, ShardFile, check_shards, read_manifest
-from zoobot3d_tf.tables.columns import read_pixscale, read_positions, read_text, refuse, require_columns
+from zoobot3d_tf.tables.columns import read_image_positions, read_pixscale, read_text, refuse, require_columns
 from zoobot3d_tf.tables.formats import read_table
 
 FILE_SUFFIXES = {
@@ -37,7 +37,6 @@ FILE_SUFFIXES = {
 }
 _ALL_SUFFIXES = tuple(suffix for suffixes in FILE_SUFFIXES.values() for suffix in suffixes)
 _SUFFIX = re.compile("(" + "|".join(map(re.escape, _ALL_SUFFIXES)) + ")$", re.IGNORECASE)
-_CONTROL_CHARACTERS = r"[\x00-\x1f\x7f]"
 # Takes a tenth of the memory of Python's strings, so that ten million galaxies fit.
 _TEXT = pd.StringDtype("pyarrow")
 # The other columns of an image file.
@@ -71,7 +70,7 @@ def galaxies_in_folder(folder: PathLike, file_format: str | None = None, recursi
     if file_format is not None and file_format not in FILE_SUFFIXES:
         raise ValueError(f"file_format must be one of {', '.join(FILE_SUFFIXES)}; received {file_format!r}")
     suffixes = _ALL_SUFFIXES if file_format is None else FILE_SUFFIXES[file_format]
-    place = Path(folder).absolute()
+    place = path_of(folder).absolute()
     if place.is_dir():
         folder, found = place, list(_names_below(place, recursive))
     elif os.path.lexists(place):
@@ -102,8 +101,8 @@ def galaxies_in_catalog(path: PathLike, image_root: PathLike | None = None) -> p
     """List the galaxies in a catalogue.
 
     Args:
-        path: catalogue, see `read_table`. It needs the columns `id_str` and `file_loc`; `ra` with `dec`, and `pixscale`
-            are optional.
+        path: catalogue, see `read_table`. It needs the columns `id_str` and `file_loc`. The position of the image
+            (see `read_image_positions`) and `pixscale` are optional.
         image_root: folder that relative paths start from; by default the folder of the catalogue.
 
     Returns:
@@ -111,8 +110,8 @@ def galaxies_in_catalog(path: PathLike, image_root: PathLike | None = None) -> p
 
     Raises:
         FileNotFoundError: the catalogue does not exist.
-        ValueError: the catalogue cannot be read, lacks a column or has no rows; an id is repeated or empty; or a value
-            is impossible.
+        ValueError: the catalogue cannot be read, lacks a column or has no rows; an id is repeated; or a value is
+            impossible.
     """
     table = read_table(path)
     if table.empty:
@@ -120,12 +119,11 @@ def galaxies_in_catalog(path: PathLike, image_root: PathLike | None = None) -> p
     require_columns(path, table.columns, ["id_str", "file_loc"])
     locs = read_text(path, table, "file_loc")
     refuse(path, table, "file_loc", locs == "", "it must be the path of an image")
-    root = Path(image_root if image_root is not None else Path(path).parent).absolute()
+    root = path_of(image_root if image_root is not None else path_of(path).parent).absolute()
     file_locs = _as_text(path, [os.path.join(root, loc) for loc in locs])
     known: dict[str, pd.Series] = {}
-    if "ra" in table or "dec" in table:
-        positions = read_positions(path, table, ("ra", "dec")).reindex(table.index)
-        known |= {"ra": positions["ra"], "dec": positions["dec"]}
+    positions = read_image_positions(path, table)
+    known |= {"ra": positions["ra"], "dec": positions["dec"]}
     if "pixscale" in table:
         known["pixscale"] = read_pixscale(path, table, "pixscale")
     ids = _as_text(path, table["id_str"].tolist())
@@ -146,7 +144,7 @@ def galaxies_in_shards(folder: PathLike) -> pd.DataFrame:
         FileNotFoundError: there is no `shards.json`, or one of its files does not exist.
         ValueError: a file is damaged, `shards.json` lists no galaxies in the folder, or an id is repeated.
     """
-    folder = Path(folder).absolute()
+    folder = path_of(folder).absolute()
     manifest = read_manifest(folder)
     files = [file for files in manifest.splits.values() for file in files]
     files = [file for file in files if folder in (manifest.folder, (manifest.folder / file.name).parent)]
@@ -174,15 +172,15 @@ def galaxies_in_list(source: PathLike) -> pd.DataFrame:
     """
     is_stdin = str(source) == "-"
     name = "standard input" if is_stdin else str(source)
-    if not is_stdin and not Path(source).exists():
+    if not is_stdin and not path_of(source).exists():
         raise FileNotFoundError(f"{source}: no such list of images")
-    content = sys.stdin.buffer.read() if is_stdin else Path(source).read_bytes()
+    content = sys.stdin.buffer.read() if is_stdin else path_of(source).read_bytes()
     try:
         lines = content.decode("utf-8-sig").replace("\r\n", "\n").split("\n")
     except UnicodeDecodeError as error:
         raise ValueError(f"{name}: is not UTF-8 text with one path per line: {error}") from error
     here = Path.cwd()
-    paths = [os.path.join(here, line) for line in lines if line.strip()]
+    paths = [os.path.join(here, path_of(line)) for line in lines if line.strip()]
     if not paths:
         raise ValueError(f"{name}: lists no images; it must have one path per line")
     ids = _as_text(name, [_SUFFIX.sub("", os.path.basename(path)) for path in paths])
@@ -265,15 +263,8 @@ def _as_text(source: PathLike, texts: Sequence[str]) -> pd.Series:
 
 
 def _checked(source: PathLike, galaxies: pd.DataFrame) -> pd.DataFrame:
-    """Return the table if its ids are valid."""
+    """Return the table if its ids are unique. A galaxy with an unfit id fails alone, see `run_job`."""
     ids = galaxies["id_str"]
-    for is_wrong, what in (
-        (ids == "", "is empty"),
-        (ids.str.contains(_CONTROL_CHARACTERS), "contains control characters"),
-    ):
-        if is_wrong.any():
-            galaxy = galaxies[is_wrong.to_numpy(bool)].iloc[0]
-            raise ValueError(f"{source}: the id {galaxy.id_str!r} of {_place_of(galaxy)!r} {what}; choose another id")
     is_repeated = ids.duplicated()
     if is_repeated.any():
         repeated = ids[is_repeated].iloc[0]

@@ -23,7 +23,7 @@ from zoobot3d_tf.inference.metadata import write_metadata
 from zoobot3d_tf.inference.source_images import read_images
 from zoobot3d_tf.machine import available_cores
 from zoobot3d_tf.runs.run_folder import TrainedRun
-from zoobot3d_tf.tables.columns import id_fault
+from zoobot3d_tf.tables.columns import id_fault, listed_id
 
 _Loaded = TypeVar("_Loaded")
 
@@ -198,6 +198,5 @@ def _retry_failures(job: Job[Any]) -> None:
 
 def _list_failures(failures: Sequence[Failure], save_loc: Path) -> None:
     failed_table = pd.DataFrame(map(asdict, failures), columns=["id_str", "file_loc", "reason"])
-    # In quotes, the list is safe to open in a spreadsheet.
-    failed_table["id_str"] = [repr(name) if id_fault(name) else name for name in failed_table["id_str"]]
+    failed_table["id_str"] = failed_table["id_str"].map(listed_id)
     write_atomically(failed_loc(save_loc), failed_table.to_csv(index=False, lineterminator="\n"))

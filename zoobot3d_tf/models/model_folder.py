@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoobot3d_tf.files import PathLike
+from zoobot3d_tf.files import PathLike, path_of
 from zoobot3d_tf.hub_files import download, is_on_hub, repository_name
 
 CONFIG_NAME = "config.json"
@@ -58,7 +58,7 @@ def open_model_folder(source: PathLike, kind: str, remedy: str) -> ModelFolder:
         ImportError: the folder is on the hub, and huggingface_hub is not installed.
     """
     repository = repository_name(source) if is_on_hub(source) else None
-    folder = Path(source).absolute() if repository is None else download(repository, CONFIG_NAME).parent
+    folder = path_of(source).absolute() if repository is None else download(repository, CONFIG_NAME).parent
     path = folder / CONFIG_NAME
     if not path.is_file():
         raise FileNotFoundError(f"{source} is not {kind}: it has no {CONFIG_NAME}; {remedy}")

@@ -24,7 +24,7 @@ import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
-from zoobot3d_tf.files import PathLike, whole_file, workspace, write_atomically
+from zoobot3d_tf.files import PathLike, path_of, whole_file, workspace, write_atomically
 from zoobot3d_tf.images.masks import MASK_TITLES
 from zoobot3d_tf.images.overlay import BAR_COLOUR, SPIRAL_COLOUR, draw_masks
 from zoobot3d_tf.images.read import ImageError, read_picture
@@ -113,7 +113,7 @@ def write_gallery(
     folder = out.with_name(f"{out.stem}_files")
     _check_folder(folder)
     shown = predictions.table.head(max_galaxies)
-    galaxies = _galaxies(shown, Path(table).absolute().parent)
+    galaxies = _galaxies(shown, path_of(table).absolute().parent)
     stretch = predictions.metadata.get("stretch", DEFAULT_STRETCH)
     page = Template((_ASSETS / "page.html").read_text("utf-8"))
     with workspace(folder.absolute()) as place:
@@ -121,7 +121,7 @@ def write_gallery(
         made.mkdir()
         (made / _MARKER_NAME).write_text(_MARKER, "utf-8")
         pictures = _write_all_pictures(galaxies, made, image_size, stretch, workers)
-        data = {"table": Path(table).name, **_data(predictions, shown, pictures)}
+        data = {"table": path_of(table).name, **_data(predictions, shown, pictures)}
         # JSON in ASCII without NaN is also valid JavaScript.
         write_atomically(made / "data.js", f"const gallery = {json.dumps(data, allow_nan=False)};\n")
         for name in ("page.css", "view.js", "page.js", "panel.js"):

@@ -11,7 +11,7 @@ from string import Template
 import numpy as np
 from PIL import Image
 
-from zoobot3d_tf.files import PathLike, check_output
+from zoobot3d_tf.files import PathLike, check_output, path_of
 from zoobot3d_tf.images.masks import MASK_THRESHOLD, MASK_TITLES, N_VOLUNTEERS
 from zoobot3d_tf.images.overlay import BAR_COLOUR, SPIRAL_COLOUR
 from zoobot3d_tf.predictions.results import INTERVAL_LEVEL
@@ -143,7 +143,7 @@ def check_page(out: PathLike) -> Path:
         ValueError: the path does not end in .html or .htm.
         OSError: the path is a folder, or its folder cannot be made or written.
     """
-    out = Path(out)
+    out = path_of(out)
     if out.suffix.lower() in SUFFIXES:
         out.parent.mkdir(parents=True, exist_ok=True)
     check_output(out.absolute(), "page", SUFFIXES)

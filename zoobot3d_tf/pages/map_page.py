@@ -21,7 +21,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from zoobot3d_tf.extras import is_installed, require
-from zoobot3d_tf.files import PathLike, write_atomically
+from zoobot3d_tf.files import PathLike, path_of, write_atomically
 from zoobot3d_tf.images.read import ImageError
 from zoobot3d_tf.machine import available_cores
 from zoobot3d_tf.pages.html import check_page, encode_numbers, jpeg_uri
@@ -80,7 +80,7 @@ def write_map(
     colours = _numbers(shown) | ({} if catalog is None else _numbers_of_catalog(catalog, shown["id_str"]))
     atlases, has_picture = _draw_atlases(shown["file_loc"], table.stretch)
     data = {
-        "title": Path(components_loc).name,
+        "title": path_of(components_loc).name,
         "about": _about(table, method, len(shown)),
         "id_str": shown["id_str"].tolist(),
         "x_y": encode_numbers(place_on_map(vectors, method)),

@@ -8,7 +8,7 @@ from zoobot3d_tf.evaluation.masks import MaskScores, mask_iou
 from zoobot3d_tf.evaluation.pairs import Pairs, read_pairs
 from zoobot3d_tf.evaluation.scores import Scores, score_pairs
 from zoobot3d_tf.evaluation.votes import VoteScores
-from zoobot3d_tf.files import PathLike, write_atomically
+from zoobot3d_tf.files import PathLike, path_of, write_atomically
 from zoobot3d_tf.images.masks import MASK_TITLES, MASKS, is_enclosed
 from zoobot3d_tf.images.overlay import draw_masks
 from zoobot3d_tf.images.read import ImageError
@@ -78,7 +78,7 @@ def write_report(
     out = html.check_page(out)
     pairs = read_pairs(predictions_path, catalog_path, schema, image_root, missing_questions_unasked)
     scores = score_pairs(pairs)
-    provenance = _provenance(scores, read_metadata(Path(predictions_path)).get("note"))
+    provenance = _provenance(scores, read_metadata(path_of(predictions_path)).get("note"))
     shown = _choose_galaxies(pairs, n_galaxies)
     content = [
         f"<header>{html.heading(title)}{html.note(provenance)}</header>",

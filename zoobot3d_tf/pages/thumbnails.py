@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
-from zoobot3d_tf.files import PathLike, check_output, whole_file
+from zoobot3d_tf.files import PathLike, check_output, path_of, whole_file
 from zoobot3d_tf.images.read import ImageError, read_picture
 from zoobot3d_tf.representations.vectors import open_vectors, rows_of
 
@@ -67,7 +67,7 @@ def check_sheet(path: PathLike, n_pictures: int) -> Path:
         ValueError: the path does not end in .png, or there are more than `MAX_PICTURES` pictures.
         OSError: the path is a folder, or its folder does not exist or cannot be written.
     """
-    path = Path(path)
+    path = path_of(path)
     if path.suffix.lower() != ".png":
         raise ValueError(f"{path}: the name of a sheet of pictures must end in .png")
     if n_pictures > MAX_PICTURES:
@@ -111,7 +111,7 @@ def write_sheet(path: PathLike, rows: Sequence[Sequence[Picture]], stretch: str)
                 draw.text((left + _SIDE // 2, top + _SIDE // 2), "no picture", _QUIET, font, anchor="mm")
             for line, (text, colour) in enumerate(((picture.title, _INK), (picture.note, _QUIET))):
                 draw.text((left, top + _SIDE + 3 + line * _LINE), _shorten(text, font), colour, font)
-    path = Path(path)
+    path = path_of(path)
     with whole_file(path) as partial:
         sheet.save(partial)
     return path

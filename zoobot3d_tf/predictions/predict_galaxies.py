@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from zoobot3d_tf.data.framing import Framing
-from zoobot3d_tf.files import PathLike, check_output, one_owner, partial_path, sha256_of, whole_file
+from zoobot3d_tf.files import PathLike, check_output, one_owner, partial_path, path_of, sha256_of, whole_file
 from zoobot3d_tf.inference.engine import choose_engine
 from zoobot3d_tf.inference.inputs import fingerprint
 from zoobot3d_tf.inference.job import Job, start_job
@@ -68,9 +68,9 @@ def predict_galaxies(
             kept.
         ImportError: OpenVINO is requested but not installed.
     """
-    save_loc = Path(save_loc).absolute()
-    masks_dir = None if options.masks_dir is None else Path(options.masks_dir).absolute()
-    masks_file = None if options.masks_file is None else Path(options.masks_file).absolute()
+    save_loc = path_of(save_loc).absolute()
+    masks_dir = None if options.masks_dir is None else path_of(options.masks_dir).absolute()
+    masks_file = None if options.masks_file is None else path_of(options.masks_file).absolute()
     run = read_run(checkpoint_dir)
     weights_sha256 = sha256_of(run.weights_loc)
     check_output(save_loc, "table", SUFFIXES)

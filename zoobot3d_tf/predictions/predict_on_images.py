@@ -4,7 +4,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
-from zoobot3d_tf.files import PathLike
+from zoobot3d_tf.files import PathLike, path_of
 from zoobot3d_tf.inference.inputs import galaxies_in_folder
 from zoobot3d_tf.predictions.options import PredictionOptions
 from zoobot3d_tf.predictions.predict_galaxies import predict_galaxies
@@ -40,7 +40,7 @@ def predict(
         OSError: a folder or file does not exist or cannot be written.
     """
     prediction_options = PredictionOptions(**options)
-    folder = Path(folder_to_predict).absolute()
+    folder = path_of(folder_to_predict).absolute()
     _check_masks_apart(prediction_options.masks_dir, folder, file_format, recursive)
     galaxies = galaxies_in_folder(folder, file_format, recursive)
     return predict_galaxies(galaxies, checkpoint_dir, save_loc, prediction_options, executor)
@@ -50,7 +50,7 @@ def _check_masks_apart(masks_dir: PathLike | None, folder: Path, file_format: st
     """Refuse to write masks among the images, where the next run would list them as galaxies."""
     if masks_dir is None or file_format == "jpg":
         return
-    place, folder = Path(masks_dir).resolve(), folder.resolve()
+    place, folder = path_of(masks_dir).resolve(), folder.resolve()
     if place == folder or (recursive and place.is_relative_to(folder)):
         raise ValueError(
             f"masks_dir must not be among the images, since the next run would take the masks for galaxies; "

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from pyarrow.csv import ConvertOptions, CSVWriter, ParseOptions, ReadOptions, open_csv, read_csv
 
 from zoobot3d_tf.failures import is_of_machine
-from zoobot3d_tf.files import PathLike, check_inflated_size
+from zoobot3d_tf.files import PathLike, check_inflated_size, path_of
 from zoobot3d_tf.inference.metadata import metadata_loc, read_metadata
 from zoobot3d_tf.labels import Label
 from zoobot3d_tf.predictions.results import concentration_names, is_text, predicted_answers
@@ -107,7 +107,7 @@ def load_predictions(path: PathLike) -> Predictions:
             than on disk, has no rows, two rows of one galaxy, impossible concentrations, or neither concentrations nor
             masks nor a label; or the metadata cannot be read or belong to another table.
     """
-    path = Path(path)
+    path = path_of(path)
     read = _find(_READERS, path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such table of predictions")

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from zoobot3d_tf.failures import is_of_machine
-from zoobot3d_tf.files import PathLike, check_output, move_into_place, workspace
+from zoobot3d_tf.files import PathLike, check_output, move_into_place, path_of, workspace
 from zoobot3d_tf.inference.metadata import metadata_loc, write_metadata
 from zoobot3d_tf.representations.vectors import (
     IDENTITY,
@@ -110,7 +110,7 @@ def compress(
             the PCA is damaged; or the PCA was fitted to other features.
         OSError: a file does not exist or cannot be written.
     """
-    out = Path(out).absolute()
+    out = path_of(out).absolute()
     if sum(choice is not None for choice in (n_components, share, pca_loc)) > 1:
         raise ValueError("n_components, share and pca_loc exclude each other; give one of them")
     if share is not None and not 0 < share < 1:
@@ -131,7 +131,7 @@ def compress(
         about = {
             "n_components": len(pca.variance),
             "share": squares.share_kept,
-            "fitted_to": str(Path(features_loc if pca_loc is None else pca_loc).absolute()),
+            "fitted_to": str(path_of(features_loc if pca_loc is None else pca_loc).absolute()),
         }
         write_metadata(table, {**features.metadata, "pca": about})
         # The table appears last, when its PCA and its metadata are complete.
@@ -196,7 +196,7 @@ def load_pca(path: PathLike) -> FittedPca:
         FileNotFoundError: the file does not exist.
         ValueError: the file is not a PCA, or is damaged.
     """
-    if not Path(path).is_file():
+    if not path_of(path).is_file():
         raise FileNotFoundError(f"{path}: no such file; `zoobot3d compress` writes a PCA beside its table")
     try:
         if not zipfile.is_zipfile(path):  # NumPy would recommend to allow pickled objects, which is unsafe

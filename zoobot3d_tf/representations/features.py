@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from zoobot3d_tf.data.framing import Framing
 from zoobot3d_tf.failures import MAX_FAILED, check_max_failed
-from zoobot3d_tf.files import PathLike, check_output, one_owner, partial_path, sha256_of
+from zoobot3d_tf.files import PathLike, check_output, one_owner, partial_path, path_of, sha256_of
 from zoobot3d_tf.images.read import ImageError
 from zoobot3d_tf.inference.inputs import fingerprint
 from zoobot3d_tf.inference.job import Failure, Job, JobSettings, start_job
@@ -107,7 +107,7 @@ def write_features(
             kept.
         ImportError: OpenVINO is requested but not installed.
     """
-    save_loc = Path(save_loc).absolute()
+    save_loc = path_of(save_loc).absolute()
     run = read_run(run_folder)
     weights_sha256 = sha256_of(run.weights_loc)
     for name, value, choices in (("level", level, LEVELS), ("engine", engine, ENGINES)):

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from zoobot3d_tf.files import PathLike, check_inflated_size
+from zoobot3d_tf.files import PathLike, check_inflated_size, path_of
 from zoobot3d_tf.images.rgb import DEFAULT_STRETCH
 from zoobot3d_tf.inference.metadata import metadata_loc, read_metadata
 from zoobot3d_tf.tables.columns import require_columns
@@ -128,7 +128,7 @@ def open_vectors(path: PathLike, kind: str) -> VectorTable:
         ValueError: the file is not a Parquet file, lacks columns or has no rows, would inflate to more than the memory
             should hold, or its metadata are damaged or belong to vectors of other weights or another level.
     """
-    path = Path(path)
+    path = path_of(path)
     if path.suffix.lower() not in SUFFIXES:
         raise ValueError(f"{path}: the name of a table of {kind}s must end in {' or '.join(SUFFIXES)}")
     if not path.is_file():
@@ -155,7 +155,7 @@ def check_other_table(out: PathLike, source: PathLike) -> None:
     Raises:
         ValueError: both paths are the same file.
     """
-    if Path(out).resolve() == Path(source).resolve():
+    if path_of(out).resolve() == path_of(source).resolve():
         raise ValueError(f"{out}: is the table to read; choose another name for the table to write")
 
 

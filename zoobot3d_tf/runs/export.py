@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoobot3d_tf.extras import require
-from zoobot3d_tf.files import LOCK_NAME, PathLike, check_output, move_into_place, sha256_of, workspace
+from zoobot3d_tf.files import LOCK_NAME, PathLike, check_output, move_into_place, path_of, sha256_of, workspace
 from zoobot3d_tf.runs.run_folder import TrainedRun, read_run
 from zoobot3d_tf.version import __version__
 
@@ -64,7 +64,7 @@ def export_model(run: PathLike, path: PathLike, format: str) -> Path:
         OSError: `run` is not a run folder, or `path` cannot be written.
         ImportError: the converter of the format is not installed.
     """
-    path = Path(path).absolute()
+    path = path_of(path).absolute()
     _check(path, format)
     trained = read_run(run)
     model = trained.load_model()

@@ -6,7 +6,7 @@ from shutil import copyfile
 import h5py
 import numpy as np
 
-from zoobot3d_tf.files import PathLike, move_into_place, workspace
+from zoobot3d_tf.files import PathLike, move_into_place, path_of, workspace
 from zoobot3d_tf.runs.run_folder import CONFIG_NAME, WEIGHTS_NAME, read_run
 
 
@@ -27,7 +27,7 @@ def pack_run(run: PathLike, out_dir: PathLike) -> Path:
         ValueError: the run is unfinished or damaged.
         OSError: `run` is not a run folder, or `out_dir` holds a run or cannot be written.
     """
-    out_dir = Path(out_dir).absolute()
+    out_dir = path_of(out_dir).absolute()
     trained = read_run(run)
     if (out_dir / CONFIG_NAME).exists() or (out_dir / WEIGHTS_NAME).exists():
         raise FileExistsError(f"{out_dir}: already holds a run; choose another out_dir")

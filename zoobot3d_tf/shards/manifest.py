@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PurePosixPath
 
-from zoobot3d_tf.files import sha256_of
+from zoobot3d_tf.files import path_of, sha256_of
 from zoobot3d_tf.images.read import MAX_SIDE, MIN_SIDE
 from zoobot3d_tf.images.rgb import DEFAULT_STRETCH, check_stretch
 from zoobot3d_tf.labels import Label
@@ -138,7 +138,7 @@ def read_manifest(folder: str | Path) -> Manifest:
         FileNotFoundError: there is no `shards.json`, or the shards are not finished.
         ValueError: `shards.json` is damaged, or its format version cannot be read.
     """
-    folder = Path(folder)
+    folder = path_of(folder)
     candidates = (folder, folder.parent)
     home = next((candidate for candidate in candidates if (candidate / MANIFEST_NAME).is_file()), None)
     if home is None:
@@ -197,7 +197,7 @@ def check_shards(
         ValueError: there are no paths, the paths belong to several shard folders, or the shards differ from the
             manifest or from what is expected.
     """
-    files = [Path(path).absolute() for path in paths]
+    files = [path_of(path).absolute() for path in paths]
     if not files:
         raise ValueError("received no shards; give the .tfrecord files of train_shards/ or eval_shards/")
     homes = sorted({path.parent.parent for path in files})
@@ -254,7 +254,7 @@ def shards_in(folder: str | Path) -> list[Path]:
         FileNotFoundError: there are no shards or no `shards.json`.
         ValueError: `shards.json` is damaged.
     """
-    folder = Path(folder).absolute()
+    folder = path_of(folder).absolute()
     listed = [path for path in _listed(read_manifest(folder)) if path.parent == folder]
     if paths := sorted({*listed, *folder.glob("*.tfrecord")}):
         return paths
@@ -271,8 +271,8 @@ def content_hash(paths: Sequence[str | Path]) -> str:
 
 
 def _files_at(paths: Sequence[str | Path]) -> list[ShardFile]:
-    listed = _listed(read_manifest(Path(paths[0]).absolute().parent))
-    return [listed[Path(path).absolute()] for path in paths]
+    listed = _listed(read_manifest(path_of(paths[0]).absolute().parent))
+    return [listed[path_of(path).absolute()] for path in paths]
 
 
 def _listed(manifest: Manifest) -> dict[Path, ShardFile]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from zoobot3d_tf.files import path_of
 from zoobot3d_tf.images.masks import MASKS, MAX_VOLUNTEERS
 from zoobot3d_tf.shards.manifest import MANIFEST_NAME, Manifest, check_shards, galaxies_in
 from zoobot3d_tf.shards.record import decode, parse
@@ -20,7 +21,7 @@ def read_records(paths: Sequence[str | Path]) -> tf.data.Dataset:
     Returns:
         Dataset of scalar strings. `record.parse` reads a batch of them.
     """
-    return tf.data.TFRecordDataset([str(path) for path in paths])
+    return tf.data.TFRecordDataset([str(path_of(path)) for path in paths])
 
 
 def iterate_records(paths: Sequence[str | Path]) -> Iterator[dict]:

@@ -26,6 +26,7 @@ from zoobot3d_tf.images.read import (
 )
 from zoobot3d_tf.machine import map_in_processes
 from zoobot3d_tf.shards.manifest import COUNTS, PROGRESS_NAME, ShardFile
+from zoobot3d_tf.tables.columns import id_fault
 
 if TYPE_CHECKING:
     from zoobot3d_tf.shards.record import Record
@@ -157,6 +158,8 @@ def _write_galaxies(task: ShardTask, writer: Any) -> tuple[dict[str, int], list[
 def _read_galaxy(row: Any, votes: np.ndarray, size: int, stretch: str) -> "Record":
     from zoobot3d_tf.shards.record import Record, encode_image, encode_mask
 
+    if fault := id_fault(row.id_str):
+        raise ImageError(f"{row.file_loc}: the id {row.id_str!r} {fault}")
     image = read_image(row.file_loc, stretch)
     shape, n_volunteers = image.shape[:2], int(row.n_volunteers)
     counts = read_known_masks({name: getattr(row, f"{name}_loc") for name in MASKS}, row.marks_loc, shape, n_volunteers)

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from zoobot3d_tf.catalogs.selection import hash_share
 from zoobot3d_tf.catalogs.training_catalog import check_training_catalog, read_training_catalog
 from zoobot3d_tf.failures import check_failures, may_fail
-from zoobot3d_tf.files import FAILED_NAME, LOCK_NAME, PathLike, one_owner, sha256_of, write_atomically
+from zoobot3d_tf.files import FAILED_NAME, LOCK_NAME, PathLike, one_owner, path_of, sha256_of, write_atomically
 from zoobot3d_tf.labels import Label, read_labels, summarise
 from zoobot3d_tf.schemas import Schema
 from zoobot3d_tf.shards.manifest import (
@@ -34,7 +34,7 @@ from zoobot3d_tf.shards.manifest import (
 )
 from zoobot3d_tf.shards.options import DEFAULT_EVAL_SIZE, ShardOptions
 from zoobot3d_tf.shards.task import Outcome, ShardTask, run_tasks
-from zoobot3d_tf.tables.columns import read_text, refuse
+from zoobot3d_tf.tables.columns import listed_id, read_text, refuse
 from zoobot3d_tf.tables.formats import read_table
 from zoobot3d_tf.version import __version__
 
@@ -79,7 +79,7 @@ def create_shards(
             too many galaxies were skipped, or the run to resume had another catalogue or other options.
         OSError: a file cannot be read or written, or a worker died. Finished shards are kept for `resume`.
     """
-    shard_dir = Path(shard_dir).absolute()
+    shard_dir = path_of(shard_dir).absolute()
     with one_owner(shard_dir):
         return _create_shards(labelled_catalog, shard_dir, schema, options, unlabelled_catalog, executor)
 
@@ -124,7 +124,8 @@ def _create_shards(
     outcomes = _write_shards(tasks, shard_dir, allowed, options.workers, executor)
     failed = [failure for task in tasks if task.name in outcomes for failure in outcomes[task.name].failed]
     failed_table = pd.DataFrame(failed, columns=["id_str", "file_loc", "reason"])
-    write_atomically(shard_dir / FAILED_NAME, failed_table.to_csv(index=False, lineterminator="\n"))
+    listed = failed_table.assign(id_str=failed_table["id_str"].map(listed_id))
+    write_atomically(shard_dir / FAILED_NAME, listed.to_csv(index=False, lineterminator="\n"))
     check_failures(
         [reason for *_, reason in failed],
         n_galaxies,
@@ -273,7 +274,7 @@ def _made_by(labelled: PathLike, unlabelled: PathLike | None, options: ShardOpti
     """Catalogues and options that the bytes of the shards depend on. Schema and images are not included."""
 
     def identity(catalog: PathLike) -> dict[str, str]:
-        return {"name": Path(catalog).name, "sha256": sha256_of(Path(catalog))}
+        return {"name": path_of(catalog).name, "sha256": sha256_of(path_of(catalog))}
 
     return {
         "labelled_catalog": identity(labelled),

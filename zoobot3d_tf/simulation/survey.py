@@ -15,7 +15,7 @@ import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
-from zoobot3d_tf.files import LOCK_NAME, one_owner, partial_path, whole_file, write_atomically
+from zoobot3d_tf.files import LOCK_NAME, one_owner, partial_path, path_of, whole_file, write_atomically
 from zoobot3d_tf.images.masks import N_VOLUNTEERS, counts_from_marks
 from zoobot3d_tf.images.rgb import grz_to_rgb
 from zoobot3d_tf.machine import map_in_processes
@@ -147,7 +147,7 @@ def simulate_survey(out_dir: str | Path, n: int, seed: int = 0, workers: int = 1
     """
     if n < 1 or workers < 1 or seed < 0:
         raise ValueError(f"n and workers must be >= 1 and seed >= 0; received n {n}, workers {workers}, seed {seed}")
-    out_dir = Path(out_dir)
+    out_dir = path_of(out_dir)
     if out_dir.exists() and not out_dir.is_dir():
         raise ValueError(f"{out_dir}: is a file; choose a new or an empty folder")
     with one_owner(out_dir):

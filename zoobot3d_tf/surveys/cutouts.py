@@ -25,6 +25,7 @@ from zoobot3d_tf.files import (
     PathLike,
     one_owner,
     partial_path,
+    path_of,
     read_json_object,
     whole_file,
     write_atomically,
@@ -104,7 +105,7 @@ def download_cutouts(
         OSError: a file cannot be written, or the server does not answer. Finished files are kept.
     """
     check_max_failed(max_failed)
-    out = Path(out).absolute()
+    out = path_of(out).absolute()
     table = read_table(catalog_loc)
     check_file_names(catalog_loc, table)
     table = table[:limit]
@@ -131,7 +132,7 @@ def download_cutouts(
             path.unlink()
         log.info("%s: %d cutouts; row 0 of an image is north, column 0 is east", out, len(made))
         columns = pd.DataFrame.from_dict(made, orient="index")
-        rows = move_paths(table.drop(columns=list(columns), errors="ignore"), Path(catalog_loc).parent, out)
+        rows = move_paths(table.drop(columns=list(columns), errors="ignore"), path_of(catalog_loc).parent, out)
         rows = rows.join(columns, on="id_str", how="inner")
         return write_table(rows, out / "catalog.csv")
 

@@ -25,7 +25,7 @@ import urllib3
 from tqdm import tqdm
 
 from zoobot3d_tf.failures import is_of_machine
-from zoobot3d_tf.files import FAILED_NAME, PathLike, partial_path, write_atomically
+from zoobot3d_tf.files import FAILED_NAME, PathLike, partial_path, path_of, write_atomically
 from zoobot3d_tf.version import __version__
 
 USER_AGENT = f"zoobot3d_tf/{__version__}"
@@ -122,7 +122,7 @@ def download(
         OSError: a file cannot be written, for example because the disk is full, or `MAX_SILENT` files in a row failed
             because the server did not answer. Finished files are kept.
     """
-    out = Path(out)
+    out = path_of(out)
     out.mkdir(parents=True, exist_ok=True)
     if len({wanted.name for wanted in downloads}) < len(downloads):
         raise ValueError(f"{out}: two downloads have the same name")
@@ -174,7 +174,7 @@ def fetch_page(url: str, max_bytes: int) -> bytes:
     """
     with TemporaryDirectory() as folder:
         try:
-            _Fetcher(max_bytes=max_bytes).obtain(Download(url, "page"), Path(folder))
+            _Fetcher(max_bytes=max_bytes).obtain(Download(url, "page"), path_of(folder))
         except _FetchError as error:
             raise OSError(f"{url}: cannot be downloaded: {error}") from error
         return (Path(folder) / "page").read_bytes()

@@ -14,7 +14,7 @@ from astropy.wcs import WCS
 from PIL import Image
 
 from zoobot3d_tf.failures import MAX_FAILED, check_max_failed, is_of_machine, may_fail
-from zoobot3d_tf.files import FAILED_NAME, PathLike, one_owner, whole_file
+from zoobot3d_tf.files import FAILED_NAME, PathLike, one_owner, path_of, whole_file
 from zoobot3d_tf.images.masks import MASKS, Marks, align_counts_wcs, counts_from_marks
 from zoobot3d_tf.images.read import read_image
 from zoobot3d_tf.images.wcs import flip_rows, read_wcs, wcs_at
@@ -72,15 +72,15 @@ def draw_masks(
         OSError: a file cannot be written, the disk has a fault, or a worker process died.
     """
     check_max_failed(max_failed)
-    marks_dir, out = Path(marks_dir), Path(out)
+    marks_dir, out = path_of(marks_dir), path_of(out)
     if not marks_dir.is_dir():
         raise FileNotFoundError(f"{marks_dir}: no such folder; write the marks with `zoobot3d gz3d marks` first")
     if volunteers is not None and not volunteers:
         raise ValueError("volunteers must hold one index or more; received none")
     table = _read_catalog(catalog_loc)
-    if (out / CATALOG_NAME).resolve() == Path(catalog_loc).resolve():
+    if (out / CATALOG_NAME).resolve() == path_of(catalog_loc).resolve():
         raise ValueError(f"{catalog_loc}: would be overwritten; choose another folder for the masks")
-    root = Path(catalog_loc).absolute().parent
+    root = path_of(catalog_loc).absolute().parent
     galaxies = _find_galaxies(catalog_loc, table, root, marks_dir)
     with one_owner(out):
         draw = partial(_draw, out, volunteers, drop_self_crossing)

@@ -21,7 +21,7 @@ from astropy.wcs import WCS
 from isal import igzip
 
 from zoobot3d_tf.failures import MAX_FAILED, check_max_failed, is_of_machine, may_fail
-from zoobot3d_tf.files import FAILED_NAME, PathLike, failed_loc, one_owner, write_atomically
+from zoobot3d_tf.files import FAILED_NAME, PathLike, failed_loc, one_owner, path_of, write_atomically
 from zoobot3d_tf.images.masks import check_marks
 from zoobot3d_tf.images.wcs import north_up_wcs
 from zoobot3d_tf.surveys.attempts import attempt_all, list_failed
@@ -92,7 +92,7 @@ def read_gz3d(path: PathLike) -> Gz3d:
         ValueError: the file is missing, damaged, of another format or name, or inflates to more than 64 MB.
         OSError: the disk or the file system has a fault.
     """
-    path = Path(path)
+    path = path_of(path)
     try:
         name = re.fullmatch(r"gz3d_(\d+-\d+_\d+_(\d+))\.fits(\.gz)?", path.name)
         if name is None:
@@ -198,7 +198,7 @@ def gz3d_marks(folder: PathLike, out: PathLike, workers: int = 1, max_failed: fl
         OSError: a file cannot be written, the disk has a fault, or a worker process died.
     """
     check_max_failed(max_failed)
-    out = Path(out)
+    out = path_of(out)
     locs = {path: out / f"{_id_str(path)}.json" for path in _find_files(folder)}
     with one_owner(out):
         missing = [(path, loc) for path, loc in locs.items() if not loc.exists()]
@@ -211,7 +211,7 @@ def gz3d_marks(folder: PathLike, out: PathLike, workers: int = 1, max_failed: fl
 def _find_files(folder: PathLike) -> list[Path]:
     """Files of galaxies, one per galaxy, in the order of their names."""
     by_id: dict[str, Path] = {}
-    for path in sorted(Path(folder).rglob("gz3d_*")):
+    for path in sorted(path_of(folder).rglob("gz3d_*")):
         if not path.name.endswith((".fits", ".fits.gz")) or path.name == "gz3d_metadata.fits":
             continue
         other = by_id.setdefault(_id_str(path), path)

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 from isal import igzip, isal_zlib
 
 from zoobot3d_tf.failures import MAX_FAILED, check_failures, check_max_failed, may_fail
-from zoobot3d_tf.files import FAILED_NAME, PathLike, one_owner
+from zoobot3d_tf.files import FAILED_NAME, PathLike, one_owner, path_of
 from zoobot3d_tf.images.fits_cutouts import FITS_SIGNATURE
 from zoobot3d_tf.surveys.download import Download, Summary, download, fetch_page
 from zoobot3d_tf.surveys.gz3d import BLOCK_BYTES, MAX_INFLATED_BYTES
@@ -53,7 +53,7 @@ def download_archive(
     check_max_failed(max_failed)
     files = list_archive(base_url)[:limit]
     # Resuming is safe: if two versions of a file were joined together, the checksum of gzip would be wrong.
-    with one_owner(Path(out)):
+    with one_owner(path_of(out)):
         allowed = may_fail(len(files), max_failed)
         summary = download(
             files, out, workers, check=check_file, resume=True, max_bytes=MAX_INFLATED_BYTES, allowed=allowed
@@ -62,7 +62,7 @@ def download_archive(
         raise OSError(f"{base_url}: all {len(files)} files failed; the first: {summary.failures[0][2]}")
     reasons = [f"{name}: {reason}" for name, _, reason in summary.failures]
     remedy = "Finished files are kept: run the same again, or raise max_failed"
-    check_failures(reasons, len(files), max_failed, Path(out) / FAILED_NAME, remedy)
+    check_failures(reasons, len(files), max_failed, path_of(out) / FAILED_NAME, remedy)
     return summary
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from zoobot3d_tf.files import PathLike
+from zoobot3d_tf.files import PathLike, path_of
 from zoobot3d_tf.schemas import Schema
 from zoobot3d_tf.surveys.zooniverse import read_classifications, read_reductions
 from zoobot3d_tf.tables.columns import (
@@ -92,7 +92,7 @@ def read_votes(path: PathLike, form: str, schema: Schema, tasks_loc: PathLike | 
     """
     if form not in FORMS:
         raise ValueError(f"form must be one of {', '.join(FORMS)}; received {form!r}")
-    return FORMS[form](Path(path), schema, tasks_loc)
+    return FORMS[form](path_of(path), schema, tasks_loc)
 
 
 def read_galaxies(path: PathLike, table: pd.DataFrame, *id_columns: str) -> pd.DataFrame:

@@ -30,7 +30,7 @@ import pandas as pd
 import yaml
 from tqdm import tqdm
 
-from zoobot3d_tf.files import PathLike
+from zoobot3d_tf.files import PathLike, path_of
 from zoobot3d_tf.schemas import Schema
 from zoobot3d_tf.tables.columns import MAX_VOTES, id_fault, read_text
 from zoobot3d_tf.tables.formats import read_table
@@ -347,7 +347,7 @@ def _read_tasks(path: PathLike | None, schema: Schema) -> _Tasks:
             "a Zooniverse export needs tasks_loc, a file that gives the question of each task, such as "
             "'tasks: {T0: smooth-or-featured}'"
         )
-    path = Path(path)
+    path = path_of(path)
     try:
         # The base loader keeps `yes`, `no` and `1` as text.
         content = yaml.load(path.read_bytes(), Loader=yaml.BaseLoader)

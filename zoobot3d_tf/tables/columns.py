@@ -267,6 +267,11 @@ def id_fault(id_str: str) -> str:
     return ""
 
 
+def listed_id(id_str: str) -> str:
+    """Write an id for a list of failures: in quotes if it is unfit, so that a spreadsheet can open the list."""
+    return repr(id_str) if id_fault(id_str) else id_str
+
+
 def file_name_fault(id_str: str) -> str:
     """Say why a text cannot be an id that names files; see `id_fault`.
 

@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import io
+import os
 import re
 import tarfile
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import numpy as np
 import pandas as pd
 
-from zoobot3d_tf.files import PathLike, check_output, whole_file
+from zoobot3d_tf.files import PathLike, check_output, path_of, whole_file
 from zoobot3d_tf.tables.astropy_files import read_ecsv, read_fits, read_votable
 from zoobot3d_tf.tables.columns import holds_floats, is_path_column, is_standard, read_text, refuse_damaged_ids
 from zoobot3d_tf.tables.csv_files import read_csv
@@ -52,7 +53,7 @@ def read_table(path: PathLike) -> pd.DataFrame:
             it holds several tables; `id_str` holds floating-point numbers; or a position or pixel scale has a unit that
             cannot be converted.
     """
-    path, part = _split_part(Path(path))
+    path, part = _split_part(path_of(path))
     name = path.name.lower()
     suffix = ".tar" if name.endswith((".tgz", ".tbz2")) else PurePath(re.sub(r"\.(gz|bz2)$", "", name)).suffix
     if suffix not in _READERS:
@@ -133,7 +134,7 @@ def check_writable(path: PathLike) -> Path:
         ValueError: the suffix is none that `write_table` knows.
         OSError: the path is a folder, or its folder cannot be made or written.
     """
-    path = Path(path)
+    path = path_of(path)
     check_output(path, "table", tuple(_WRITERS), make_folder=True)
     return path
 
@@ -145,6 +146,8 @@ def _finish(path: PathLike, table: pd.DataFrame) -> pd.DataFrame:
     table = table.rename(columns=usual)
     texts = [str(name) for name, column in table.items() if _is_text(str(name), column)]
     table = table.assign(**{name: read_text(path, table, name) for name in texts})
+    homes = {name: table[name].map(os.path.expanduser) for name in texts if is_path_column(name)}
+    table = table.assign(**homes)
     if "id_str" in table:
         refuse_damaged_ids(path, table, "id_str")
     nullable = [name for name, dtype in table.dtypes.items() if getattr(dtype, "na_value", None) is pd.NA]

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from zoobot3d_tf.files import PathLike
+from zoobot3d_tf.files import PathLike, path_of
 from zoobot3d_tf.tables.columns import find_columns, read_positions, require_columns
 
 _SUFFIXES = (".parquet", ".pq")
@@ -19,7 +19,7 @@ _BATCH_ROWS = 2**16
 
 def is_parquet(table_loc: PathLike) -> bool:
     """Whether a path is a folder, which must hold Parquet files, or has the suffix of a Parquet file."""
-    return Path(table_loc).is_dir() or Path(table_loc).suffix.lower() in _SUFFIXES
+    return path_of(table_loc).is_dir() or path_of(table_loc).suffix.lower() in _SUFFIXES
 
 
 def parquet_files(table_loc: PathLike) -> list[Path]:
@@ -34,7 +34,7 @@ def parquet_files(table_loc: PathLike) -> list[Path]:
     Raises:
         FileNotFoundError: the file does not exist, or the folder holds no Parquet file.
     """
-    path = Path(table_loc)
+    path = path_of(table_loc)
     files = sorted(file for suffix in _SUFFIXES for file in path.rglob(f"*{suffix}")) if path.is_dir() else [path]
     if not files:
         raise FileNotFoundError(f"{path}: no file *.parquet in this folder")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoobot3d_tf.data.framing import Framing
+from zoobot3d_tf.files import path_of
 from zoobot3d_tf.models.config import TASKS, VOLUNTEER_TASKS, ModelConfig
 from zoobot3d_tf.runs.encoder_weights import find_encoder_weights
 from zoobot3d_tf.schemas import Schema
@@ -94,7 +95,7 @@ def get_run_config(
     """
     label = None
     if train_records and (not tasks or "label" in tasks):
-        manifest = read_manifest(Path(train_records[0]).parent)
+        manifest = read_manifest(path_of(train_records[0]).parent)
         tasks = tasks or labelled_tasks(manifest)
         label = manifest.label if "label" in tasks else None
     asked = {"encoder": encoder, "color": color}
@@ -112,9 +113,9 @@ def get_run_config(
     return RunEstimatorConfig(
         model=model,
         framing=Framing(initial_size, crop_size, final_size),
-        log_dir=Path(log_dir),
-        train_records=tuple(str(path) for path in train_records),
-        eval_records=tuple(str(path) for path in eval_records),
+        log_dir=path_of(log_dir),
+        train_records=tuple(str(path_of(path)) for path in train_records),
+        eval_records=tuple(str(path_of(path)) for path in eval_records),
         epochs=epochs,
         batch_size=batch_size,
         mask_loss=mask_loss,
