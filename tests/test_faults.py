@@ -4,6 +4,8 @@
 faults, or the error must be one sentence; nothing that was finished may be lost.
 """
 
+import gzip
+import io
 import os
 import random
 import shutil
@@ -11,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +23,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from archive_server import ArchiveServer, archive_server
+from astropy.io import fits
 
 pytestmark = pytest.mark.faults
 
 COMMAND = (sys.executable, str(Path(__file__).with_name("fault_command.py")))
 KILLS = 10
 # Files that tell of a run rather than of its result: logs, and what was written when by which command.
-NOT_COMPARED = ("tensorboard", "metadata.json", "config.json", "checkpoints", ".keras")
+NOT_COMPARED = ("tensorboard", "metadata.json", "config.json", "checkpoints")
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ STAGES = (
         "report --predictions {base}/predict-csv/table.csv --catalog {base}/simulate/survey/catalog.csv "
         "--schema decals --out {out}/report.html",
     ),
-    Stage("export", "export {base}/train/run --format saved_model --out {out}/model"),
+    Stage("export", "export {base}/train/run --format keras --out {out}/model.keras"),
     Stage("pack", "pack {base}/train/run --out {out}/packed"),
 )
 EVERY_STAGE = pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
@@ -118,11 +122,6 @@ def workplace(tmp_path_factory) -> Iterator[Workplace]:
 
 def gzipped_fits(rng: np.random.Generator) -> bytes:
     """A gzipped FITS file of 100 kB of noise."""
-    import gzip
-    import io
-
-    from astropy.io import fits
-
     file = io.BytesIO()
     fits.PrimaryHDU(rng.integers(0, 2**31, 25_000, dtype=np.int32)).writeto(file)
     return gzip.compress(file.getvalue(), mtime=0)
@@ -145,36 +144,43 @@ def finish(command: list[str]) -> None:
     assert result.returncode == 0, result.stderr[-3000:]
 
 
-def contents(folder: Path) -> dict[str, object]:
-    """Content of each file of a result; arrays of HDF5 files, which may have times in them."""
+def contents(folder: Path, written_at: Path) -> dict[str, object]:
+    """Content of each file of a result, with `{out}` in place of the folder that it was written to.
+
+    Of models and HDF5 files the arrays are compared, since the files may hold times.
+    """
     found: dict[str, object] = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
         if path.is_dir() or any(part in name for part in NOT_COMPARED):
             continue
-        found[name] = arrays_in(path) if path.suffix in (".h5", ".hdf5") else without_folder(path, folder)
+        if path.suffix in (".h5", ".hdf5"):
+            arrays = arrays_in(path)
+        elif path.suffix == ".keras":
+            with zipfile.ZipFile(path) as archive:
+                arrays = arrays_in(io.BytesIO(archive.read("model.weights.h5")))
+        else:
+            arrays = {"": path.read_bytes()}
+        found[name] = {key: value.replace(str(written_at).encode(), b"{out}") for key, value in arrays.items()}
     return found
 
 
-def without_folder(path: Path, folder: Path) -> bytes:
-    """Content of a file, with the path of the output in it replaced."""
-    return path.read_bytes().replace(str(folder).encode(), b"{out}")
-
-
-def arrays_in(path: Path) -> dict[str, bytes]:
+def arrays_in(file: Path | io.BytesIO) -> dict[str, bytes]:
     arrays: dict[str, bytes] = {}
 
     def add(name: str, item: h5py.HLObject) -> None:
         if isinstance(item, h5py.Dataset) and "optimizer" not in name:
-            arrays[name] = np.asarray(item[()]).tobytes()
+            values = np.asarray(item[()])
+            arrays[name] = b"\0".join(values.ravel()) if values.dtype == object else values.tobytes()
 
-    with h5py.File(path) as file:
-        file.visititems(add)
+    with h5py.File(file) as content:
+        content.visititems(add)
     return arrays
 
 
-def assert_same(out: Path, workplace: Workplace, stage: Stage) -> None:
-    received, expected = contents(out), contents(workplace.base / stage.name)
+def assert_same(out: Path, workplace: Workplace, stage: Stage, written_at: Path | None = None) -> None:
+    base = workplace.base / stage.name
+    received, expected = contents(out, written_at or out), contents(base, base)
     assert received.keys() == expected.keys()
     assert [name for name in expected if received[name] != expected[name]] == []
 
@@ -246,11 +252,7 @@ def test_a_full_disk_is_one_sentence_and_with_space_the_same_command_gives_the_s
     assert result.returncode != 100, log.with_name("full.log.again").read_text()[-3000:]
     result.stderr = log.read_text()
     assert_one_sentence(result, "No space left on device")
-    copy = tmp_path / "disk.copy"
-    for path in copy.rglob("*"):  # paths in the files are those of the disk
-        if path.is_file() and str(disk).encode() in (content := path.read_bytes()):
-            path.write_bytes(content.replace(str(disk).encode(), str(copy).encode()))
-    assert_same(copy, workplace, stage)
+    assert_same(tmp_path / "disk.copy", workplace, stage, written_at=disk)
 
 
 @EVERY_STAGE
