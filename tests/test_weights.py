@@ -180,6 +180,20 @@ def test_weights_of_zoobot_expect_pixels_in_0_1_whatever_their_configuration_say
     assert ModelConfig(DECALS, encoder="efficientnet_b0") == ModelConfig(DECALS, **zoobot)
 
 
+def test_the_pixel_range_may_be_said_and_a_guess_is_logged(tmp_path, caplog):
+    caplog.set_level("INFO")
+    folder = write_encoder(tmp_path / "downloads" / "encoder", {})
+    assert find_timm_weights(folder).settings == {"encoder": "efficientnet_b0", **IMAGENET}
+    assert "the range of config, as the name of the folder suggests" in caplog.text
+    caplog.clear()
+    assert find_timm_weights(folder, "zoobot").settings["pixel_std"] == (1.0, 1.0, 1.0)
+    assert caplog.text.endswith("the range of zoobot\n")
+    named = write_encoder(tmp_path / "zoobot-encoder-b0", {})
+    assert find_timm_weights(named, "config").settings == {"encoder": "efficientnet_b0", **IMAGENET}
+    with pytest.raises(ValueError, match="encoder_pixels must be one of config, zoobot; received 'raw'"):
+        find_timm_weights(named, "raw")
+
+
 def test_pixel_range_of_one_band_applies_to_all_three(tmp_path):
     settings = encoder_settings(write_encoder(tmp_path, {}, pretrained_cfg={"mean": [0.1], "std": [0.5]}))
     assert (settings["pixel_mean"], settings["pixel_std"]) == ((0.1,) * 3, (0.5,) * 3)

@@ -19,6 +19,7 @@ from zoobot3d_tf.machine import available_cores
 
 def _train_arguments(parser: argparse.ArgumentParser) -> None:
     from zoobot3d_tf.models.config import TASKS, ModelConfig
+    from zoobot3d_tf.models.timm_files import PIXEL_RANGES
     from zoobot3d_tf.training.run_config import DEFAULT_LOSS_WEIGHTS, MASK_LOSS_NAMES, RunConfig
 
     weights = ",".join(f"{task}={weight:g}" for task, weight in DEFAULT_LOSS_WEIGHTS.items())
@@ -62,6 +63,12 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SOURCE",
         help="Initial weights of the encoder: a folder with weights of Zoobot or timm, a run folder, hf://owner/name "
         "for the Hugging Face hub, shipped for the model that comes with the package, or imagenet (default: random)",
+    )
+    add(
+        "--encoder-pixels",
+        choices=PIXEL_RANGES,
+        help="Range of pixels that weights of Zoobot or timm expect: config for mean and std of their config.json, "
+        "zoobot for 0 to 1 (default: zoobot if the name of the folder is that of weights of Zoobot, or else config)",
     )
     add(
         "--tasks",

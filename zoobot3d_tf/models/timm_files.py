@@ -18,6 +18,8 @@ SAFETENSORS_NAME = "model.safetensors"
 _TORCH_NAME = "pytorch_model.bin"
 # The config.json of Zoobot's encoders has timm's default mean and standard deviation, which these weights do not use.
 _ZOOBOT = re.compile(r"zoobot-encoder|models--mwalmsley--")
+PIXEL_RANGES = ("config", "zoobot")
+"""Ranges of pixels: that of `mean` and `std` in `config.json`, or 0..1, as weights of Zoobot expect."""
 # Arguments that do not change the encoder.
 _HARMLESS_ARGUMENTS = {"num_classes", "in_chans", "global_pool", "drop_rate", "drop_path_rate"}
 
@@ -46,21 +48,25 @@ class TimmWeights:
         return {"encoder": self.architecture, "pixel_mean": self.pixel_mean, "pixel_std": self.pixel_std}
 
     @classmethod
-    def from_folder(cls, folder: ModelFolder) -> "TimmWeights":
+    def from_folder(cls, folder: ModelFolder, pixels: str | None = None) -> "TimmWeights":
         """Read the settings of an encoder, and find its tensors.
 
         Args:
             folder: folder with the `config.json` of timm, and `model.safetensors` or `pytorch_model.bin`.
+            pixels: range of pixels that the weights expect, one of `PIXEL_RANGES`; by default `zoobot` if the name of
+                the folder or of the repository is that of weights of Zoobot, or else `config`.
 
         Raises:
-            ValueError: the configuration is damaged, or the encoder is unknown.
+            ValueError: the configuration is damaged, or the encoder or `pixels` is unknown.
             OSError: the tensors are missing, or the hub cannot be reached.
         """
         where = folder.config_name
+        if pixels not in (None, *PIXEL_RANGES):
+            raise ValueError(f"encoder_pixels must be one of {', '.join(PIXEL_RANGES)}; received {pixels!r}")
         try:
             architecture, arguments = folder.config["architecture"], folder.config.get("model_args") or {}
-            pixels = folder.config.get("pretrained_cfg", folder.config)  # timm before 0.9 had no `pretrained_cfg`
-            mean, std = (tuple(map(float, pixels.get(key, default))) for key, default in (("mean", [0]), ("std", [1])))
+            stored = folder.config.get("pretrained_cfg", folder.config)  # timm before 0.9 had no `pretrained_cfg`
+            mean, std = (tuple(map(float, stored.get(key, default))) for key, default in (("mean", [0]), ("std", [1])))
             unknown = sorted(set(arguments) - _HARMLESS_ARGUMENTS)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{where} is not a configuration of timm: {error!r}") from error
@@ -73,8 +79,9 @@ class TimmWeights:
                 f"{where}: the encoder was changed by the arguments {', '.join(unknown)} of model_args, which are not "
                 "supported; choose weights without them"
             )
-        is_zoobot = _ZOOBOT.search(str(folder.path.resolve()))  # the cache of the hub names owner and repository
-        if is_zoobot:
+        # The cache of the hub names owner and repository.
+        chosen = pixels or ("zoobot" if _ZOOBOT.search(str(folder.path.resolve())) else "config")
+        if chosen == "zoobot":
             mean, std = (0.0,), (1.0,)
         if {len(mean), len(std)} - {1, 3} or not all(map(math.isfinite, mean + std)) or min(std) <= 0:
             raise ValueError(
@@ -82,21 +89,20 @@ class TimmWeights:
             )
         mean, std = (values * 3 if len(values) == 1 else values for values in (mean, std))
         weights = cls(folder.name, _tensors_in(folder), architecture, mean, std)
-        source = (
-            "of Zoobot, as the name of the folder says"
-            if is_zoobot
-            else ("of config.json; weights of Zoobot have another one, and must be in a folder named zoobot-encoder-*")
+        guess = "" if pixels else ", as the name of the folder suggests; encoder_pixels sets the range"
+        logger.info(
+            "%s: %s, pixels (0..1 - %s) / %s, the range of %s%s", weights.name, architecture, mean, std, chosen, guess
         )
-        logger.info("%s: %s, pixels (0..1 - %s) / %s: the range %s", weights.name, architecture, mean, std, source)
         return weights
 
 
-def find_timm_weights(source: PathLike) -> TimmWeights:
+def find_timm_weights(source: PathLike, pixels: str | None = None) -> TimmWeights:
     """Find weights of Zoobot or timm.
 
     Args:
         source: folder with `config.json` and `model.safetensors` (or `pytorch_model.bin`), as timm writes them for the
             Hugging Face hub; or `hf://owner/name` for a repository of the hub (extra `[hub]`).
+        pixels: range of pixels that the weights expect, see `TimmWeights.from_folder`.
 
     Raises:
         ValueError: the configuration is damaged, or the encoder is unknown.
@@ -105,7 +111,7 @@ def find_timm_weights(source: PathLike) -> TimmWeights:
     """
     kind = "a folder of weights of timm or Zoobot"
     remedy = f"download it, with {SAFETENSORS_NAME}, from where the weights are published"
-    return TimmWeights.from_folder(open_model_folder(source, kind, remedy))
+    return TimmWeights.from_folder(open_model_folder(source, kind, remedy), pixels)
 
 
 def _tensors_in(folder: ModelFolder) -> Path:

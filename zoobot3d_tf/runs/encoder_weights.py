@@ -80,12 +80,13 @@ class EncoderWeights:
             load_imagenet_weights(model, self.encoder)
 
 
-def find_encoder_weights(source: str, asked: Mapping[str, Any]) -> EncoderWeights:
+def find_encoder_weights(source: str, asked: Mapping[str, Any], pixels: str | None = None) -> EncoderWeights:
     """Find initial weights for an encoder.
 
     Args:
         source: folder of weights of timm or Zoobot, run folder, `hf://owner/name` of either, `SHIPPED`, or `IMAGENET`.
         asked: values of `encoder` and `color` that the user wants; None where the weights decide.
+        pixels: range of pixels that weights of timm or Zoobot expect, see `TimmWeights.from_folder`.
 
     Raises:
         ValueError: the weights are damaged, of an unknown encoder, or need other values of `encoder` or `color`.
@@ -100,7 +101,7 @@ def find_encoder_weights(source: str, asked: Mapping[str, Any]) -> EncoderWeight
                 "hf://owner/name"
             )
         return EncoderWeights(source, encoder, None)
-    found = _find(source)
+    found = _find(source, pixels)
     encoder = found.model.encoder if isinstance(found, TrainedRun) else found.architecture
     weights = EncoderWeights(source, encoder, found)
     for name, value in weights.settings.items():
@@ -109,12 +110,12 @@ def find_encoder_weights(source: str, asked: Mapping[str, Any]) -> EncoderWeight
     return weights
 
 
-def _find(source: str) -> TimmWeights | TrainedRun:
+def _find(source: str, pixels: str | None) -> TimmWeights | TrainedRun:
     if source == SHIPPED:
         return read_run(SHIPPED)
     kind = "a folder of weights of timm or Zoobot, nor a run folder"
     remedy = f"give such a folder, hf://owner/name of one, {SHIPPED}, or {IMAGENET}"
     folder = open_model_folder(source, kind, remedy)
     if "architecture" in folder.config:
-        return TimmWeights.from_folder(folder)
+        return TimmWeights.from_folder(folder, pixels)
     return TrainedRun.from_folder(folder)

@@ -61,6 +61,7 @@ def get_run_config(
     mask_loss: str = "l1",
     loss_weights: Mapping[str, float] | None = None,
     encoder_weights: str | None = None,
+    encoder_pixels: str | None = None,
     **settings: Any,
 ) -> RunEstimatorConfig:
     """Make the configuration of a run from plain values, with the names that users of Zoobot know.
@@ -84,6 +85,8 @@ def get_run_config(
         loss_weights: factor of the loss of each task. Tasks that are not named keep their default.
         encoder_weights: source of the initial weights of the encoder, see `find_encoder_weights`: a folder,
             `hf://owner/name`, "shipped" or "imagenet". They determine the encoder and the pixel range.
+        encoder_pixels: range of pixels that weights of timm or Zoobot expect, one of `PIXEL_RANGES`; by default as the
+            name of their folder suggests.
         settings: other fields of `RunConfig`.
 
     Returns:
@@ -99,7 +102,7 @@ def get_run_config(
         tasks = tasks or labelled_tasks(manifest)
         label = manifest.label if "label" in tasks else None
     asked = {"encoder": encoder, "color": color}
-    weights = find_encoder_weights(encoder_weights, asked) if encoder_weights else None
+    weights = find_encoder_weights(encoder_weights, asked, encoder_pixels) if encoder_weights else None
     of_encoder = asked | (weights.settings if weights else {})
     model = ModelConfig(
         schema=schema,
