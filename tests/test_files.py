@@ -11,6 +11,7 @@ import pytest
 from zoobot3d_tf.files import (
     LOCK_NAME,
     check_output,
+    check_space,
     move_into_place,
     one_owner,
     read_json_object,
@@ -62,6 +63,25 @@ def test_a_full_disk_is_reported_with_the_name_of_the_file(tmp_path):
 
     with pytest.raises(OSError, match=r"No space left on device: '.*a\.csv'"):
         fill()
+
+
+def test_space_is_checked_and_given_back(tmp_path, monkeypatch):
+    check_space(tmp_path / "a.h5", 3 * 2**20 + 1)
+    assert not list(tmp_path.iterdir())
+
+    class Full:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+        def write(self, content):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("zoobot3d_tf.files.TemporaryFile", lambda **where: Full())
+    with pytest.raises(OSError, match=r"No space left on device: '.*a\.h5'"):
+        check_space(tmp_path / "a.h5", 1)
 
 
 def test_text_is_written_as_utf_8(tmp_path):

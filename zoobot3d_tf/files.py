@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, TextIO
 from uuid import uuid4
 
@@ -85,6 +86,26 @@ def write_atomically(path: Path, content: str | bytes, shared: bool = False) -> 
     """Write text (as UTF-8) or bytes to a file that is complete or absent; see `whole_file`."""
     with whole_file(path, shared) as partial:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def check_space(path: Path, n_bytes: int) -> None:
+    """Check that there is space for a file, by writing as many zeros beside it and removing them.
+
+    HDF5 needs this check: on a full disk it crashes the process when it closes the file.
+
+    Args:
+        path: path of the file that will be written.
+        n_bytes: size of the file, or more.
+
+    Raises:
+        OSError: there is no space. The error names `path`.
+    """
+    try:
+        with TemporaryFile(dir=path.parent, prefix=_PARTIAL) as file:
+            for start in range(0, n_bytes, 2**20):
+                file.write(bytes(min(2**20, n_bytes - start)))
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, str(path)) from error
 
 
 def partial_path(path: Path) -> Path:

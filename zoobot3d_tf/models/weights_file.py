@@ -1,10 +1,31 @@
 """Weights of a whole model in an HDF5 file, as Keras saves them."""
 
+import math
 import warnings
 from pathlib import Path
 
 import h5py
 import keras
+
+from zoobot3d_tf.files import check_space, whole_file
+
+
+def save_weights(model: keras.Model, path: Path) -> None:
+    """Save the weights of a model to a file that is complete or absent.
+
+    Args:
+        model: model to save. If it is compiled, the state of its optimiser is saved too.
+        path: path of the file `*.weights.h5`. It is replaced if it exists.
+
+    Raises:
+        OSError: the file cannot be written, for example because the disk is full. The error names it.
+    """
+    optimizer = getattr(model, "optimizer", None)
+    variables = [*model.variables, *(optimizer.variables if optimizer else ())]
+    n_bytes = sum(math.prod(variable.shape) * (8 if "64" in variable.dtype else 4) for variable in variables)
+    with whole_file(path) as partial:
+        check_space(path, n_bytes + 2**13 * len(variables) + 2**20)  # the numbers, and indices
+        model.save_weights(partial)
 
 
 def load_weights(model: keras.Model, path: Path) -> None:

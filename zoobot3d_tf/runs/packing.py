@@ -6,7 +6,7 @@ from shutil import copyfile
 import h5py
 import numpy as np
 
-from zoobot3d_tf.files import PathLike, move_into_place, path_of, workspace
+from zoobot3d_tf.files import PathLike, check_space, move_into_place, path_of, workspace
 from zoobot3d_tf.runs.run_folder import CONFIG_NAME, WEIGHTS_NAME, read_run
 
 
@@ -33,6 +33,7 @@ def pack_run(run: PathLike, out_dir: PathLike) -> Path:
         raise FileExistsError(f"{out_dir}: already holds a run; choose another out_dir")
     trained.load_model()  # raises an error if the weights do not fit the configuration
     with workspace(out_dir) as folder:
+        check_space(folder / WEIGHTS_NAME, trained.weights_loc.stat().st_size)
         with h5py.File(trained.weights_loc) as weights, h5py.File(folder / WEIGHTS_NAME, "w") as packed:
             _pack(weights, packed)
         copyfile(trained.folder / CONFIG_NAME, folder / CONFIG_NAME)

@@ -10,8 +10,8 @@ from pathlib import Path
 import keras
 import pandas as pd
 
-from zoobot3d_tf.files import whole_file, write_atomically
-from zoobot3d_tf.models.weights_file import load_weights
+from zoobot3d_tf.files import write_atomically
+from zoobot3d_tf.models.weights_file import load_weights, save_weights
 from zoobot3d_tf.runs.run_folder import HISTORY_NAME
 
 logger = logging.getLogger(__name__)
@@ -116,8 +116,7 @@ class Checkpoints(keras.callbacks.Callback):
         return self.folder / f"epoch-{number}.weights.h5"
 
     def _save(self, path: Path) -> None:
-        with whole_file(path) as partial:
-            self.model.save_weights(partial)
+        save_weights(self.model, path)
 
 
 def best_epoch(history: Sequence[Mapping[str, float]]) -> Mapping[str, float] | None:

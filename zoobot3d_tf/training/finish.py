@@ -7,6 +7,7 @@ import keras
 from zoobot3d_tf.files import whole_file
 from zoobot3d_tf.models.build import build_model
 from zoobot3d_tf.models.heads import restore_class_shares
+from zoobot3d_tf.models.weights_file import save_weights
 from zoobot3d_tf.runs.run_folder import MODEL_NAME, WEIGHTS_NAME, read_run
 from zoobot3d_tf.training.checkpoints import Checkpoints
 from zoobot3d_tf.training.run_config import RunConfig
@@ -46,6 +47,6 @@ def finish_model(model: keras.Model, config: RunConfig) -> None:
     label = config.model.label
     if label is not None and label.counts:
         restore_class_shares(model, label)
-    for name, save in ((MODEL_NAME, model.save), (WEIGHTS_NAME, model.save_weights)):
-        with whole_file(config.log_dir / name) as partial:
-            save(partial)
+    with whole_file(config.log_dir / MODEL_NAME) as partial:
+        model.save(partial)
+    save_weights(model, config.log_dir / WEIGHTS_NAME)
