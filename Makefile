@@ -8,7 +8,7 @@ DEMO := demo
 
 .PHONY: demo check test test-slow test-faults test-oldest
 
-# The main job on simulated galaxies, about 6 minutes on two cores. The same command continues an interrupted run.
+# The main job on simulated galaxies, about 5 minutes on two cores. The same command continues an interrupted run.
 demo: $(DEMO)/report.html
 	@echo "Open $(abspath $<)"
 
@@ -23,11 +23,11 @@ check: $(READY)
 test: check
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
-# The long tests: ten kills of each stage, whole training runs, the installed wheel.
+# The long tests: whole training runs, kills with several workers, the installed wheel.
 test-slow: $(READY)
 	$(BIN)/pytest -m slow
 
-# Each command is killed, its disk is full, its folder is read-only, or it is started twice. About half an hour.
+# Each command is killed, its disk is full, its folder is read-only, or it is started twice; files are damaged. An hour.
 test-faults: $(READY)
 	$(BIN)/pytest -m faults
 
