@@ -455,6 +455,18 @@ def test_galaxies_that_cannot_be_read_are_skipped_and_listed(catalog, tmp_path):
     assert sorted(all_records(read_manifest(folder))) == sorted(set(table["id_str"]) - set(failed.index))
 
 
+def test_bytes_after_the_last_record_are_refused(copied):
+    shard = read_manifest(copied).paths("train")[0]
+    for more in (b"no record", shard.read_bytes()):
+        content = shard.read_bytes() + more
+        shard.write_bytes(content)
+        manifest = json.loads((copied / "shards.json").read_text())
+        manifest["splits"]["train"]["files"][0]["bytes"] = len(content)
+        (copied / "shards.json").write_text(json.dumps(manifest))
+        with pytest.raises(ValueError, match=rf"{shard}: holds more than the \d+ galaxies"):
+            list(iterate_records([shard]))
+
+
 def test_galaxies_with_unfit_ids_are_skipped_and_listed_in_quotes(catalog, tmp_path):
     table = pd.read_csv(catalog, dtype={"id_str": str})
     table.loc[1, "id_str"] = '=HYPERLINK("x")'

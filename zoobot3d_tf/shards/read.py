@@ -53,7 +53,11 @@ def iterate_records(paths: Sequence[str | Path]) -> Iterator[dict]:
                     f"{path}: record {number} is damaged or missing; copy the shard again, or make it again"
                 ) from error
             yield galaxy
-        if next(records, None) is not None:
+        try:
+            has_more = next(records, None) is not None
+        except tf.errors.OpError:  # bytes that are no record
+            has_more = True
+        if has_more:
             raise ValueError(f"{path}: holds more than the {n_galaxies} galaxies that {MANIFEST_NAME} lists")
 
 
