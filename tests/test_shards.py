@@ -255,7 +255,7 @@ def kill_ten_times_and_resume(start, folder: Path) -> int:
         process = start()
         while attempt % 2 and is_running(process) and len(list(folder.glob(".progress/*-of-*.json"))) <= n_finished:
             time.sleep(0.001)
-        time.sleep(moments.uniform(0, 0.03 if attempt % 2 else 0.1))
+        time.sleep(moments.uniform(0, 0.01 if attempt % 2 else 0.1))
         process.kill()
         killed = exit_code(process) == -signal.SIGKILL
         half_done += killed and any(folder.glob(".progress/*-of-*.json")) and not (folder / "shards.json").exists()
@@ -285,7 +285,7 @@ def test_killed_runs_resume_to_the_same_bytes(catalog, tmp_path, fork_server):
         process.start()
         return process
 
-    assert kill_ten_times_and_resume(start, folder) >= 5
+    assert kill_ten_times_and_resume(start, folder) >= 3
     assert contents(folder) == contents(tmp_path / "whole")
 
 
@@ -303,7 +303,7 @@ def test_killed_runs_with_workers_resume_to_the_same_bytes(catalog, tmp_path):
     def start():
         return subprocess.Popen([sys.executable, "-c", program])
 
-    assert kill_ten_times_and_resume(start, folder) >= 5
+    assert kill_ten_times_and_resume(start, folder) >= 3
     assert contents(folder) == contents(tmp_path / "whole")
 
 
