@@ -124,7 +124,7 @@ def finetune(
         model = replace(model, schema=manifest.schema, tasks=_learnable(manifest, kind), label=manifest.label)
         config = _run_config(model, framing, save_dir, manifest, settings)
         finetuning = Finetuning(run, _name_of(base), config, settings)
-        write_config(save_dir, finetuning.to_dict())
+        write_config(save_dir, finetuning.to_dict(manifest))
         from zoobot3d_tf.finetuning.stages import run_stages
 
         return run_stages(finetuning)

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from zoobot3d_tf.files import sha256_of
 from zoobot3d_tf.labels import LABEL_KINDS
 from zoobot3d_tf.runs.run_folder import TrainedRun
-from zoobot3d_tf.shards.manifest import content_hash
+from zoobot3d_tf.shards.manifest import Manifest
 from zoobot3d_tf.training.run_config import MAX_SEED, RunConfig
 
 FINETUNE_TASKS = (*LABEL_KINDS, "counts", "masks")
@@ -69,13 +69,20 @@ class Finetuning:
     run: RunConfig
     recipe: Recipe
 
-    def to_dict(self) -> dict:
-        """Convert to the content of `config.json`: as of every run, and under `training` the base and the recipe."""
+    def to_dict(self, manifest: Manifest) -> dict:
+        """Convert to the content of `config.json`: as of every run, and under `training` the base and the recipe.
+
+        Args:
+            manifest: manifest of the shards of the run.
+        """
         config = self.run.to_dict()
         config["training"] |= asdict(self.recipe) | {
             "base": self.base_name,
             "base_sha256": sha256_of(self.base.weights_loc),
             "stages": ["head", "blocks"][: 1 + (self.recipe.n_blocks > 0)],
         }
-        shards = {"train": content_hash(self.run.train_records), "eval": content_hash(self.run.eval_records)}
+        shards = {
+            "train": manifest.content_hash(self.run.train_records),
+            "eval": manifest.content_hash(self.run.eval_records),
+        }
         return config | {"stretch": self.base.stretch, "shards": shards}

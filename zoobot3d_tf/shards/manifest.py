@@ -111,6 +111,32 @@ class Manifest:
         """
         return sum(getattr(file, what) for file in self.splits[split])
 
+    def listed(self) -> dict[Path, ShardFile]:
+        """Files of all splits by path."""
+        return {self.folder / file.name: file for files in self.splits.values() for file in files}
+
+    def files_at(self, paths: Sequence[str | Path]) -> list[ShardFile]:
+        """Files at paths, which the manifest lists."""
+        listed = self.listed()
+        return [listed[path_of(path).absolute()] for path in paths]
+
+    def count_in(self, paths: Sequence[str | Path], what: str = "galaxies") -> int:
+        """Count the galaxies in files, or those of them with data.
+
+        Args:
+            paths: paths of TFRecord files that the manifest lists.
+            what: one of `COUNTS`.
+        """
+        return sum(getattr(file, what) for file in self.files_at(paths))
+
+    def content_hash(self, paths: Sequence[str | Path]) -> str:
+        """Short hexadecimal hash of the contents of files, from their SHA-256.
+
+        Args:
+            paths: paths of TFRecord files that the manifest lists.
+        """
+        return hashlib.sha256("".join(file.sha256 for file in self.files_at(paths)).encode()).hexdigest()[:16]
+
     def to_json(self) -> str:
         """Content of `shards.json`. It has no time and no folder, so that equal shards have equal manifests."""
         splits = {
@@ -218,7 +244,7 @@ def check_shards(
             f"{homes[0]}: these shards hold images of {manifest.image_size} x {manifest.image_size} pixels; "
             f"received the size {image_size}"
         )
-    listed = _listed(manifest)
+    listed = manifest.listed()
     for path in files:
         if path not in listed:
             raise ValueError(f"{path}: not listed in {manifest.folder / MANIFEST_NAME}")
@@ -234,14 +260,13 @@ def check_shards(
     return manifest
 
 
-def galaxies_in(paths: Sequence[str | Path], what: str = "galaxies") -> int:
+def galaxies_in(paths: Sequence[str | Path]) -> int:
     """Count the galaxies in files of one shard folder, from its manifest.
 
     Args:
         paths: paths of TFRecord files that the manifest lists; at least one.
-        what: one of `COUNTS`.
     """
-    return sum(getattr(file, what) for file in _files_at(paths))
+    return read_manifest(path_of(paths[0]).absolute().parent).count_in(paths)
 
 
 def shards_in(folder: str | Path) -> list[Path]:
@@ -255,28 +280,10 @@ def shards_in(folder: str | Path) -> list[Path]:
         ValueError: `shards.json` is damaged.
     """
     folder = path_of(folder).absolute()
-    listed = [path for path in _listed(read_manifest(folder)) if path.parent == folder]
+    listed = [path for path in read_manifest(folder).listed() if path.parent == folder]
     if paths := sorted({*listed, *folder.glob("*.tfrecord")}):
         return paths
     raise FileNotFoundError(f"{folder}: contains no .tfrecord files; `zoobot3d shards` makes them")
-
-
-def content_hash(paths: Sequence[str | Path]) -> str:
-    """Short hexadecimal hash of the contents of shards, from their SHA-256 in the manifest.
-
-    Args:
-        paths: paths of TFRecord files that the manifest lists; at least one.
-    """
-    return hashlib.sha256("".join(file.sha256 for file in _files_at(paths)).encode()).hexdigest()[:16]
-
-
-def _files_at(paths: Sequence[str | Path]) -> list[ShardFile]:
-    listed = _listed(read_manifest(path_of(paths[0]).absolute().parent))
-    return [listed[path_of(path).absolute()] for path in paths]
-
-
-def _listed(manifest: Manifest) -> dict[Path, ShardFile]:
-    return {manifest.folder / file.name: file for files in manifest.splits.values() for file in files}
 
 
 def _votes_summary(schema: Schema | None) -> str:

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from zoobot3d_tf.files import path_of
 from zoobot3d_tf.images.masks import MASKS, MAX_VOLUNTEERS
-from zoobot3d_tf.shards.manifest import MANIFEST_NAME, Manifest, check_shards, galaxies_in
+from zoobot3d_tf.shards.manifest import MANIFEST_NAME, Manifest, check_shards
 from zoobot3d_tf.shards.record import decode, parse
 
 
@@ -40,9 +40,9 @@ def iterate_records(paths: Sequence[str | Path]) -> Iterator[dict]:
             damaged. The error names the file and the record.
     """
     manifest = check_shards(paths)
-    for path in paths:
+    for path, file in zip(paths, manifest.files_at(paths), strict=True):
         records = iter(read_records([path]))
-        n_galaxies = galaxies_in([path])
+        n_galaxies = file.galaxies
         for number in range(n_galaxies):
             try:
                 galaxy = _read_galaxy(next(records), manifest)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from zoobot3d_tf.extras import require
 from zoobot3d_tf.files import one_owner
 from zoobot3d_tf.runs.run_folder import write_config
-from zoobot3d_tf.shards.manifest import Manifest, check_shards, content_hash, galaxies_in
+from zoobot3d_tf.shards.manifest import Manifest, check_shards
 from zoobot3d_tf.training.run_config import RunConfig
 
 if TYPE_CHECKING:
@@ -76,15 +76,18 @@ def check_run(config: RunConfig) -> None:
             f"the stretch {validation.stretch!r}; make both with the same stretch"
         )
     _check_tasks(config, training, validation)
-    shards = {"train": content_hash(config.train_records), "eval": content_hash(config.eval_records)}
+    shards = {
+        "train": training.content_hash(config.train_records),
+        "eval": validation.content_hash(config.eval_records),
+    }
     write_config(config.log_dir, config.to_dict() | {"stretch": training.stretch, "shards": shards})
 
 
 def _check_tasks(config: RunConfig, training: Manifest, validation: Manifest) -> None:
     """Check that there are galaxies for each task to train on, and warn of tasks that cannot be validated."""
-    without = [task for task in config.model.tasks if not galaxies_in(config.eval_records, f"with_{task}")]
+    without = [task for task in config.model.tasks if not validation.count_in(config.eval_records, f"with_{task}")]
     for task in config.model.tasks:
-        if not galaxies_in(config.train_records, f"with_{task}"):
+        if not training.count_in(config.train_records, f"with_{task}"):
             raise ValueError(f"{training.folder}: no training galaxy has labels for {task}; omit it in tasks")
     if len(without) == len(config.model.tasks):
         raise ValueError(f"{validation.folder}: no validation galaxy has labels for {', '.join(without)}")
