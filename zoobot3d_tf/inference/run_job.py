@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict
 from functools import lru_cache, wraps
 from pathlib import Path
 from threading import Lock
@@ -16,14 +15,15 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from zoobot3d_tf.failures import check_failures, may_fail
-from zoobot3d_tf.files import failed_loc, sha256_of, whole_file, write_atomically
+from zoobot3d_tf.files import failed_loc, sha256_of, whole_file
 from zoobot3d_tf.images.read import ImageError
 from zoobot3d_tf.inference.job import AnySettings, Failure, Job, JobSettings
 from zoobot3d_tf.inference.metadata import write_metadata
 from zoobot3d_tf.inference.source_images import read_images
 from zoobot3d_tf.machine import available_cores
 from zoobot3d_tf.runs.run_folder import TrainedRun
-from zoobot3d_tf.tables.columns import id_fault, listed_id
+from zoobot3d_tf.tables.columns import id_fault
+from zoobot3d_tf.tables.formats import write_failures
 
 _Loaded = TypeVar("_Loaded")
 
@@ -118,8 +118,10 @@ def run_parts(
         finally:
             for part in parts:
                 part.cancel()
+    if n_failed <= allowed:
+        return
     failures = job.failures()
-    if allowed < len(failures) < n_galaxies:  # if all have failed, `join_parts` says it
+    if len(failures) < n_galaxies:  # if all have failed, `join_parts` says it
         _list_failures(failures, save_loc)
         remedy = (
             f"The finished part of {save_loc} is kept: run the same again with a larger max_failed, or when the images "
@@ -197,6 +199,4 @@ def _retry_failures(job: Job[Any]) -> None:
 
 
 def _list_failures(failures: Sequence[Failure], save_loc: Path) -> None:
-    failed_table = pd.DataFrame(map(asdict, failures), columns=["id_str", "file_loc", "reason"])
-    failed_table["id_str"] = failed_table["id_str"].map(listed_id)
-    write_atomically(failed_loc(save_loc), failed_table.to_csv(index=False, lineterminator="\n"))
+    write_failures(failed_loc(save_loc), [(failure.id_str, failure.file_loc, failure.reason) for failure in failures])

@@ -34,8 +34,8 @@ from zoobot3d_tf.shards.manifest import (
 )
 from zoobot3d_tf.shards.options import DEFAULT_EVAL_SIZE, ShardOptions
 from zoobot3d_tf.shards.task import Outcome, ShardTask, run_tasks
-from zoobot3d_tf.tables.columns import listed_id, read_text, refuse
-from zoobot3d_tf.tables.formats import read_table
+from zoobot3d_tf.tables.columns import read_text, refuse
+from zoobot3d_tf.tables.formats import read_table, write_failures
 from zoobot3d_tf.version import __version__
 
 PLAN_NAME = "plan.json"
@@ -123,9 +123,7 @@ def _create_shards(
     allowed = may_fail(n_galaxies, options.max_failed)
     outcomes = _write_shards(tasks, shard_dir, allowed, options.workers, executor)
     failed = [failure for task in tasks if task.name in outcomes for failure in outcomes[task.name].failed]
-    failed_table = pd.DataFrame(failed, columns=["id_str", "file_loc", "reason"])
-    listed = failed_table.assign(id_str=failed_table["id_str"].map(listed_id))
-    write_atomically(shard_dir / FAILED_NAME, listed.to_csv(index=False, lineterminator="\n"))
+    write_failures(shard_dir / FAILED_NAME, failed)
     check_failures(
         [reason for *_, reason in failed],
         n_galaxies,
@@ -141,7 +139,7 @@ def _create_shards(
         image_size=options.img_size,
         splits={split: tuple(outcomes[t.name].file for t in tasks if t.split == split) for split in SPLITS},
         made_by={"version": __version__, **made_by},
-        label=label and label.of_training(_labels_stored(splits["train"], failed_table["id_str"])),
+        label=label and label.of_training(_labels_stored(splits["train"], [id_str for id_str, *_ in failed])),
     )
     for name in splits:
         if manifest.count(name) == 0:
@@ -259,7 +257,7 @@ def _read_splits(
     return splits, label
 
 
-def _labels_stored(rows: pd.DataFrame, failed: pd.Series) -> np.ndarray:
+def _labels_stored(rows: pd.DataFrame, failed: list[str]) -> np.ndarray:
     """Labels of the rows, without the galaxies that were skipped."""
     return rows["label"][~rows["id_str"].isin(failed)].to_numpy()
 

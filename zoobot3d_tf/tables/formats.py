@@ -6,7 +6,7 @@ import io
 import os
 import re
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -15,7 +15,14 @@ import pandas as pd
 
 from zoobot3d_tf.files import PathLike, check_output, path_of, whole_file
 from zoobot3d_tf.tables.astropy_files import read_ecsv, read_fits, read_votable
-from zoobot3d_tf.tables.columns import holds_floats, is_path_column, is_standard, read_text, refuse_damaged_ids
+from zoobot3d_tf.tables.columns import (
+    holds_floats,
+    is_path_column,
+    is_standard,
+    listed_id,
+    read_text,
+    refuse_damaged_ids,
+)
 from zoobot3d_tf.tables.csv_files import read_csv
 from zoobot3d_tf.tables.values import check_shape, decode, plain_type
 
@@ -121,6 +128,17 @@ def write_table(table: pd.DataFrame, path: PathLike) -> Path:
     return path
 
 
+def write_failures(path: Path, failures: Sequence[tuple[str, str, str]]) -> None:
+    """Write the list of the galaxies that failed.
+
+    Args:
+        path: path of the CSV file.
+        failures: `id_str`, path of the image, and reason for each galaxy. Unfit ids are written in quotes.
+    """
+    table = pd.DataFrame(failures, columns=["id_str", "file_loc", "reason"])
+    write_table(table.assign(id_str=table["id_str"].map(listed_id)), path)
+
+
 def check_writable(path: PathLike) -> Path:
     """Check that `write_table` can write a file, before the work rather than after it.
 
@@ -146,8 +164,7 @@ def _finish(path: PathLike, table: pd.DataFrame) -> pd.DataFrame:
     table = table.rename(columns=usual)
     texts = [str(name) for name, column in table.items() if _is_text(str(name), column)]
     table = table.assign(**{name: read_text(path, table, name) for name in texts})
-    homes = {name: table[name].map(os.path.expanduser) for name in texts if is_path_column(name)}
-    table = table.assign(**homes)
+    table = table.assign(**{name: table[name].map(os.path.expanduser) for name in texts if is_path_column(name)})
     if "id_str" in table:
         refuse_damaged_ids(path, table, "id_str")
     nullable = [name for name, dtype in table.dtypes.items() if getattr(dtype, "na_value", None) is pd.NA]
