@@ -70,7 +70,8 @@ def _learning_curve(history: pd.DataFrame, kept: str, figure: Figure) -> None:
     rows = {"loss": "loss"} | ({metric: _METRICS[metric]} if metric else {})
     figure.set_size_inches(7, 2.8 * len(rows))
     epochs = np.arange(1, len(history) + 1)
-    best = int(np.argmin(history["val_loss"].where(history["stage"] == kept, np.inf)))
+    can_be_best = (history["stage"] == kept) & np.isfinite(history["val_loss"])
+    best = int(np.argmin(history["val_loss"].where(can_be_best, np.inf)))
     all_axes = figure.subplots(len(rows), 1, sharex=True, squeeze=False)[:, 0]
     for axes, (name, words) in zip(all_axes, rows.items(), strict=True):
         for stage, shown in history.groupby("stage", sort=False):

@@ -2,10 +2,10 @@
 
 import json
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -81,7 +81,7 @@ def run_stages(finetuning: Finetuning) -> keras.Model:
     if recipe.n_blocks:
         stage = replace(config, log_dir=config.log_dir / "blocks", learning_rate=recipe.blocks_learning_rate)
         histories["blocks"] = _train_blocks(model, stage, recipe.n_blocks, recipe.layer_decay)
-        lowest = {name: best["val_loss"] for name, epochs in histories.items() if (best := best_epoch(epochs))}
+        lowest = {name: epoch["val_loss"] for name, epochs in histories.items() if (epoch := best_epoch(epochs))}
         kept = min(lowest, key=lambda name: lowest[name])
     best = build_model(config.model)  # uncompiled, with all layers trainable
     if kept == "blocks":
@@ -91,7 +91,7 @@ def run_stages(finetuning: Finetuning) -> keras.Model:
     finish_model(best, config)
     history = pd.DataFrame([{"stage": name} | epoch for name, epochs in histories.items() for epoch in epochs])
     write_atomically(config.log_dir / HISTORY_NAME, history.to_csv(index=False))
-    _report(best, config, history, kept)
+    _report(best, config, history, kept, cast(Mapping[str, float], best_epoch(histories[kept])))
     return best
 
 
@@ -182,10 +182,9 @@ def _features(encode: Callable, batches: Iterable, n_batches: int | None) -> Any
     return tf.nest.map_structure(lambda *arrays: np.concatenate(arrays), *parts)
 
 
-def _report(model: keras.Model, config: RunConfig, history: pd.DataFrame, kept: str) -> None:
+def _report(model: keras.Model, config: RunConfig, history: pd.DataFrame, kept: str, best: Mapping[str, float]) -> None:
     """Write `validation.json`, and the plots if matplotlib is installed."""
-    best = history[history["stage"] == kept].sort_values("val_loss", kind="stable").iloc[0]
-    of_epoch = {name.removeprefix("val_"): float(best[name]) for name in best.index if name.startswith("val_")}
+    of_epoch = {name.removeprefix("val_"): value for name, value in best.items() if name.startswith("val_")}
     validation = _validate(model, config)
     scores = {"stage": kept, "epoch": int(best["epoch"])} | of_epoch | validation_scores(config.model, validation)
     write_atomically(config.log_dir / VALIDATION_NAME, json.dumps(scores, indent=1) + "\n")
