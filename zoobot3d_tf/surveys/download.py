@@ -174,7 +174,7 @@ def fetch_page(url: str, max_bytes: int) -> bytes:
     """
     with TemporaryDirectory() as folder:
         try:
-            _Fetcher(max_bytes=max_bytes).obtain(Download(url, "page"), path_of(folder))
+            _Fetcher(max_bytes=max_bytes).obtain(Download(url, "page"), Path(folder))
         except _FetchError as error:
             raise OSError(f"{url}: cannot be downloaded: {error}") from error
         return (Path(folder) / "page").read_bytes()
