@@ -168,11 +168,7 @@ def workspace(path: Path) -> Iterator[Path]:
     if folder.is_file():  # left by `whole_file`
         folder.unlink()
     with one_owner(folder):
-        for left in folder.iterdir():
-            if left.is_dir():
-                shutil.rmtree(left)
-            elif left.name != LOCK_NAME:
-                left.unlink()
+        empty_owned(folder)
         try:
             yield folder
         except OSError as error:
@@ -181,6 +177,15 @@ def workspace(path: Path) -> Iterator[Path]:
             raise
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def empty_owned(folder: Path) -> None:
+    """Remove what a run that was killed has left in a folder of this process; see `one_owner`."""
+    for left in folder.iterdir():
+        if left.is_dir():
+            shutil.rmtree(left)
+        elif left.name != LOCK_NAME:
+            left.unlink()
 
 
 def move_into_place(made: Path, path: Path) -> None:

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from zoobot3d_tf.failures import is_of_machine
-from zoobot3d_tf.files import LOCK_NAME, read_json_object, whole_file, write_atomically
+from zoobot3d_tf.files import empty_owned, read_json_object, whole_file, write_atomically
 
 _SETTINGS_NAME = "settings.json"
 _GALAXIES_NAME = "galaxies.parquet"
@@ -237,9 +237,7 @@ def start_job(folder: Path, settings: AnySettings, galaxies: pd.DataFrame) -> Jo
             "finish that run first, with its own settings, or delete the folder"
         )
     folder.mkdir(exist_ok=True)
-    for path in folder.iterdir():  # left by a run that was killed while it made or removed the folder
-        if path.name != LOCK_NAME:
-            path.unlink()
+    empty_owned(folder)  # of a run that was killed while it made or removed the folder
     table = pa.Table.from_pandas(galaxies, preserve_index=False)
     with whole_file(folder / _GALAXIES_NAME) as partial:
         pq.write_table(table, partial, row_group_size=settings.part_size)
