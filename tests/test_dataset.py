@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from zoobot3d_tf.data.dataset import evaluation_batches, training_batches
+from zoobot3d_tf.data.dataset import Survey, evaluation_batches, training_batches
 from zoobot3d_tf.data.framing import Framing
 from zoobot3d_tf.images.masks import MASKS
 from zoobot3d_tf.schemas import get_schema
@@ -18,6 +18,10 @@ from zoobot3d_tf.shards.write import create_shards
 FRAMING = Framing(initial_size=100, crop_size=75, final_size=64)
 
 
+def one_survey(paths, n_answers: int, **settings) -> list[Survey]:
+    return [Survey(tuple(map(str, paths)), np.eye(n_answers), **settings)]
+
+
 def numpy_batches(dataset) -> list:
     return list(dataset.as_numpy_iterator())
 
@@ -25,7 +29,7 @@ def numpy_batches(dataset) -> list:
 @pytest.mark.parametrize("make", [training_batches, evaluation_batches])
 def test_batches_have_the_form_that_the_model_needs(shards, make):
     manifest = read_manifest(shards)
-    images, targets, weights = numpy_batches(make(manifest.paths("train"), 34, FRAMING, batch_size=4))[0]
+    images, targets, weights = numpy_batches(make(one_survey(manifest.paths("train"), 34), FRAMING, batch_size=4))[0]
     assert images.shape == (4, 64, 64, 3)
     assert images.dtype == np.float32
     assert 20 < images.max() <= 255
@@ -41,7 +45,7 @@ def test_weights_are_1_for_targets_that_exist_and_masks_are_fractions(shards):
     manifest = read_manifest(shards)
     records = list(iterate_records(manifest.paths("train")))
     whole = Framing(100, 100, 100)
-    batches = numpy_batches(evaluation_batches(manifest.paths("train"), 34, whole, batch_size=5))
+    batches = numpy_batches(evaluation_batches(one_survey(manifest.paths("train"), 34), whole, batch_size=5))
     targets = {name: np.concatenate([batch[1][name] for batch in batches]) for name in batches[0][1]}
     weights = {name: np.concatenate([batch[2][name] for batch in batches]) for name in batches[0][2]}
     assert 0 < weights["spiral_mask"].sum() < len(records)
@@ -74,7 +78,9 @@ def projects(tmp_path_factory) -> Manifest:
 def test_counts_of_any_number_of_volunteers_become_their_fraction(projects):
     seen = 0
     for split in ("train", "eval"):
-        [(_, targets, _)] = numpy_batches(evaluation_batches(projects.paths(split), 2, Framing(32, 32, 32), 7))
+        [(_, targets, _)] = numpy_batches(
+            evaluation_batches(one_survey(projects.paths(split), 2), Framing(32, 32, 32), 7)
+        )
         for record, fraction in zip(iterate_records(projects.paths(split)), targets["bar_mask"], strict=True):
             np.testing.assert_allclose(fraction[..., 0], record["bar_mask"] / record["n_volunteers"], rtol=1e-6)
             seen += 1
@@ -87,8 +93,8 @@ def test_masks_carry_the_number_of_volunteers_of_their_own_galaxy(projects, make
     seen = []
     for split in ("train", "eval"):
         paths = projects.paths(split)
-        batches = numpy_batches(make(paths, 2, framing, batch_size=2, with_volunteers=True))
-        plain = numpy_batches(make(paths, 2, framing, batch_size=2))
+        batches = numpy_batches(make(one_survey(paths, 2), framing, batch_size=2, with_volunteers=True))
+        plain = numpy_batches(make(one_survey(paths, 2), framing, batch_size=2))
         for (_, targets, weights), (_, fractions, _) in zip(batches, plain, strict=True):
             # The first answer of each galaxy has as many votes as volunteers drew its bar.
             volunteers = targets["votes"][:, 0]
@@ -106,7 +112,7 @@ def test_masks_carry_the_number_of_volunteers_of_their_own_galaxy(projects, make
 
 
 def votes_and_images(paths, seed: int, epochs: range) -> tuple[np.ndarray, np.ndarray]:
-    batches = numpy_batches(training_batches(paths, 34, FRAMING, batch_size=4, seed=seed, epochs=epochs))
+    batches = numpy_batches(training_batches(one_survey(paths, 34), FRAMING, batch_size=4, seed=seed, epochs=epochs))
     return np.concatenate([batch[1]["votes"] for batch in batches]), np.concatenate([batch[0] for batch in batches])
 
 
@@ -132,9 +138,9 @@ def test_order_and_augmentation_follow_from_the_seed_and_the_epoch(shards):
 
 def test_only_the_targets_of_the_tasks_are_read(shards):
     paths = read_manifest(shards).paths("eval")
-    _, targets, weights = numpy_batches(evaluation_batches(paths, 34, FRAMING, 4, tasks=("votes",)))[0]
+    _, targets, weights = numpy_batches(evaluation_batches(one_survey(paths, 34), FRAMING, 4, tasks=("votes",)))[0]
     assert set(targets) == set(weights) == {"votes"}
-    _, targets, _ = numpy_batches(training_batches(paths, 34, FRAMING, 4, tasks=("bar_mask",)))[0]
+    _, targets, _ = numpy_batches(training_batches(one_survey(paths, 34), FRAMING, 4, tasks=("bar_mask",)))[0]
     assert set(targets) == {"bar_mask"}
 
 
@@ -153,7 +159,7 @@ def test_images_and_masks_stay_aligned_from_the_catalogue_to_the_batch(tmp_path)
         create_shards(tmp_path / "catalog.csv", tmp_path / "shards", get_schema("rings"), options).parent
     )
     for paths, make in ((manifest.paths("train"), training_batches), (manifest.paths("eval"), evaluation_batches)):
-        for images, targets, _ in numpy_batches(make(paths, 2, Framing(150, 112, 128), batch_size=4)):
+        for images, targets, _ in numpy_batches(make(one_survey(paths, 2), Framing(150, 112, 128), batch_size=4)):
             for image, mask in zip(images, targets["bar_mask"], strict=True):
                 apart = np.subtract(ndimage.center_of_mass(image[..., 0]), ndimage.center_of_mass(mask[..., 0]))
                 assert np.hypot(*apart) < 0.1

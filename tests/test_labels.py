@@ -11,7 +11,7 @@ import tensorflow as tf
 from PIL import Image
 
 from zoobot3d_tf.cli import main
-from zoobot3d_tf.data.dataset import evaluation_batches, training_batches
+from zoobot3d_tf.data.dataset import Survey, evaluation_batches, training_batches
 from zoobot3d_tf.data.framing import Framing
 from zoobot3d_tf.labels import Label, read_labels, summarise
 from zoobot3d_tf.models import ModelConfig, build_model
@@ -463,13 +463,13 @@ def test_records_of_earlier_formats_have_no_label():
 
 
 def test_batches_have_zeros_for_missing_labels_and_class_weights(folders):
-    paths = read_manifest(folders["ring"]).paths("train")
+    surveys = [Survey(tuple(map(str, read_manifest(folders["ring"]).paths("train"))), np.eye(0))]
     framing = Framing(32, 32, 32)
-    _, targets, weights = next(evaluation_batches(paths, 0, framing, 40, ("label",)).as_numpy_iterator())
+    _, targets, weights = next(evaluation_batches(surveys, framing, 40, ("label",)).as_numpy_iterator())
     assert targets["label"].shape == (len(weights["label"]), 1)
     assert set(weights["label"]) == {0.0, 1.0}
     assert (targets["label"][weights["label"] == 0] == 0).all()
-    _, targets, weights = next(training_batches(paths, 0, framing, 40, ("label",), 0, (0.5, 3.0)).as_numpy_iterator())
+    _, targets, weights = next(training_batches(surveys, framing, 40, ("label",), 0, (0.5, 3.0)).as_numpy_iterator())
     known = weights["label"] > 0
     np.testing.assert_array_equal(weights["label"][known], np.where(targets["label"][known, 0] == 1, 3.0, 0.5))
 

@@ -34,7 +34,7 @@ DEPENDENCIES = {
     "merging": ("shape_smooth", "shape_featured"),
 }
 NO_TABLE = {"hubble", "hubble_v2", "candels"}  # published without dependencies
-OF_OUR_OWN = {"decals_rings"}  # the tree of simulated galaxies
+OF_OUR_OWN = {"decals_rings", "galaxy_zoo"}  # of simulated galaxies, and of several surveys
 
 
 @pytest.fixture

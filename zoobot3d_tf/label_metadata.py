@@ -208,6 +208,50 @@ candels_dependencies: Dependencies = {
 rings_pairs: Pairs = {"ring": ["_yes", "_no"]}
 rings_dependencies: Dependencies = {"ring": None}
 
+# Galaxy Zoo: the questions that several surveys ask, under one name. `zoobot3d_tf.common_tree` converts votes to it.
+
+galaxy_zoo_pairs: Pairs = {
+    **decals_pairs,
+    "bar": ["_yes", "_no"],
+    "bar-strength": ["_strong", "_weak"],
+    **rings_pairs,
+}
+galaxy_zoo_dependencies: Dependencies = {
+    **decals_dependencies,
+    "bar-strength": "bar_yes",
+    **rings_dependencies,
+}
+# Names of the same question, and of the same answer to it, in other trees.
+galaxy_zoo_questions: dict[str, str] = {"bulge-shape": "edge-on-bulge", "spiral-count": "spiral-arm-count"}
+galaxy_zoo_answers: dict[str, dict[str, str]] = {
+    "smooth-or-featured": {"features": "featured-or-disk", "problem": "artifact", "star-artifact-zoom": "artifact"},
+    "bar": {"strong": "yes", "weak": "yes"},
+    "how-rounded": {"completely": "round", "cigar": "cigar-shaped"},
+    "edge-on-bulge": {"round": "rounded", "no-bulge": "none"},
+    "spiral-arm-count": {"5-plus": "more-than-4"},
+}
+# Answers that also answer a second question.
+galaxy_zoo_also: dict[str, str] = {"bar_strong": "bar-strength_strong", "bar_weak": "bar-strength_weak"}
+
+# Classes that experts or volunteers gave, as answers of the tree galaxy_zoo.
+galaxy_classes: dict[str, tuple[str, ...]] = {
+    "elliptical": ("smooth-or-featured_smooth",),
+    "spiral": ("smooth-or-featured_featured-or-disk", "disk-edge-on_no", "has-spiral-arms_yes"),
+    "barred_spiral": ("smooth-or-featured_featured-or-disk", "disk-edge-on_no", "has-spiral-arms_yes", "bar_yes"),
+    "edge_on": ("smooth-or-featured_featured-or-disk", "disk-edge-on_yes"),
+    "merger": ("merging_merger",),
+    "artifact": ("smooth-or-featured_artifact",),
+    "unknown": (),
+}
+# Names of the same class in other catalogues: Galaxy Zoo 1 (Lintott+11) and the Galaxy Zoo challenge of 2013.
+galaxy_class_names: dict[str, str] = {
+    "spiral-clockwise": "spiral",
+    "spiral-anticlockwise": "spiral",
+    "spiral-edge-on": "edge_on",
+    "edge_view_spiral": "edge_on",
+    "dont-know": "unknown",
+}
+
 # Questions, dependencies and suffix of each tree by name. The suffix (names with "ortho") distinguishes the votes of
 # different campaigns. Dependencies of questions that the tree does not have are ignored.
 trees: dict[str, tuple[Pairs, Dependencies, str]] = {
@@ -222,6 +266,7 @@ trees: dict[str, tuple[Pairs, Dependencies, str]] = {
     "gz2_ortho": (gz2_artifact_pairs, gz2_artifact_dependencies, "-gz2"),
     "ukidss_ortho": (gz2_artifact_pairs, gz2_artifact_dependencies, "-ukidss"),
     "rings": (rings_pairs, rings_dependencies, ""),
+    "galaxy_zoo": (galaxy_zoo_pairs, galaxy_zoo_dependencies, ""),
     "hubble": (hubble_pairs, hubble_dependencies, ""),
     "hubble_ortho": (hubble_pairs, hubble_dependencies, "-hubble"),
     "hubble_v2": (hubble_v2_pairs, hubble_v2_dependencies, ""),

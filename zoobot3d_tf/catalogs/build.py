@@ -12,6 +12,7 @@ import pandas as pd
 from zoobot3d_tf.catalogs.crossmatch import match
 from zoobot3d_tf.catalogs.selection import passes_cuts, split_of
 from zoobot3d_tf.catalogs.training_catalog import MASK_COLUMNS, check_training_catalog, has_mask
+from zoobot3d_tf.common_tree import CLASS_VOTES
 from zoobot3d_tf.files import PathLike, path_of
 from zoobot3d_tf.schemas import Schema
 from zoobot3d_tf.surveys.sources import read_galaxies, read_votes
@@ -31,6 +32,7 @@ def build_catalog(
     schema: Schema,
     votes: Sequence[tuple[str, PathLike]] = (),
     tasks_loc: PathLike | None = None,
+    class_votes: int = CLASS_VOTES,
     masks_loc: PathLike | None = None,
     match_radius_arcsec: float | None = None,
     predicted_loc: PathLike | None = None,
@@ -57,6 +59,7 @@ def build_catalog(
         votes: form and path of each table of votes; see `sources.read_votes`. Only one of them may have votes on a
             given question of a given galaxy.
         tasks_loc: path of the file of tasks for Zooniverse exports; see `zooniverse`.
+        class_votes: number of votes that a class counts as, for tables of the form `classes`.
         masks_loc: path of a table of images with masks, in the form of `images_loc`. If a galaxy is in both tables,
             image, position, pixel scale and masks are taken from this one, since they fit only their own image.
             Galaxies that are only in this table are added.
@@ -89,7 +92,7 @@ def build_catalog(
         galaxies = _add_masked(galaxies, masks_loc, _read_images(masks_loc, schema), match_radius_arcsec)
     if predicted_loc is not None:
         galaxies = _cut(galaxies, predicted_loc, cuts, match_radius_arcsec)
-    found_votes = _join_votes(galaxies, schema, votes, tasks_loc, match_radius_arcsec)
+    found_votes = _join_votes(galaxies, schema, votes, tasks_loc, class_votes, match_radius_arcsec)
     galaxies = galaxies.drop(columns=_POSITION).rename(columns=dict(zip(_IMAGE_POSITION, _POSITION, strict=True)))
     galaxies = pd.concat([galaxies, found_votes], axis=1)
 
@@ -171,6 +174,7 @@ def _join_votes(
     schema: Schema,
     sources: Sequence[tuple[str, PathLike]],
     tasks_loc: PathLike | None,
+    class_votes: int,
     radius: float | None,
 ) -> pd.DataFrame:
     """Read all tables of votes, and add their votes for each galaxy. Images without a position receive one."""
@@ -178,7 +182,7 @@ def _join_votes(
         galaxies[image] = galaxies[image].fillna(galaxies[galaxy])
     votes = np.zeros((len(galaxies), len(schema.answers)), np.int64)
     for form, path in sources:
-        source = read_votes(path, form, schema, tasks_loc)
+        source = read_votes(path, form, schema, tasks_loc, class_votes)
         partners = _find_partners(galaxies, path, source, radius)
         found = partners >= 0
         added = np.zeros_like(votes)

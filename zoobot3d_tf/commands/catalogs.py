@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from zoobot3d_tf.commands.stage import SCHEMA, TABLE, Stage, given, names
+from zoobot3d_tf.commands.stage import SCHEMA, TABLE, Stage, at_least, given, names
+from zoobot3d_tf.common_tree import CLASS_VOTES
 from zoobot3d_tf.files import path_of
 
 
@@ -87,8 +88,15 @@ def _build_arguments(parser: argparse.ArgumentParser) -> None:
         type=_form_and_path,
         action="append",
         metavar="FORM=TABLE",
-        help="Table of votes, and its form: columns, gz2, decals-dr12, decals-dr5, decals-dr8, reductions or "
-        "classifications (see docs/data.md). May be repeated",
+        help="Table of votes, and its form: columns, gz2, decals-dr12, decals-dr5, decals-dr8, reductions, "
+        "classifications or classes (see docs/data.md). May be repeated",
+    )
+    add(
+        "--class-votes",
+        type=at_least(1),
+        default=CLASS_VOTES,
+        metavar="N",
+        help="Number of votes that a class counts as, for tables of the form classes",
     )
     add(
         "--tasks",

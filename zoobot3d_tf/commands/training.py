@@ -25,8 +25,40 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
     weights = ",".join(f"{task}={weight:g}" for task, weight in DEFAULT_LOSS_WEIGHTS.items())
     add = parser.add_argument
     add("--experiment-dir", type=path_of, required=True, help="Run folder to fill, or to continue")
-    add("--train-dir", type=path_of, required=True, help="Folder of .tfrecord files to train on")
-    add("--eval-dir", type=path_of, required=True, help="Folder of .tfrecord files to validate on")
+    add(
+        "--train-dir",
+        type=path_of,
+        nargs="+",
+        required=True,
+        metavar="DIR",
+        help="Folder of .tfrecord files to train on, or several folders, such as one per survey. If they have several "
+        "decision trees, the model learns their common tree (docs/training.md)",
+    )
+    add(
+        "--eval-dir",
+        type=path_of,
+        nargs="+",
+        required=True,
+        metavar="DIR",
+        help="Folder of .tfrecord files to validate on, or several folders",
+    )
+    add(
+        "--galaxies-per-epoch",
+        type=_counts,
+        metavar="N,...",
+        help="Number of galaxies per epoch of each --train-dir, separated by commas (default: each galaxy once)",
+    )
+    add(
+        "--masked-times",
+        type=at_least(1),
+        default=RunConfig.masked_times,
+        help="Use a galaxy that has a mask this often for each use of a galaxy without one",
+    )
+    add(
+        "--photometry",
+        action="store_true",
+        help="Augment brightness, colour, sharpness and noise too, so that the model can be used for other surveys",
+    )
     add(
         "--shard-img-size",
         type=at_least(16),
@@ -189,6 +221,13 @@ def _weights(text: str) -> dict[str, float]:
         return {name.strip(): float(value) for name, value in (part.split("=") for part in names(text))}
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected task=weight,...; received {text!r}") from None
+
+
+def _counts(text: str) -> list[int]:
+    return [at_least(1)(part) for part in names(text)]
+
+
+_counts.__name__ = "list of whole numbers"
 
 
 STAGES = {

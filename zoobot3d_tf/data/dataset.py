@@ -11,29 +11,49 @@
 """
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from zoobot3d_tf.data.framing import Framing, central_affine, random_affine, warp
+from zoobot3d_tf.data.photometry import random_photometry
 from zoobot3d_tf.images.masks import MASKS
 from zoobot3d_tf.machine import available_cores
 from zoobot3d_tf.models.config import VOLUNTEER_TASKS
 from zoobot3d_tf.shards import record
 
 SHUFFLE_BUFFER = 2048
-"""Number of galaxies that are shuffled together. They stay encoded, with about 30 kB each."""
+"""Number of galaxies of a survey that are shuffled together. They stay encoded, with about 30 kB each."""
 FILES_AT_ONCE = 4
 """Number of files that are read in turn."""
 BATCHES_AHEAD = 2
 """Number of batches that are prepared in advance."""
 
 
+@dataclass(frozen=True)
+class Survey:
+    """Shards of one survey.
+
+    Attributes:
+        paths: paths of TFRecord files of one shard folder.
+        to_tree: matrix from the votes in the shards to the votes on the tree of the model, see
+            `common_tree.conversion`; shape (answers of the shards, answers of the model).
+        per_epoch: number of galaxies per training epoch. If it is larger than the number of galaxies, they are used
+            repeatedly; if it is smaller, each epoch has others. None for each galaxy once.
+        masked_times: how often a galaxy with a mask is used for each use of a galaxy without one, in training.
+    """
+
+    paths: tuple[str, ...]
+    to_tree: np.ndarray
+    per_epoch: int | None = None
+    masked_times: int = 1
+
+
 def training_batches(
-    paths: Sequence[str | Path],
-    n_answers: int,
+    surveys: Sequence[Survey],
     framing: Framing,
     batch_size: int,
     tasks: Sequence[str] = VOLUNTEER_TASKS,
@@ -41,6 +61,7 @@ def training_batches(
     class_weights: Sequence[float] = (),
     with_volunteers: bool = False,
     epochs: range = range(1),
+    photometry: bool = False,
 ) -> tf.data.Dataset:
     """Make shuffled and randomly augmented batches, of one or more epochs.
 
@@ -48,8 +69,7 @@ def training_batches(
     so that a run which continues after an interruption sees the same batches as a run without one.
 
     Args:
-        paths: paths of TFRecord files of one shard folder.
-        n_answers: number of answers of the decision tree.
+        surveys: shards of one or more surveys. The galaxies of all surveys are mixed.
         framing: sizes of stored images, crop and network input.
         batch_size: number of galaxies per batch.
         tasks: targets to read.
@@ -58,6 +78,7 @@ def training_batches(
             weight 1.
         with_volunteers: whether to add the number of volunteers to the masks, as a second channel.
         epochs: numbers of the epochs, from 0.
+        photometry: whether to change brightness, colour, sharpness and noise at random too; see `data.photometry`.
 
     Returns:
         Dataset of batches as described in this module, one epoch after the other.
@@ -68,31 +89,27 @@ def training_batches(
         # combine a global seed of 0 with a tensor.
         tf.compat.v1.set_random_seed(1)
         order = seed * 2**20 + epoch  # another number for each epoch of each run
-        files = tf.data.Dataset.from_tensor_slices([str(path) for path in paths])
-        files = files.shuffle(len(paths), order, reshuffle_each_iteration=False)
-        records = files.interleave(tf.data.TFRecordDataset, cycle_length=FILES_AT_ONCE)
-        batches = records.shuffle(SHUFFLE_BUFFER, order, reshuffle_each_iteration=False).batch(batch_size)
-        return batches.enumerate().map(lambda number, batch: (batch, tf.stack([seed, epoch, number])))
+        galaxies = _mixed([_shuffled(survey, order) for survey in surveys], [s.per_epoch for s in surveys], order)
+        batches = galaxies.batch(batch_size)
+        return batches.enumerate().map(lambda number, batch: (*batch, tf.stack([seed, epoch, number])))
 
-    read = _reader(n_answers, framing, tasks, class_weights, with_volunteers)
+    read = _reader(framing, tasks, class_weights, with_volunteers, photometry)
     numbers = tf.data.Dataset.range(epochs.start, epochs.stop, epochs.step)
     return _in_parallel(numbers.flat_map(epoch_batches), read)
 
 
 def evaluation_batches(
-    paths: Sequence[str | Path],
-    n_answers: int,
+    surveys: Sequence[Survey],
     framing: Framing,
     batch_size: int,
     tasks: Sequence[str] = VOLUNTEER_TASKS,
     class_weights: Sequence[float] = (),
     with_volunteers: bool = False,
 ) -> tf.data.Dataset:
-    """Make centrally cropped batches in the order of the shards.
+    """Make centrally cropped batches in the order of the shards, each galaxy once.
 
     Args:
-        paths: paths of TFRecord files of one shard folder.
-        n_answers: number of answers of the decision tree.
+        surveys: shards of one or more surveys, one after the other.
         framing: sizes of stored images, crop and network input.
         batch_size: number of galaxies per batch.
         tasks: targets to read.
@@ -102,8 +119,53 @@ def evaluation_batches(
     Returns:
         Dataset of batches as described in this module.
     """
-    batches = tf.data.TFRecordDataset([str(path) for path in paths]).batch(batch_size)
-    return _in_parallel(batches, _reader(n_answers, framing, tasks, class_weights, with_volunteers))
+    galaxies = [_with_votes(tf.data.TFRecordDataset(list(survey.paths)), survey) for survey in surveys]
+    batches = reduce(lambda one, other: one.concatenate(other), galaxies).batch(batch_size)
+    return _in_parallel(batches, _reader(framing, tasks, class_weights, with_volunteers))
+
+
+def _with_votes(records: tf.data.Dataset, survey: Survey) -> tf.data.Dataset:
+    """Pair each record with its votes on the tree of the model, float32 (answers,)."""
+    to_tree = tf.constant(survey.to_tree, tf.float32)
+    n_answers = len(survey.to_tree)
+
+    def votes(serialised: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return serialised, tf.matmul(record.parse(serialised[None], n_answers, ("votes",))["votes"], to_tree)[0]
+
+    return records.map(votes)
+
+
+def _shuffled(survey: Survey, order: tf.Tensor) -> tf.data.Dataset:
+    """Galaxies of a survey in the order of a random number, as many as the survey has per epoch."""
+
+    def one_pass(number: tf.Tensor) -> tf.data.Dataset:
+        seed = order + number * 2**52  # another number for each pass: `order` is below 2**52
+        files = tf.data.Dataset.from_tensor_slices(list(survey.paths))
+        files = files.shuffle(len(survey.paths), seed, reshuffle_each_iteration=False)
+        records = files.interleave(tf.data.TFRecordDataset, cycle_length=FILES_AT_ONCE)
+        if survey.masked_times > 1:
+            records = records.flat_map(lambda serialised: _times(serialised, survey.masked_times))
+        return records.shuffle(SHUFFLE_BUFFER, seed, reshuffle_each_iteration=False)
+
+    passes = tf.data.Dataset.range(1 if survey.per_epoch is None else survey.per_epoch)
+    records = passes.flat_map(one_pass)
+    return _with_votes(records if survey.per_epoch is None else records.take(survey.per_epoch), survey)
+
+
+def _times(serialised: tf.Tensor, masked_times: int) -> tf.data.Dataset:
+    """Repeat a record if it has a mask."""
+    flags = record.parse(serialised[None], 0, [f"has_{mask}" for mask in MASKS])
+    is_masked = tf.reduce_any(list(flags.values()))
+    return tf.data.Dataset.from_tensors(serialised).repeat(tf.where(is_masked, tf.cast(masked_times, tf.int64), 1))
+
+
+def _mixed(galaxies: Sequence[tf.data.Dataset], numbers: Sequence[int | None], order: tf.Tensor) -> tf.data.Dataset:
+    """Mix surveys in random order, with the given number of galaxies of each."""
+    if len(galaxies) == 1:
+        return galaxies[0]
+    survey_of = tf.repeat(tf.range(len(galaxies), dtype=tf.int64), tf.constant(numbers, tf.int64))
+    shuffled = tf.random.experimental.stateless_shuffle(survey_of, tf.stack([order, 0]))
+    return tf.data.Dataset.choose_from_datasets(galaxies, tf.data.Dataset.from_tensor_slices(shuffled))
 
 
 def _in_parallel(batches: tf.data.Dataset, read: Callable) -> tf.data.Dataset:
@@ -114,12 +176,16 @@ def _in_parallel(batches: tf.data.Dataset, read: Callable) -> tf.data.Dataset:
 
 
 def _reader(
-    n_answers: int, framing: Framing, tasks: Sequence[str], class_weights: Sequence[float], with_volunteers: bool
+    framing: Framing,
+    tasks: Sequence[str],
+    class_weights: Sequence[float],
+    with_volunteers: bool,
+    photometry: bool = False,
 ) -> Callable:
-    """Make the function from serialised records to a batch. With a seed as second argument, it augments the batch."""
+    """Make the function from serialised records and votes to a batch. With a seed as third argument, it augments."""
     masks = [name for name in MASKS if name in tasks]
     # Other fields are not read: the shards may have votes of a schema that the model does not know.
-    names = {"image", "n_volunteers", *tasks, *(f"has_{task}" for task in tasks)}
+    names = {"image", "n_volunteers", *tasks, *(f"has_{task}" for task in tasks)} - {"votes"}
     size = framing.final_size
 
     def decode_and_warp(encoded: Any, encoded_masks: Any, levels: Any, *seed: Any) -> tuple[np.ndarray, ...]:
@@ -128,14 +194,15 @@ def _reader(
         scaled = [np.zeros((len(encoded), size, size, 1), np.uint8) for _ in masks]
         for i, jpeg in enumerate(encoded):
             affine = central_affine(framing) if rng is None else random_affine(framing, rng)
-            images[i] = warp(record.decode(jpeg), affine, size)
+            image = warp(record.decode(jpeg), affine, size)
+            images[i] = image if rng is None or not photometry else random_photometry(image, rng)
             for mask, png in zip(scaled, encoded_masks[i], strict=True):
                 if png:
                     mask[i, ..., 0] = warp(record.decode(png) * levels[i], affine, size)
         return images, *scaled
 
-    def to_batch(serialised: tf.Tensor, *seed: tf.Tensor) -> tuple[tf.Tensor, dict, dict]:
-        fields = record.parse(serialised, n_answers, names)
+    def to_batch(serialised: tf.Tensor, votes: tf.Tensor, *seed: tf.Tensor) -> tuple[tf.Tensor, dict, dict]:
+        fields = record.parse(serialised, 0, names)
         encoded_masks = tf.stack([fields[name] for name in masks], axis=1) if masks else fields["image"][:, None][:, :0]
         # Masks are resampled as uint8, which is faster than float32. One volunteer is as many levels as fit into 255.
         levels = 255 // fields["n_volunteers"]
@@ -154,7 +221,7 @@ def _reader(
             volunteers = tf.cast(fields["n_volunteers"], tf.float32)[:, None, None, None]
             targets = {name: tf.concat([mask, tf.ones_like(mask) * volunteers], -1) for name, mask in targets.items()}
         if "votes" in tasks:
-            targets["votes"] = fields["votes"]
+            targets["votes"] = votes
         if "label" in tasks:
             # A missing label is NaN. NaN times a weight of 0 is NaN, and would spoil the gradients.
             labels = tf.where(fields["has_label"], fields["label"], 0.0)

@@ -260,13 +260,29 @@ def check_shards(
     return manifest
 
 
-def galaxies_in(paths: Sequence[str | Path]) -> int:
-    """Count the galaxies in files of one shard folder, from its manifest.
+def by_folder(paths: Sequence[str | Path]) -> dict[Path, tuple[str, ...]]:
+    """Sort TFRecord files by shard folder.
 
     Args:
-        paths: paths of TFRecord files that the manifest lists; at least one.
+        paths: paths of TFRecord files of one or more shard folders.
+
+    Returns:
+        Paths of each shard folder, in the order of the first file of each.
     """
-    return read_manifest(path_of(paths[0]).absolute().parent).count_in(paths)
+    folders: dict[Path, tuple[str, ...]] = {}
+    for path in paths:
+        home = path_of(path).absolute().parent.parent
+        folders[home] = (*folders.get(home, ()), str(path))
+    return folders
+
+
+def galaxies_in(paths: Sequence[str | Path]) -> int:
+    """Count the galaxies in files, from the manifests of their shard folders.
+
+    Args:
+        paths: paths of TFRecord files that the manifests list.
+    """
+    return sum(read_manifest(folder).count_in(files) for folder, files in by_folder(paths).items())
 
 
 def shards_in(folder: str | Path) -> list[Path]:

@@ -6,16 +6,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from zoobot3d_tf import common_tree
 from zoobot3d_tf.files import PathLike, path_of
 from zoobot3d_tf.schemas import Schema
 from zoobot3d_tf.surveys.zooniverse import read_classifications, read_reductions
 from zoobot3d_tf.tables.columns import (
+    MAX_VOTES,
     check_ids,
     read_counts,
     read_numbers,
     read_text,
     refuse,
     refuse_damaged_ids,
+    require_columns,
     suggest,
 )
 from zoobot3d_tf.tables.formats import read_table
@@ -61,7 +64,13 @@ _GZ2_TASKS: dict[str, tuple[str, dict[str, str]]] = {
 _GZ2_TASKS["spiral-count"] = _GZ2_TASKS["spiral-arm-count"]  # name of the question in Zoobot v0.0.2
 
 
-def read_votes(path: PathLike, form: str, schema: Schema, tasks_loc: PathLike | None = None) -> pd.DataFrame:
+def read_votes(
+    path: PathLike,
+    form: str,
+    schema: Schema,
+    tasks_loc: PathLike | None = None,
+    class_votes: int = common_tree.CLASS_VOTES,
+) -> pd.DataFrame:
     """Read the votes of a survey or of a Zooniverse project.
 
     Forms:
@@ -71,15 +80,18 @@ def read_votes(path: PathLike, form: str, schema: Schema, tasks_loc: PathLike | 
             2102.08414), whose columns do not name the campaign. Id: `iauname`.
         reductions: counts of Zooniverse by task and answer; see `zooniverse.read_reductions`.
         classifications: single classifications of Zooniverse; see `zooniverse.read_classifications`.
+        classes: one class per galaxy in the column `class`, such as "spiral"; see `common_tree.class_answers`. A galaxy
+            with an empty cell has no votes. Id: `id_str`.
 
     If the schema has columns for the campaign of the form (`bar-dr5_strong`), the votes go to these, else to the plain
     columns (`bar_strong`). Questions and answers that the schema does not have are left out.
 
     Args:
         path: path of the file.
-        form: form of the file, one of `FORMS`.
+        form: form of the file, one of `FORMS`, or `classes`.
         schema: decision tree of the votes.
         tasks_loc: path of the file of tasks, see `zooniverse`; required for reductions and classifications.
+        class_votes: number of votes that a class counts as, for each question that it answers.
 
     Returns:
         One row per galaxy: `id_str`, unique; `ra` and `dec` in degrees, NaN if unknown; and the votes, int64, in
@@ -88,10 +100,13 @@ def read_votes(path: PathLike, form: str, schema: Schema, tasks_loc: PathLike | 
     Raises:
         FileNotFoundError: the file does not exist.
         ValueError: the form is unknown; the file is not in this form, has no votes on any question of the schema, or
-            has votes that are not whole numbers >= 0; or the file of tasks is missing or wrong.
+            has votes that are not whole numbers >= 0 or a class that is unknown; or the file of tasks is missing or
+            wrong.
     """
+    if form == CLASSES:
+        return _read_classes(path_of(path), schema, class_votes)
     if form not in FORMS:
-        raise ValueError(f"form must be one of {', '.join(FORMS)}; received {form!r}")
+        raise ValueError(f"form must be one of {', '.join((*FORMS, CLASSES))}; received {form!r}")
     return FORMS[form](path_of(path), schema, tasks_loc)
 
 
@@ -122,6 +137,25 @@ def read_galaxies(path: PathLike, table: pd.DataFrame, *id_columns: str) -> pd.D
     unknown = pd.Series(np.nan, index=table.index)
     ra, dec = (read_numbers(path, table, column) if column in table else unknown for column in ("ra", "dec"))
     return pd.DataFrame({"id_str": ids, "ra": ra, "dec": dec})
+
+
+def _read_classes(path: Path, schema: Schema, weight: int) -> pd.DataFrame:
+    if not 1 <= weight <= MAX_VOTES:
+        raise ValueError(f"class_votes must be from 1 to {MAX_VOTES}; received {weight}")
+    table = read_table(path)
+    galaxies = read_galaxies(path, table, "id_str")
+    require_columns(path, table.columns, [_CLASS])
+    classes = read_text(path, table, _CLASS)
+    answers = {name: common_tree.class_answers(name) if name else () for name in classes.unique()}
+    unknown = classes.isin([name for name, found in answers.items() if found is None])
+    refuse(path, table, _CLASS, unknown, f"it must be one of {', '.join(common_tree.class_names())}, or empty")
+    votes = pd.DataFrame(
+        {column: [weight * (column in (answers[name] or ())) for name in classes] for column in schema.label_cols},
+        index=table.index,
+    )
+    if not votes.to_numpy().any():
+        raise ValueError(f"{path}: no class answers a question of the schema '{schema.name}'; use galaxy_zoo")
+    return pd.concat([galaxies, votes], axis=1)
 
 
 def _read_columns(path: Path, schema: Schema, _tasks_loc: PathLike | None) -> pd.DataFrame:
@@ -175,6 +209,10 @@ def _take_votes(
         )
     return pd.concat([galaxies, votes], axis=1)
 
+
+CLASSES = "classes"
+"""Form of a table with one class per galaxy."""
+_CLASS = "class"
 
 FORMS: dict[str, Callable[[Path, Schema, PathLike | None], pd.DataFrame]] = {
     "columns": _read_columns,

@@ -1,16 +1,20 @@
 """The parts of a training loop: batches, compiled model, learning rate and loggers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from zoobot3d_tf.data.dataset import evaluation_batches, training_batches
+from zoobot3d_tf.common_tree import conversion
+from zoobot3d_tf.data.dataset import Survey, evaluation_batches, training_batches
+from zoobot3d_tf.files import path_of
+from zoobot3d_tf.images.masks import MASKS
 from zoobot3d_tf.models.build import build_model
-from zoobot3d_tf.shards.manifest import check_shards, galaxies_in
+from zoobot3d_tf.shards.manifest import by_folder, check_shards, galaxies_in, read_manifest
 from zoobot3d_tf.shards.read import iterate_records
 from zoobot3d_tf.training.losses import MASK_LOSSES, label_loss, votes_loss
 from zoobot3d_tf.training.metrics import compiled_metrics
@@ -30,18 +34,57 @@ def batches(config: RunConfig, epochs: range) -> tuple[tf.data.Dataset, tf.data.
     """
     model, label = config.model, config.model.label
     settings: dict[str, Any] = {
-        "n_answers": len(model.label_cols),
         "framing": config.framing,
         "batch_size": config.batch_size,
         "tasks": model.tasks,
         "class_weights": () if label is None else label.class_weights,
         "with_volunteers": model.mask_head == "beta-binomial",  # the likelihood of counts, not of fractions
     }
-    training = training_batches(config.train_records, seed=config.seed, epochs=epochs, **settings)
-    validation = evaluation_batches(config.eval_records, **settings)
+    training = training_batches(
+        training_surveys(config), seed=config.seed, epochs=epochs, photometry=config.photometry, **settings
+    )
+    validation = evaluation_batches(_surveys(config.eval_records, config), **settings)
     # Keras warns that data ran out if it does not know the number of batches.
     n_batches = -(-galaxies_in(config.eval_records) // config.batch_size)
     return training, validation.apply(tf.data.experimental.assert_cardinality(n_batches))
+
+
+def training_surveys(config: RunConfig) -> list[Survey]:
+    """Find the surveys that a run is trained on, with their numbers of galaxies per epoch."""
+    surveys = _surveys(config.train_records, config)
+    if len(surveys) == 1 and config.masked_times == 1 and not config.galaxies_per_epoch:
+        return surveys  # one pass, which needs no number
+    numbers = config.galaxies_per_epoch or [_uses(survey, config.masked_times) for survey in surveys]
+    return [
+        replace(survey, per_epoch=number, masked_times=config.masked_times)
+        for survey, number in zip(surveys, numbers, strict=True)
+    ]
+
+
+def steps_per_epoch(config: RunConfig) -> int:
+    """Count the training batches of an epoch."""
+    surveys = training_surveys(config)
+    n_galaxies = sum(survey.per_epoch or galaxies_in(survey.paths) for survey in surveys)
+    return -(-n_galaxies // config.batch_size)
+
+
+def _surveys(records: Sequence[str], config: RunConfig) -> list[Survey]:
+    surveys = []
+    for folder, paths in by_folder(records).items():
+        schema, tree = read_manifest(folder).schema, config.model.schema
+        if tree is None or schema is None:
+            to_tree = np.zeros((0 if schema is None else len(schema.answers), len(config.model.label_cols)))
+        else:
+            to_tree = conversion(schema, tree)
+        surveys.append(Survey(paths, to_tree))
+    return surveys
+
+
+def _uses(survey: Survey, masked_times: int) -> int:
+    """Number of galaxies in one pass over a survey, with the galaxies that have masks counted repeatedly."""
+    manifest = read_manifest(path_of(survey.paths[0]).parent)
+    n_masked = max(manifest.count_in(survey.paths, f"with_{mask}") for mask in MASKS)
+    return manifest.count_in(survey.paths) + (masked_times - 1) * n_masked
 
 
 @contextmanager
@@ -57,9 +100,9 @@ def shards_checked_on_error(config: RunConfig) -> Iterator[None]:
     try:
         yield
     except tf.errors.OpError:
-        for records in (config.train_records, config.eval_records):
-            check_shards(records, verify_hash=True)
-            for _ in iterate_records(records):  # raises an error if a record cannot be decoded
+        for paths in (*by_folder(config.train_records).values(), *by_folder(config.eval_records).values()):
+            check_shards(paths, verify_hash=True)
+            for _ in iterate_records(paths):  # raises an error if a record cannot be decoded
                 pass
         raise
 

@@ -4,8 +4,14 @@ import logging
 
 import keras
 
-from zoobot3d_tf.shards.manifest import galaxies_in
-from zoobot3d_tf.training.assemble import batches, cosine, dropout_seeds, reporters, shards_checked_on_error
+from zoobot3d_tf.training.assemble import (
+    batches,
+    cosine,
+    dropout_seeds,
+    reporters,
+    shards_checked_on_error,
+    steps_per_epoch,
+)
 from zoobot3d_tf.training.checkpoints import Checkpoints, StopOnNaN
 from zoobot3d_tf.training.progress import EpochLines
 from zoobot3d_tf.training.run_config import RunConfig
@@ -26,7 +32,6 @@ def fit(model: keras.Model, config: RunConfig, checkpoints: Checkpoints) -> None
         ValueError: a shard is damaged.
     """
     training, validation = batches(config, range(checkpoints.epochs_done, config.epochs))
-    steps = -(-galaxies_in(config.train_records) // config.batch_size)
     checkpoints.restore(model)
     logger.info(
         "The model has %s parameters. Training starts at epoch %d of %d.",
@@ -37,7 +42,7 @@ def fit(model: keras.Model, config: RunConfig, checkpoints: Checkpoints) -> None
     with shards_checked_on_error(config):
         model.fit(
             training,
-            steps_per_epoch=steps,
+            steps_per_epoch=steps_per_epoch(config),
             validation_data=validation,
             initial_epoch=checkpoints.epochs_done,
             epochs=config.epochs,

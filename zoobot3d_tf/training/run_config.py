@@ -10,6 +10,7 @@ from zoobot3d_tf.data.framing import Framing
 from zoobot3d_tf.models.config import TASKS, ModelConfig
 from zoobot3d_tf.runs.encoder_weights import EncoderWeights
 from zoobot3d_tf.runs.run_folder import FORMAT_VERSION
+from zoobot3d_tf.shards.manifest import by_folder
 from zoobot3d_tf.version import __version__
 
 MASK_LOSS_NAMES = ("l1", "mse", "cross-entropy", "beta-binomial")
@@ -32,9 +33,9 @@ class RunConfig:
         model: configuration of the model.
         framing: sizes of stored images, crop and network input.
         log_dir: run folder.
-        train_records: TFRecord files to train on.
-        eval_records: TFRecord files to validate on.
-        epochs: largest number of epochs, which are passes over the training galaxies.
+        train_records: TFRecord files to train on, of one or more shard folders.
+        eval_records: TFRecord files to validate on, of one or more shard folders.
+        epochs: largest number of epochs.
         batch_size: number of galaxies per step.
         mask_loss: name of the loss of the masks, one of `MASK_LOSS_NAMES`.
         loss_weights: factor of the loss of each task, above 0.
@@ -45,6 +46,10 @@ class RunConfig:
         mixed_precision: whether to compute in float16, which is faster on GPUs and slower on CPUs.
         distributed: whether to mirror the model on all local GPUs.
         encoder_weights: initial weights of the encoder; random if None.
+        galaxies_per_epoch: number of galaxies per epoch of each shard folder in `train_records`, in the order of their
+            first files. If empty, an epoch is one pass over all training galaxies.
+        masked_times: how often a galaxy with a mask is used for each use of a galaxy without one.
+        photometry: whether the augmentation changes brightness, colour, sharpness and noise too.
         wandb: whether to log to Weights & Biases too (extra `[wandb]`).
 
     Raises:
@@ -67,6 +72,9 @@ class RunConfig:
     mixed_precision: bool = False
     distributed: bool = False
     encoder_weights: EncoderWeights | None = None
+    galaxies_per_epoch: tuple[int, ...] = ()
+    masked_times: int = 1
+    photometry: bool = False
     wandb: bool = False
 
     def __post_init__(self) -> None:
@@ -78,7 +86,15 @@ class RunConfig:
         for name in ("train_records", "eval_records"):
             if not getattr(self, name):
                 raise ValueError(f"{name} must name .tfrecord files; received none")
-        for name in ("epochs", "batch_size", "patience"):
+        n_folders = len(by_folder(self.train_records))
+        if self.galaxies_per_epoch and len(self.galaxies_per_epoch) != n_folders:
+            raise ValueError(
+                f"galaxies_per_epoch must have one number for each of the {n_folders} folders of shards; received "
+                f"{len(self.galaxies_per_epoch)}"
+            )
+        if min(self.galaxies_per_epoch, default=1) < 1:
+            raise ValueError(f"galaxies_per_epoch must be at least 1; received {min(self.galaxies_per_epoch)}")
+        for name in ("epochs", "batch_size", "patience", "masked_times"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1; received {getattr(self, name)}")
         if not 0 < self.learning_rate < math.inf:
@@ -110,11 +126,15 @@ class RunConfig:
             "tasks": list(self.model.tasks),
             "label": label and label.to_dict(),
         }
-        names = ("mask_loss", "learning_rate", "weight_decay", "patience", "seed", "batch_size", "epochs")
+        names = (
+            *("mask_loss", "learning_rate", "weight_decay", "patience", "seed", "batch_size", "epochs"),
+            *("masked_times", "photometry"),
+        )
         training = {name: getattr(self, name) for name in names}
         # Runs that were begun before there were labels have no weight for them, and must still be continued.
         weights = {name: weight for name, weight in self.loss_weights.items() if label or name != "label"}
         training |= {"loss_weights": weights, "mixed_precision": self.mixed_precision}
+        training["galaxies_per_epoch"] = list(self.galaxies_per_epoch)
         training["encoder_weights"] = self.encoder_weights and self.encoder_weights.to_dict()
         training |= {name: [Path(p).name for p in getattr(self, name)] for name in ("train_records", "eval_records")}
         packages = ("tensorflow", "keras", "tensorflow-probability", "numpy")

@@ -1,13 +1,14 @@
 """Training of one run, from shards to a run folder that predictions can use."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from zoobot3d_tf.common_tree import COMMON, conversion
 from zoobot3d_tf.extras import require
 from zoobot3d_tf.files import one_owner
 from zoobot3d_tf.runs.run_folder import write_config
-from zoobot3d_tf.shards.manifest import Manifest, check_shards
+from zoobot3d_tf.shards.manifest import Manifest, by_folder, check_shards
 from zoobot3d_tf.training.run_config import RunConfig
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from zoobot3d_tf.training.checkpoints import Checkpoints
 
     Loop = Callable[[keras.Model, RunConfig, Checkpoints], None]
+    _Checked = tuple[Manifest, tuple[str, ...]]
 
 logger = logging.getLogger(__name__)
 
@@ -66,30 +68,52 @@ def check_run(config: RunConfig) -> None:
     """
     if config.wandb:
         require("wandb", "wandb=True")
-    training, validation = (
-        check_shards(records, config.model.schema, config.framing.initial_size, label=config.model.label)
-        for records in (config.train_records, config.eval_records)
-    )
-    if training.stretch != validation.stretch:
+    training, validation = (_checked(config, records) for records in (config.train_records, config.eval_records))
+    stretches = {manifest.stretch: manifest.folder for manifest, _ in (*training, *validation)}
+    if len(stretches) > 1:
+        (one, first), (other, second), *_ = stretches.items()
         raise ValueError(
-            f"the images in {training.folder} have the stretch {training.stretch!r}, the images in {validation.folder} "
-            f"the stretch {validation.stretch!r}; make both with the same stretch"
+            f"the images in {first} have the stretch {one!r}, the images in {second} the stretch {other!r}; make both "
+            "with the same stretch"
         )
     _check_tasks(config, training, validation)
-    shards = {
-        "train": training.content_hash(config.train_records),
-        "eval": validation.content_hash(config.eval_records),
-    }
-    write_config(config.log_dir, config.to_dict() | {"stretch": training.stretch, "shards": shards})
+    shards = {"train": _hash(training), "eval": _hash(validation)}
+    (stretch,) = stretches
+    write_config(config.log_dir, config.to_dict() | {"stretch": stretch, "shards": shards})
 
 
-def _check_tasks(config: RunConfig, training: Manifest, validation: Manifest) -> None:
+def _checked(config: RunConfig, records: Sequence[str]) -> "list[_Checked]":
+    """Check the shards of each folder, and whether the model can learn from their votes and labels."""
+    tree = config.model.schema
+    joined = tree is not None and tree.name == COMMON
+    checked = []
+    for paths in by_folder(records).values():
+        manifest = check_shards(paths, None if joined else tree, config.framing.initial_size, label=config.model.label)
+        if tree and joined and manifest.schema:
+            try:
+                conversion(manifest.schema, tree)
+            except ValueError as error:
+                raise ValueError(f"{manifest.folder}: {error}") from None
+        checked.append((manifest, paths))
+    return checked
+
+
+def _hash(checked: "list[_Checked]") -> str:
+    return "-".join(manifest.content_hash(paths) for manifest, paths in checked)
+
+
+def _check_tasks(config: RunConfig, training: "list[_Checked]", validation: "list[_Checked]") -> None:
     """Check that there are galaxies for each task to train on, and warn of tasks that cannot be validated."""
-    without = [task for task in config.model.tasks if not validation.count_in(config.eval_records, f"with_{task}")]
+
+    def count(checked: "list[_Checked]", task: str) -> int:
+        return sum(manifest.count_in(paths, f"with_{task}") for manifest, paths in checked)
+
+    trained, validated = (", ".join(str(manifest.folder) for manifest, _ in found) for found in (training, validation))
+    without = [task for task in config.model.tasks if not count(validation, task)]
     for task in config.model.tasks:
-        if not training.count_in(config.train_records, f"with_{task}"):
-            raise ValueError(f"{training.folder}: no training galaxy has labels for {task}; omit it in tasks")
+        if not count(training, task):
+            raise ValueError(f"{trained}: no training galaxy has labels for {task}; omit it in tasks")
     if len(without) == len(config.model.tasks):
-        raise ValueError(f"{validation.folder}: no validation galaxy has labels for {', '.join(without)}")
+        raise ValueError(f"{validated}: no validation galaxy has labels for {', '.join(without)}")
     for task in without:
-        logger.warning("%s: no validation galaxy has labels for %s; it is not validated.", validation.folder, task)
+        logger.warning("%s: no validation galaxy has labels for %s; it is not validated.", validated, task)

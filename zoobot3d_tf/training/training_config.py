@@ -6,17 +6,19 @@ model = run_config.run_estimator()
 The configuration and the shards are checked before TensorFlow is imported.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoobot3d_tf.common_tree import joined_tree
 from zoobot3d_tf.data.framing import Framing
-from zoobot3d_tf.files import path_of
+from zoobot3d_tf.files import PathLike, path_of
 from zoobot3d_tf.models.config import TASKS, VOLUNTEER_TASKS, ModelConfig
 from zoobot3d_tf.runs.encoder_weights import find_encoder_weights
 from zoobot3d_tf.schemas import Schema
-from zoobot3d_tf.shards.manifest import Manifest, read_manifest, shards_in
+from zoobot3d_tf.shards.manifest import Manifest, by_folder, read_manifest, shards_in
 from zoobot3d_tf.training.run_config import DEFAULT_LOSS_WEIGHTS, RunConfig
 from zoobot3d_tf.training.trainer import train
 
@@ -48,7 +50,7 @@ def get_run_config(
     initial_size: int,
     final_size: int,
     crop_size: int,
-    log_dir: str | Path,
+    log_dir: PathLike,
     train_records: Sequence[str | Path],
     eval_records: Sequence[str | Path],
     epochs: int,
@@ -62,6 +64,7 @@ def get_run_config(
     loss_weights: Mapping[str, float] | None = None,
     encoder_weights: str | None = None,
     encoder_pixels: str | None = None,
+    galaxies_per_epoch: Sequence[int] = (),
     **settings: Any,
 ) -> RunEstimatorConfig:
     """Make the configuration of a run from plain values, with the names that users of Zoobot know.
@@ -71,10 +74,11 @@ def get_run_config(
         final_size: height and width of the network's input, in pixels; a multiple of 32.
         crop_size: height and width of the central part that the network sees, in pixels of the stored images.
         log_dir: run folder.
-        train_records: TFRecord files to train on.
-        eval_records: TFRecord files to validate on.
+        train_records: TFRecord files to train on, of one or more shard folders.
+        eval_records: TFRecord files to validate on, of one or more shard folders.
         epochs: largest number of epochs.
-        schema: decision tree; None if no votes are learned.
+        schema: decision tree; None if no votes are learned. If the shards have several trees, their common tree; see
+            `joined_tree`.
         batch_size: number of galaxies per step.
         encoder: name of the encoder, see `ModelConfig`; by default the encoder of the weights, or EfficientNetB0.
         color: whether the network sees the three bands, or their mean; by default as the weights require, or the mean.
@@ -87,6 +91,7 @@ def get_run_config(
             `hf://owner/name`, "shipped" or "imagenet". They determine the encoder and the pixel range.
         encoder_pixels: range of pixels that weights of timm or Zoobot expect, one of `PIXEL_RANGES`; by default as the
             name of their folder suggests.
+        galaxies_per_epoch: number of galaxies per epoch of each shard folder, see `RunConfig`.
         settings: other fields of `RunConfig`.
 
     Returns:
@@ -98,9 +103,9 @@ def get_run_config(
     """
     label = None
     if train_records and (not tasks or "label" in tasks):
-        manifest = read_manifest(path_of(train_records[0]).parent)
-        tasks = tasks or labelled_tasks(manifest)
-        label = manifest.label if "label" in tasks else None
+        manifests = [read_manifest(folder) for folder in by_folder(train_records)]
+        tasks = tasks or labelled_tasks(manifests)
+        label = next((manifest.label for manifest in manifests), None) if "label" in tasks else None
     asked = {"encoder": encoder, "color": color}
     weights = find_encoder_weights(encoder_weights, asked, encoder_pixels) if encoder_weights else None
     of_encoder = asked | (weights.settings if weights else {})
@@ -123,15 +128,16 @@ def get_run_config(
         batch_size=batch_size,
         mask_loss=mask_loss,
         encoder_weights=weights,
+        galaxies_per_epoch=tuple(galaxies_per_epoch),
         loss_weights=DEFAULT_LOSS_WEIGHTS | dict(loss_weights or {}),
         **settings,
     )
 
 
 def config_from_folders(
-    train_dir: str | Path,
-    eval_dir: str | Path,
-    experiment_dir: str | Path,
+    train_dir: PathLike | Sequence[PathLike],
+    eval_dir: PathLike | Sequence[PathLike],
+    experiment_dir: PathLike,
     shard_img_size: int | None = None,
     crop_size: int | None = None,
     resize_size: int = 224,
@@ -140,8 +146,8 @@ def config_from_folders(
     """Make the configuration of a run from folders of shards, which give the schema and the image size.
 
     Args:
-        train_dir: folder of the TFRecord files to train on.
-        eval_dir: folder of the TFRecord files to validate on.
+        train_dir: folder of the TFRecord files to train on, or several folders, such as one per survey.
+        eval_dir: folder of the TFRecord files to validate on, or several folders.
         experiment_dir: run folder.
         shard_img_size: height and width of the images in the shards, in pixels, to be checked; not checked if None.
         crop_size: height and width of the central part that the network sees, in pixels of the stored images; by
@@ -150,26 +156,39 @@ def config_from_folders(
         settings: other arguments of `get_run_config`.
 
     Returns:
-        Configuration of the run.
+        Configuration of the run. If the training shards have several decision trees, the model has their common tree,
+        see `joined_tree`.
 
     Raises:
         FileNotFoundError: a folder has no shards.
-        ValueError: a value is impossible, see `get_run_config`.
+        ValueError: a value is impossible, see `get_run_config`; a folder is given twice; or the trees share no
+            question.
     """
-    manifest = read_manifest(train_dir)
-    initial_size = shard_img_size or manifest.image_size
+    train_dirs, eval_dirs = _folders("train_dir", train_dir), _folders("eval_dir", eval_dir)
+    manifests = [read_manifest(folder) for folder in train_dirs]
+    trees = list({str(schema.to_dict()): schema for manifest in manifests if (schema := manifest.schema)}.values())
+    initial_size = shard_img_size or manifests[0].image_size
     return get_run_config(
         initial_size=initial_size,
         final_size=resize_size,
         crop_size=crop_size or int(initial_size * 0.75),
         log_dir=experiment_dir,
-        train_records=shards_in(train_dir),
-        eval_records=shards_in(eval_dir),
-        schema=manifest.schema,
+        train_records=[path for folder in train_dirs for path in shards_in(folder)],
+        eval_records=[path for folder in eval_dirs for path in shards_in(folder)],
+        schema=joined_tree(trees) if len(trees) > 1 else next(iter(trees), None),
         **settings,
     )
 
 
-def labelled_tasks(manifest: Manifest) -> tuple[str, ...]:
+def labelled_tasks(manifests: Sequence[Manifest]) -> tuple[str, ...]:
     """Find the tasks for which at least one training galaxy has a label."""
-    return tuple(task for task in TASKS if manifest.count("train", f"with_{task}"))
+    return tuple(task for task in TASKS if any(manifest.count("train", f"with_{task}") for manifest in manifests))
+
+
+def _folders(name: str, folders: PathLike | Sequence[PathLike]) -> list[Path]:
+    paths = [path_of(folder) for folder in ([folders] if isinstance(folders, str | os.PathLike) else folders)]
+    homes = [read_manifest(path).folder.resolve() for path in paths]
+    for number, home in enumerate(homes):
+        if home in homes[:number]:
+            raise ValueError(f"{name} must name each folder of shards once; received {home} twice")
+    return paths

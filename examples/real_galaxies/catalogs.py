@@ -1,0 +1,146 @@
+"""Make training catalogues of real galaxies of several surveys.
+
+    python examples/real_galaxies/catalogs.py real decals --out catalogs
+
+`real` and `decals` are folders of the published data (docs/real_galaxies.md). Writes one catalogue for each survey: the
+votes of `gz2.csv` are those of the tree gz2_ortho; the other catalogues have the questions of the tree galaxy_zoo that
+their labels answer. Their column `split` divides the galaxies by a hash of `id_str`, so that a galaxy that is in two
+surveys is in the same part. Images of anonymous galaxies that look like a galaxy of the other parts than `train` are
+left out, or the scores would not be honest.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from tqdm import tqdm
+
+from zoobot3d_tf.catalogs.selection import split_of
+from zoobot3d_tf.common_tree import CLASS_VOTES, class_answers
+from zoobot3d_tf.schemas import get_schema
+from zoobot3d_tf.tables.formats import read_table, write_table
+
+HERE = Path(__file__).parent
+SAME = 0.97
+"""Correlation of the pixels of two images from which they show the same galaxy."""
+SMALL = 32  # side of the images that are compared, in pixels
+
+
+def main() -> None:
+    """Parse the arguments and write the catalogues."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("real", type=Path, help="Folder with gz1, gz2, kaggle, artifacts and examples")
+    parser.add_argument(
+        "decals", type=Path, help="Folder of DECaLS galaxies, with vote_catalog.csv and ring_catalog.csv"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="Folder to fill")
+    args = parser.parse_args()
+    catalogs = {
+        "gz2": gz2(args.real / "gz2"),
+        "gz1": classes(args.real / "gz1", "class_catalog.csv", "gz1_class"),
+        "decals": decals(args.decals),
+        "examples": examples(args.real / "examples"),
+        "kaggle": classes(args.real / "kaggle", "catalog.csv", "class"),
+        "artifacts": classes(args.real / "artifacts", "catalog.csv", None),
+    }
+    catalogs = {name: table.assign(split=table["id_str"].map(split_of)) for name, table in catalogs.items()}
+    kept_back = pd.concat([catalogs[name] for name in ("gz2", "gz1", "decals", "examples")])
+    seen = small_images(kept_back[kept_back["split"] != "train"]["file_loc"])
+    for name in ("kaggle", "artifacts"):
+        table = catalogs[name]
+        same = looks_like(small_images(table["file_loc"]), seen)
+        print(f"{name}: {same.sum()} of {len(table)} images look like a galaxy of val or test, and are left out")
+        catalogs[name] = table[~same].assign(split="train")  # their ids do not say which galaxy they show
+    for name, table in catalogs.items():
+        path = args.out / f"{name}.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        table["file_loc"] = [os.path.relpath(location, args.out) for location in table["file_loc"]]
+        write_table(table, path)
+        print(f"{path}: {len(table)} galaxies, {dict(table['split'].value_counts())}")
+
+
+def gz2(folder: Path) -> pd.DataFrame:
+    """Read the votes of Galaxy Zoo 2."""
+    table = _read(folder, "vote_catalog.csv")
+    return table[["id_str", "file_loc", *get_schema("gz2_ortho").label_cols]]
+
+
+def classes(folder: Path, name: str, column: str | None) -> pd.DataFrame:
+    """Read one class per galaxy as votes. Without a column, all galaxies are artefacts."""
+    table = _read(folder, name)
+    found = [
+        class_answers(text) if text else ()
+        for text in (table[column].fillna("") if column else ["artifact"] * len(table))
+    ]
+    return _votes(table, found)
+
+
+def decals(folder: Path) -> pd.DataFrame:
+    """Read the votes of DECaLS. A tag of a ring, which is less certain than a class, is one vote."""
+    rings = _read(folder, "ring_catalog.csv").set_index("id_str")
+    votes = _read(folder, "vote_catalog.csv").set_index("id_str")
+    questions = [column for column in votes if column in get_schema("galaxy_zoo").label_cols]
+    table = pd.concat([rings["file_loc"], votes["file_loc"]]).groupby(level=0).first().to_frame()
+    table = table.join(votes[questions]).join(rings[["ring_yes", "ring_no"]])
+    return table.astype(dict.fromkeys([*questions, "ring_yes", "ring_no"], "Int64")).reset_index()
+
+
+def examples(folder: Path) -> pd.DataFrame:
+    """Read the images that the makers of Galaxy Zoo chose to illustrate an answer."""
+    labels = read_table(folder / "labels.csv")
+    questions = pd.read_csv(HERE / "questions.csv").set_index("text")["question"]
+    answers = pd.read_csv(HERE / "answers.csv", dtype=str)
+    columns = set(get_schema("galaxy_zoo").label_cols)
+    column_of = {
+        (row.question, text): row.predicted.split("|")[0]
+        for row in answers.dropna(subset="texts").itertuples()
+        for text in row.texts.split("|")
+    }
+    labels["column"] = [
+        column_of.get((questions.get(question), str(answer)))
+        for question, answer in zip(labels["question"], labels["answer"], strict=True)
+    ]
+    found = (
+        labels[labels["column"].isin(columns)].groupby("image")["column"].agg(lambda texts: tuple(sorted(set(texts))))
+    )
+    table = pd.DataFrame({"id_str": found.index.str.removesuffix(".jpg"), "file_loc": "images/" + found.index})
+    table["file_loc"] = [str(folder / location) for location in table["file_loc"]]
+    return _votes(table, list(found))
+
+
+def small_images(paths: pd.Series) -> np.ndarray:
+    """Read images as small grey vectors of mean 0 and length 1, shape (images, pixels)."""
+    rows = []
+    for path in tqdm(paths, unit="image", disable=None):
+        pixels = np.asarray(Image.open(path).convert("L").resize((SMALL, SMALL), Image.Resampling.BOX), float).ravel()
+        pixels -= pixels.mean()
+        rows.append(pixels / max(np.linalg.norm(pixels), 1e-9))
+    return np.array(rows)
+
+
+def looks_like(images: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Determine which images show the same sky as one of the others, bool (images,)."""
+    return (images @ others.T).max(axis=1) > SAME
+
+
+def _read(folder: Path, name: str) -> pd.DataFrame:
+    table = read_table(folder / name)
+    return table.assign(file_loc=[str(folder / location) for location in table["file_loc"]])
+
+
+def _votes(table: pd.DataFrame, answers: list[tuple[str, ...] | None]) -> pd.DataFrame:
+    """Convert the answers that each galaxy's class implies to votes. Galaxies without an answer are left out."""
+    columns = get_schema("galaxy_zoo").label_cols
+    votes = pd.DataFrame(
+        [[CLASS_VOTES * (column in (found or ())) for column in columns] for found in answers],
+        index=table.index,
+        columns=columns,
+    )
+    return table[["id_str", "file_loc"]].join(votes)[votes.any(axis=1)]
+
+
+if __name__ == "__main__":
+    main()
