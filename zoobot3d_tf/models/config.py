@@ -15,6 +15,8 @@ KERAS_ENCODERS = tuple(f"EfficientNetB{n}" for n in range(8)) + tuple(f"Efficien
 TIMM_ENCODERS = (
     *(f"efficientnet_b{n}" for n in range(8)),
     *(f"tf_efficientnet_b{n}" for n in range(8)),
+    "efficientnet_lite0",
+    *(f"tf_efficientnet_lite{n}" for n in range(5)),
     *(f"tf_efficientnetv2_{size}" for size in ("b0", "b1", "b2", "b3", "s", "m", "l", "xl")),
 )
 ENCODERS = KERAS_ENCODERS + TIMM_ENCODERS

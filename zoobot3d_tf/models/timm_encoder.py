@@ -20,7 +20,7 @@ class _Stage:
     """Sequence of blocks of one kind, the first of which has the stride.
 
     Kinds are "separable" (depthwise, then pointwise), "inverted" (expand, depthwise, project), "fused" (expand by a
-    full convolution, project) and "plain" (one convolution). The first two have squeeze-and-excite.
+    full convolution, project) and "plain" (one convolution). The first two have squeeze-and-excite, except in Lite.
     """
 
     kind: str
@@ -38,6 +38,8 @@ class _Architecture:
     top: int
     symmetric: bool
     epsilon: float
+    excites: bool
+    activation: str
 
 
 # Tan & Le 2019, table 1.
@@ -59,7 +61,7 @@ _VERSION_2 = (
     _Stage("inverted", 5, 3, 1, 6, 112),
     _Stage("inverted", 8, 3, 2, 6, 192),
 )
-# Width and depth relative to b0.
+# Width and depth relative to b0. Lite has the same factors: lite1 those of b1.
 _SCALES = {
     "b0": (1.0, 1.0),
     "b1": (1.0, 1.1),
@@ -88,6 +90,9 @@ def build_timm_encoder(name: str, channels: int, image_size: int | None = None) 
         channels: number of bands, 1 (greyscale) or 3.
         image_size: height and width of the images, in pixels; None for images of any size.
 
+    EfficientNet-Lite has no squeeze-and-excite, and ReLU6 for SiLU. Stem and top are not scaled in width, nor the first
+    and the last stage in depth.
+
     Returns:
         Model from images (B, H, W, channels), in the range that the weights expect, to a dict: `P1`..`P5`, where Pn is
         2**n times smaller (rounded up) and the output of the last block of that size; and `top`, the 1x1 convolution
@@ -96,12 +101,13 @@ def build_timm_encoder(name: str, channels: int, image_size: int | None = None) 
     Raises:
         ValueError: the name is unknown.
 
-    Tan & Le 2019 (arXiv 1905.11946), Tan & Le 2021 (arXiv 2104.00298).
+    Tan & Le 2019 (arXiv 1905.11946), Tan & Le 2021 (arXiv 2104.00298). Lite: Liu 2020,
+    https://blog.tensorflow.org/2020/03/higher-accuracy-on-vision-models-with-efficientnet-lite.html
     """
     architecture = _architecture(name)
     image = keras.Input((image_size, image_size, channels))
     x = _convolution(image, architecture.stem, 3, 2, "conv_stem", architecture)
-    x = _activation(_normalisation(x, "bn1", architecture), "bn1")
+    x = _activation(_normalisation(x, "bn1", architecture), "bn1", architecture)
     levels, level = {}, 1
     for i, stage in enumerate(architecture.stages):
         level += stage.stride - 1
@@ -109,7 +115,7 @@ def build_timm_encoder(name: str, channels: int, image_size: int | None = None) 
             x = _block(x, stage, stage.stride if j == 0 else 1, f"blocks.{i}.{j}", architecture)
         levels[f"P{level}"] = x
     x = _normalisation(_convolution(x, architecture.top, 1, 1, "conv_head", architecture), "bn2", architecture)
-    return keras.Model(image, {**levels, "top": _activation(x, "bn2")}, name="encoder")
+    return keras.Model(image, {**levels, "top": _activation(x, "bn2", architecture)}, name="encoder")
 
 
 def _architecture(name: str) -> _Architecture:
@@ -117,7 +123,13 @@ def _architecture(name: str) -> _Architecture:
         raise ValueError(f"encoder must be one of {', '.join(TIMM_ENCODERS)}; received {name!r}")
     symmetric = not name.startswith("tf_")
     family, _, size = name.removeprefix("tf_").rpartition("_")
-    epsilon = 1e-5 if symmetric else 1e-3
+    is_lite = size.startswith("lite")
+    details = {
+        "symmetric": symmetric,
+        "epsilon": 1e-5 if symmetric else 1e-3,
+        "excites": not is_lite,
+        "activation": "relu6" if is_lite else "silu",
+    }
     if size in _LARGE:
         # Networks larger than s have a seventh stage, like the sixth but without a stride.
         kinds = (*_VERSION_2, replace(_VERSION_2[-1], stride=1))
@@ -125,8 +137,8 @@ def _architecture(name: str) -> _Architecture:
             replace(kind, repeats=repeats, channels=channels)
             for kind, (repeats, channels) in zip(kinds, _LARGE[size], strict=False)
         )
-        return _Architecture(stages[0].channels, stages, 1280, symmetric, epsilon)
-    width, depth = _SCALES[size]
+        return _Architecture(stages[0].channels, stages, 1280, **details)
+    width, depth = _SCALES[size.replace("lite", "b")]
     is_first = family == "efficientnet"
 
     def scaled(channels: int) -> int:
@@ -136,7 +148,10 @@ def _architecture(name: str) -> _Architecture:
         replace(stage, repeats=math.ceil(stage.repeats * depth), channels=scaled(stage.channels))
         for stage in (_VERSION_1 if is_first else _VERSION_2)
     )
-    return _Architecture(scaled(32), stages, scaled(1280), symmetric, epsilon)
+    if is_lite:  # its first and last stage have one block at any depth
+        first, *between, last = stages
+        return _Architecture(32, (replace(first, repeats=1), *between, replace(last, repeats=1)), 1280, **details)
+    return _Architecture(scaled(32), stages, scaled(1280), **details)
 
 
 def _rounded(channels: float, at_least: float) -> int:
@@ -156,7 +171,10 @@ def _block(
 
     def normalise(x: keras.KerasTensor, operation: str, active: bool = True) -> keras.KerasTensor:
         x = _normalisation(x, f"{name}.{operation}", architecture)
-        return _activation(x, f"{name}.{operation}") if active else x
+        return _activation(x, f"{name}.{operation}", architecture) if active else x
+
+    def excite(x: keras.KerasTensor) -> keras.KerasTensor:
+        return _squeeze_and_excite(x, entering // _REDUCTION, f"{name}.se") if architecture.excites else x
 
     if stage.kind == "plain":
         x = normalise(convolve(x, stage.channels, stage.kernel, stride, "conv"), "bn1")
@@ -165,12 +183,12 @@ def _block(
         x = normalise(convolve(x, stage.channels, 1, 1, "conv_pwl"), "bn2", active=False)
     elif stage.kind == "separable":
         x = normalise(_depthwise(x, stage.kernel, stride, f"{name}.conv_dw", architecture), "bn1")
-        x = _squeeze_and_excite(x, entering // _REDUCTION, f"{name}.se")
+        x = excite(x)
         x = normalise(convolve(x, stage.channels, 1, 1, "conv_pw"), "bn2", active=False)
     else:
         x = normalise(convolve(x, expanded, 1, 1, "conv_pw"), "bn1")
         x = normalise(_depthwise(x, stage.kernel, stride, f"{name}.conv_dw", architecture), "bn2")
-        x = _squeeze_and_excite(x, entering // _REDUCTION, f"{name}.se")
+        x = excite(x)
         x = normalise(convolve(x, stage.channels, 1, 1, "conv_pwl"), "bn3", active=False)
     if stride == 1 and entering == stage.channels:
         x = keras.layers.Add(name=f"{name}.add")([x, inputs])
@@ -228,5 +246,5 @@ def _normalisation(x: keras.KerasTensor, name: str, architecture: _Architecture)
     return keras.layers.BatchNormalization(momentum=MOMENTUM, epsilon=architecture.epsilon, name=name)(x)
 
 
-def _activation(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
-    return keras.layers.Activation("silu", name=f"{name}.act")(x)
+def _activation(x: keras.KerasTensor, name: str, architecture: _Architecture) -> keras.KerasTensor:
+    return keras.layers.Activation(architecture.activation, name=f"{name}.act")(x)
