@@ -1,9 +1,12 @@
-"""Masks: the number of volunteers who enclosed each pixel with a path (Galaxy Zoo: 3D, Masters et al. 2021).
+"""Masks: the number of volunteers who marked each pixel, with closed outlines (Galaxy Zoo: 3D, Masters et al. 2021) or
+with lines that have a width (Galaxy Builder, Lingard et al. 2020).
 
-A path is a list of vertices [x, y] in pixels, with x to the right and y down. Pixel centres are whole numbers.
+Vertices are [x, y] in pixels, with x to the right and y down. Pixel centres are whole numbers.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -13,9 +16,10 @@ from PIL import Image
 if TYPE_CHECKING:
     from astropy.wcs import WCS
 
-Component = Sequence[Sequence[float]]
+Component = Sequence[Sequence[float]] | Mapping[str, Any]
+"""A closed outline, which is a list of vertices [x, y], or a line, `{"line": [[x, y], ...], "width": pixels}`."""
 Marks = Sequence[Sequence[Component]]
-"""Marks of volunteers, [volunteer][component][vertex] -> [x, y]. A volunteer who drew nothing has an empty list."""
+"""Marks of volunteers, [volunteer] -> list of components. A volunteer who drew nothing has an empty list."""
 
 MASKS = ("spiral_mask", "bar_mask")
 MASK_TITLES = {"spiral_mask": "spiral arms", "bar_mask": "bar"}
@@ -29,11 +33,12 @@ MAX_VOLUNTEERS = np.iinfo(np.uint8).max
 """Largest number of volunteers per galaxy. Counts are stored in one byte."""
 
 # Limits of time and memory, ten times what volunteers draw: a path of Galaxy Zoo: 3D has up to 600 vertices, a galaxy
-# 5,000.
+# 5,000. In Galaxy Builder a line has up to 300 vertices, a galaxy 6,000.
 _MAX_VERTICES = 50_000  # of a galaxy; a component counts as one vertex at least
 _MAX_PATH_VERTICES = 5_000
-_MAX_CROSSINGS = 2**21  # of rows by the edges of a path
+_MAX_CROSSINGS = 2**21  # of rows by the edges of an outline, or by the thick segments of a line
 _PAIRS_AT_ONCE = 2**20
+_DISTANCE_TOLERANCE = 1e-9  # pixels
 
 
 def counts_from_marks(
@@ -42,17 +47,19 @@ def counts_from_marks(
     drop_self_crossing: bool = False,
     volunteers: Sequence[int] | None = None,
 ) -> np.ndarray:
-    """Count the volunteers who enclosed each pixel. Overlapping paths of one volunteer count once.
+    """Count the volunteers who marked each pixel. Overlapping components of one volunteer count once.
 
-    A pixel is enclosed if its centre is inside the closed path by the even-odd rule. Centres exactly on an edge are
-    decided as in `matplotlib.path`, which made the published masks of Galaxy Zoo: 3D.
+    An outline marks the pixels whose centres are inside the closed path by the even-odd rule. Centres exactly on an
+    edge are decided as in `matplotlib.path`, which made the published masks of Galaxy Zoo: 3D. A line marks the pixels
+    whose centres are at most half its width from it, so that its caps are round. A line of one vertex is a disc. An
+    outline or a line without vertices marks nothing.
 
     Args:
-        marks: marks of the volunteers, [volunteer][component][vertex] -> [x, y], in pixels of the mask. Paths may
-            leave the frame.
+        marks: marks of the volunteers, see `Marks`, in pixels of the mask. Outlines and lines may leave the frame and
+            cross themselves.
         shape: height and width of the mask, in pixels.
-        drop_self_crossing: whether to leave out components whose open path crosses or touches itself, as in the
-            published masks.
+        drop_self_crossing: whether to leave out outlines whose open path crosses or touches itself, as in the
+            published masks. Lines are always drawn.
         volunteers: indices in `marks` of the volunteers to count; all if None. A volunteer who is listed twice counts
             twice, as a bootstrap needs.
 
@@ -61,7 +68,7 @@ def counts_from_marks(
 
     Raises:
         ValueError: there are more than 255 volunteers or far too many vertices, a volunteer in `volunteers` has no
-            marks, or a component is not a list of finite [x, y].
+            marks, or a component is neither a list of finite [x, y] nor a line of finite [x, y] with a positive width.
     """
     _check_number_of_vertices(marks)
     chosen = range(len(marks)) if volunteers is None else volunteers
@@ -74,19 +81,20 @@ def counts_from_marks(
             f"received the choice {absent[0]}"
         )
     counts = np.zeros(shape, dtype=np.uint8)
+    marked = np.empty(shape, dtype=np.uint8)
     for volunteer in chosen:
-        paths = _checked_paths(marks[volunteer], volunteer)
-        if drop_self_crossing:
-            paths = [path for path in paths if not crosses_itself(path)]
-        regions = [region for path in paths if (region := _enclosed(path, shape)) is not None]
-        if len(regions) == 1:
-            window, inside = regions[0]
-            counts[window] += inside
-        elif regions:
-            union = np.zeros(shape, dtype=np.uint8)
-            for window, inside in regions:
-                union[window] |= inside
-            counts += union
+        marked[:] = 0
+        for component in _checked_components(marks[volunteer], volunteer):
+            if component.width is not None:
+                region = _near_line(component.vertices, component.width, shape)
+            elif drop_self_crossing and crosses_itself(component.vertices):
+                continue
+            else:
+                region = _enclosed(component.vertices, shape)
+            if region is not None:
+                window, inside = region
+                marked[window] |= inside
+        counts += marked
     return counts
 
 
@@ -127,12 +135,12 @@ def check_marks(marks: Marks) -> None:
     """Check that `counts_from_marks` can read marks.
 
     Raises:
-        ValueError: the marks of a volunteer are not a list, a component is not a list of finite [x, y], or there are
-            far too many vertices.
+        ValueError: the marks of a volunteer are not a list, a component is neither an outline nor a line, or there
+            are far too many vertices.
     """
     _check_number_of_vertices(marks)
     for volunteer, components in enumerate(marks):
-        _checked_paths(components, volunteer)
+        _checked_components(components, volunteer)
 
 
 def crosses_itself(path: np.ndarray) -> bool:
@@ -262,7 +270,8 @@ def _to_counts(resampled: np.ndarray, counts: np.ndarray) -> np.ndarray:
 def _check_number_of_vertices(marks: Marks) -> None:
     n_vertices = 0
     for volunteer, components in enumerate(marks):
-        for k, path in enumerate(components if isinstance(components, list | tuple) else ()):
+        for k, component in enumerate(components if isinstance(components, list | tuple) else ()):
+            path = component.get("line") if isinstance(component, Mapping) else component
             length = len(path) if isinstance(path, list | tuple | np.ndarray) else 0
             if length > _MAX_PATH_VERTICES:
                 raise ValueError(
@@ -274,26 +283,113 @@ def _check_number_of_vertices(marks: Marks) -> None:
         raise ValueError(f"marks must have at most {_MAX_VERTICES} vertices; received {n_vertices}")
 
 
-def _checked_paths(components: Sequence[Component], volunteer: int) -> list[np.ndarray]:
-    """Check the paths of a volunteer, and convert each to a float array (n, 2)."""
+@dataclass(frozen=True)
+class _Component:
+    """A checked component of a volunteer.
+
+    Attributes:
+        vertices: float (n, 2).
+        width: width of a line, in pixels; None for a closed outline.
+    """
+
+    vertices: np.ndarray
+    width: float | None = None
+
+
+def _checked_components(components: Sequence[Component], volunteer: int) -> list[_Component]:
     if not isinstance(components, Sequence) or isinstance(components, str):
         raise ValueError(f"volunteer {volunteer} must have a list of components; received {str(components)[:80]}")
-    return [_checked_path(path, volunteer, k) for k, path in enumerate(components)]
+    return [
+        _checked_component(component, f"component {k} of volunteer {volunteer}")
+        for k, component in enumerate(components)
+    ]
 
 
-def _checked_path(path: Component, volunteer: int, component: int) -> np.ndarray:
+def _checked_component(component: Component, name: str) -> _Component:
+    if not isinstance(component, Mapping):
+        return _Component(_checked_vertices(component, name))
+    for key in ("line", "width"):
+        if key not in component:
+            raise ValueError(
+                f'{name} must be a line with the keys "line" and "width"; there is no "{key}" in {str(component)[:80]}'
+            )
+    width = component["width"]
+    if isinstance(width, bool) or not isinstance(width, Real) or not 0 < width < np.inf:
+        raise ValueError(
+            f"{name} must be a line with a width in pixels, a finite number above 0; received {str(width)[:80]}"
+        )
+    return _Component(_checked_vertices(component["line"], f"the line of {name}"), float(width))
+
+
+def _checked_vertices(path: Any, name: str) -> np.ndarray:
     try:
         vertices = np.array(path, dtype=float) if len(path) else np.empty((0, 2))
     except (TypeError, ValueError):
         vertices = np.empty(0)
     if vertices.ndim != 2 or vertices.shape[1] != 2 or not np.isfinite(vertices).all():
-        raise ValueError(
-            f"component {component} of volunteer {volunteer} must be a list of finite [x, y]; received {str(path)[:80]}"
-        )
+        raise ValueError(f"{name} must be a list of finite [x, y]; received {str(path)[:80]}")
     return vertices
 
 
-def _enclosed(path: np.ndarray, shape: tuple[int, int]) -> tuple[tuple[slice, slice], np.ndarray] | None:
+_Region = tuple[tuple[slice, slice], np.ndarray]
+"""A window of the frame, and 0 or 1 for each pixel of the window."""
+
+
+def _near_line(path: np.ndarray, width: float, shape: tuple[int, int]) -> _Region | None:
+    """Find the pixels whose centres are at most half a width from a line.
+
+    The pixels near a segment are those in discs whose centre moves along it. In each row they are one interval. Its
+    ends are found from the disc that reaches farthest to the left, and from that which reaches farthest to the right.
+
+    Returns:
+        A window of the frame, and 0 or 1 for each pixel of the window; None if no pixel is near.
+    """
+    height, n_columns = shape
+    if not len(path):
+        return None
+    # The small addition includes centres at exactly this distance, whatever the rounding.
+    radius = width / 2 + _DISTANCE_TOLERANCE
+    start, end = (path[:-1], path[1:]) if len(path) > 1 else (path, path)
+    downwards = (start[:, 1] <= end[:, 1])[:, None]
+    (x0, y0), (x1, y1) = np.where(downwards, start, end).T, np.where(downwards, end, start).T
+    first = np.clip(np.ceil(y0 - radius), 0, height).astype(int)
+    last = np.clip(np.floor(y1 + radius), -1, height - 1).astype(int)
+    # A segment to the left or to the right of the frame marks nothing.
+    seen = (np.maximum(x0, x1) + radius >= 0) & (np.minimum(x0, x1) - radius <= n_columns - 1)
+    spans = np.where(seen, np.maximum(last - first + 1, 0), 0)
+    n_crossings = _checked_crossings(spans)
+    if n_crossings == 0:
+        return None
+    segment = np.repeat(np.arange(len(x0)), spans)
+    row = np.arange(n_crossings) - np.repeat(np.cumsum(spans) - spans, spans) + first[segment]
+    dx, dy = x1 - x0, y1 - y0
+    # Height above the row of the disc that reaches farthest to the right.
+    farthest = radius * dx / np.maximum(np.hypot(dx, dy), _DISTANCE_TOLERANCE)
+    x0, y0, dx, dy, farthest = (values[segment] for values in (x0, y0, dx, dy, farthest))
+
+    def reach(offset: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Centre, and half the chord in its row, of the disc at this height above the row, or nearest to it."""
+        along = np.clip((row - y0 + offset) / np.maximum(dy, _DISTANCE_TOLERANCE), 0, 1)
+        chord = np.sqrt(np.maximum(radius**2 - (row - y0 - along * dy) ** 2, 0))
+        return x0 + along * dx, chord
+
+    centre, chord = reach(-farthest)
+    left = np.clip(np.ceil(centre - chord), 0, n_columns).astype(int)
+    centre, chord = reach(farthest)
+    right = np.clip(np.floor(centre + chord) + 1, left, n_columns).astype(int)
+    top, bottom, leftmost, rightmost = int(row.min()), int(row.max()) + 1, int(left.min()), int(right.max())
+    if leftmost >= rightmost:
+        return None
+    size = (bottom - top, rightmost - leftmost + 1)
+    base = (row - top) * size[1] - leftmost
+    changes = np.bincount(base + left, minlength=size[0] * size[1]) - np.bincount(
+        base + right, minlength=size[0] * size[1]
+    )
+    covered = np.cumsum(changes.reshape(size)[:, :-1], axis=1) > 0
+    return (slice(top, bottom), slice(leftmost, rightmost)), covered.view(np.uint8)
+
+
+def _enclosed(path: np.ndarray, shape: tuple[int, int]) -> _Region | None:
     """Find the pixels inside a closed path by the even-odd rule.
 
     A pixel is inside if an odd number of edges lies to its right in its row. Whether an edge lies to the right is
@@ -312,11 +408,9 @@ def _enclosed(path: np.ndarray, shape: tuple[int, int]) -> tuple[tuple[slice, sl
     first = np.clip(np.floor(np.minimum(y0, y1)) + 1, 0, height).astype(int)
     last = np.clip(np.floor(np.maximum(y0, y1)), -1, height - 1).astype(int)
     spans = np.maximum(last - first + 1, 0)
-    n_crossings = int(spans.sum())
+    n_crossings = _checked_crossings(spans)
     if n_crossings == 0 or columns.start >= width:
         return None
-    if n_crossings > _MAX_CROSSINGS:
-        raise ValueError(f"a component must cross rows at most {_MAX_CROSSINGS} times; it crosses {n_crossings}")
     edge = np.repeat(np.arange(len(path)), spans)
     row = np.arange(n_crossings) - np.repeat(np.cumsum(spans) - spans, spans) + first[edge]
     x1, y1, dx, dy = x1[edge], y1[edge], (x0 - x1)[edge], (y0 - y1)[edge]
@@ -339,6 +433,13 @@ def _enclosed(path: np.ndarray, shape: tuple[int, int]) -> tuple[tuple[slice, sl
     # A closed path crosses each row an even number of times, so that counting edges on the left gives the same parity.
     inside = np.cumsum(toggles.reshape(-1, right + 1)[:, :right], axis=1, dtype=np.uint8) & 1
     return (slice(top, bottom), slice(columns.start, columns.start + right)), inside
+
+
+def _checked_crossings(spans: np.ndarray) -> int:
+    n_crossings = int(spans.sum())
+    if n_crossings > _MAX_CROSSINGS:
+        raise ValueError(f"a component must cross rows at most {_MAX_CROSSINGS} times; it crosses {n_crossings}")
+    return n_crossings
 
 
 def _pairs_with_overlapping_boxes(path: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
