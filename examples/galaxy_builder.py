@@ -17,9 +17,7 @@ Arms are left out if nobody else drew them: less than a third of the arm's pixel
 import argparse
 import gzip
 import json
-import logging
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +28,7 @@ from tqdm import tqdm
 
 from zoobot3d_tf.files import one_owner, path_of, whole_file, write_atomically
 from zoobot3d_tf.images.masks import MASKS, Marks, counts_from_marks
-from zoobot3d_tf.images.read import ImageError, read_image
+from zoobot3d_tf.images.read import read_image
 from zoobot3d_tf.tables.formats import write_table
 
 ARM_WIDTH = 24

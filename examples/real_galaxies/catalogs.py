@@ -2,9 +2,9 @@
 
     python examples/real_galaxies/catalogs.py real decals --out catalogs
 
-`real` and `decals` are folders of the published data (docs/real_galaxies.md). Writes one catalogue for each survey: the
-votes of `gz2.csv` are those of the tree gz2_ortho; the other catalogues have the questions of the tree galaxy_zoo that
-their labels answer. Their column `split` divides the galaxies by a hash of `id_str`, so that a galaxy that is in two
+`real` and `decals` are folders of the published data (docs/real_galaxies.md). The votes of `gz2.csv` are those of the
+tree gz2_ortho. `classes.csv` (gz1, kaggle, artifacts), `decals.csv` and `examples.csv` have the questions of the tree
+galaxy_zoo that their labels answer. The column `split` divides the galaxies by a hash of `id_str`, so that a galaxy that is in two
 surveys is in the same part. Images of anonymous galaxies that look like a galaxy of the other parts than `train` are
 left out, or the scores would not be honest.
 """
@@ -54,7 +54,8 @@ def main() -> None:
         same = looks_like(small_images(table["file_loc"]), seen)
         print(f"{name}: {same.sum()} of {len(table)} images look like a galaxy of val or test, and are left out")
         catalogs[name] = table[~same].assign(split="train")  # their ids do not say which galaxy they show
-    for name, table in catalogs.items():
+    classed = pd.concat([catalogs.pop(name) for name in ("gz1", "kaggle", "artifacts")], ignore_index=True)
+    for name, table in (catalogs | {"classes": classed}).items():
         path = args.out / f"{name}.csv"
         path.parent.mkdir(parents=True, exist_ok=True)
         table["file_loc"] = [os.path.relpath(location, args.out) for location in table["file_loc"]]
