@@ -8,7 +8,7 @@ from zoobot3d_tf.common_tree import COMMON, conversion
 from zoobot3d_tf.extras import require
 from zoobot3d_tf.files import one_owner
 from zoobot3d_tf.runs.run_folder import write_config
-from zoobot3d_tf.shards.manifest import Manifest, by_folder, check_shards
+from zoobot3d_tf.shards.manifest import Manifest, by_folder, check_shards, read_manifest
 from zoobot3d_tf.training.run_config import RunConfig
 
 if TYPE_CHECKING:
@@ -87,8 +87,10 @@ def _checked(config: RunConfig, records: Sequence[str]) -> "list[_Checked]":
     tree = config.model.schema
     joined = tree is not None and tree.name == COMMON
     checked = []
-    for paths in by_folder(records).values():
-        manifest = check_shards(paths, None if joined else tree, config.framing.initial_size, label=config.model.label)
+    for folder, paths in by_folder(records).items():
+        has_votes = read_manifest(folder).schema is not None
+        expected = tree if has_votes and not joined else None
+        manifest = check_shards(paths, expected, config.framing.initial_size, label=config.model.label)
         if tree and joined and manifest.schema:
             try:
                 conversion(manifest.schema, tree)
