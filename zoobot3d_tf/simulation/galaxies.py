@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from zoobot3d_tf.simulation.display import Display
+
 NATIVE_PIXSCALE = 0.262
 """Pixel scale of the coadded images of the Legacy Surveys, arcsec per pixel. Their pixels are called native here."""
 IMAGE_SIZE = 424
@@ -210,7 +212,12 @@ class Scene:
         n_native: height and width of the cutout in native pixels, before it is resampled to `IMAGE_SIZE`.
         seeing: full width at half maximum of the point-spread function in g, r, z, arcsec.
         sky_noise: standard deviation of the sky in g, r, z, nanomaggies per native pixel.
-        defect: one of `population.DEFECTS`, or None.
+        defect: one of `looks.DEFECTS`, or None.
+        look: name of the look of the survey.
+        sky_residual: sky that remains after its subtraction in g, r, z, nanomaggies per native pixel.
+        detector_pixscale: pixel scale of the detector, arcsec per pixel. Its pixels have the noise of the sky.
+        z_share: share of z in the reddest band; the remainder is r. If it is not 1, "z" means this band above.
+        display: how the image is shown.
     """
 
     galaxy: Galaxy
@@ -218,6 +225,11 @@ class Scene:
     seeing: tuple[float, float, float]
     sky_noise: tuple[float, float, float]
     defect: str | None = None
+    look: str = "decals"
+    sky_residual: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    detector_pixscale: float = NATIVE_PIXSCALE
+    z_share: float = 1.0
+    display: Display = Display()
 
     @property
     def pixscale(self) -> float:

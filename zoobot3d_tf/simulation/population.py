@@ -1,9 +1,10 @@
-"""The population of simulated galaxies: distributions of kinds, sizes, colours, seeing and depth."""
+"""The population of simulated galaxies: distributions of kinds, shapes and colours, observed with the look of a survey."""
 
 from dataclasses import replace
 
 import numpy as np
 
+from zoobot3d_tf.simulation.display import Display
 from zoobot3d_tf.simulation.galaxies import (
     IMAGE_SIZE,
     NATIVE_PIXSCALE,
@@ -16,6 +17,7 @@ from zoobot3d_tf.simulation.galaxies import (
     Ring,
     Scene,
 )
+from zoobot3d_tf.simulation.looks import DECALS, Look
 
 KIND_SHARES = {
     "spiral": 0.40,
@@ -27,28 +29,43 @@ KIND_SHARES = {
     "artifact": 0.03,
 }
 """Share of each kind in the population."""
-DEFECTS = ("trail", "bleed", "lost-band", "edge")
-"""Defects of artefacts, see `field.add_defect`."""
 
 
-def sample_scene(rng: np.random.Generator) -> Scene:
-    """Draw a galaxy from the population, and the conditions of its observation."""
+def sample_scene(rng: np.random.Generator, look: Look = DECALS) -> Scene:
+    """Draw a galaxy from the population, and the conditions of its observation from the look of a survey."""
     kind = str(rng.choice(list(KIND_SHARES), p=list(KIND_SHARES.values())))
-    size = float(np.clip(rng.lognormal(np.log(7.0), 0.40), 2.5, 17.0))
+    size = look.size.draw(rng)
     galaxy = _SAMPLERS[kind](rng, size)
-    # In cutouts of Galaxy Zoo the Petrosian half-light radius covers 25 pixels or more. Measured radii have a scatter.
-    pixscale = np.clip(size * 0.031 * rng.lognormal(0, 0.28), 0.1, 0.5)
-    depth = rng.lognormal(np.log(1.15), 0.22)
-    seeing_r = rng.lognormal(np.log(1.25), 0.12)
+    pixscale = np.clip(size * look.framing.draw(rng), 0.1, 0.5)
+    depth = look.depth.draw(rng)
+    seeing_r = look.seeing.draw(rng)
+    defect = str(rng.choice(look.defects)) if kind == "artifact" else None
+    sky_noise = _each_band(look.sky_noise, depth)
+    residuals = np.array(look.sky_residual) + look.sky_scatter * np.array(sky_noise) * rng.standard_normal(3)
     return Scene(
         galaxy=galaxy,
         n_native=round(pixscale * IMAGE_SIZE / NATIVE_PIXSCALE),
-        # The median seeing of the DECam Legacy Survey is 1.29, 1.18 and 1.11 arcsec in g, r, z (Dey et al. 2019).
-        seeing=(1.09 * seeing_r, seeing_r, 0.94 * seeing_r),
-        # The medians were measured on cutouts of DECaLS DR5.
-        sky_noise=(0.0022 * depth, 0.0035 * depth, 0.0100 * depth),
-        defect=str(rng.choice(DEFECTS)) if kind == "artifact" else None,
+        seeing=_each_band(look.seeing_ratios, seeing_r),
+        sky_noise=sky_noise,
+        defect=defect,
+        look=look.name,
+        sky_residual=tuple(residuals.tolist()),
+        detector_pixscale=look.detector_pixscale.draw(rng),
+        z_share=look.z_share.draw(rng),
+        display=Display(
+            stretch=str(rng.choice(look.stretches)),
+            brightness=look.brightness.draw(rng),
+            softening=look.softening.draw(rng),
+            tint=look.tint.draw(rng),
+            saturation=look.saturation.draw(rng),
+            jpeg_quality=None if look.jpeg_quality is None else round(look.jpeg_quality.draw(rng)),
+        ),
     )
+
+
+def _each_band(values: tuple[float, float, float], factor: float) -> tuple[float, float, float]:
+    first, second, third = values
+    return (first * factor, second * factor, third * factor)
 
 
 def _spiral(rng: np.random.Generator, size: float) -> Galaxy:

@@ -5,7 +5,7 @@ import logging
 import zlib
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,10 @@ from tqdm import tqdm
 
 from zoobot3d_tf.files import LOCK_NAME, one_owner, partial_path, path_of, whole_file, write_atomically
 from zoobot3d_tf.images.masks import N_VOLUNTEERS, counts_from_marks
-from zoobot3d_tf.images.rgb import grz_to_rgb
 from zoobot3d_tf.machine import map_in_processes
 from zoobot3d_tf.schemas import get_schema
 from zoobot3d_tf.simulation.galaxies import IMAGE_SIZE, Scene
+from zoobot3d_tf.simulation.looks import DEFAULT_SURVEY, check_survey, draw_look
 from zoobot3d_tf.simulation.population import sample_scene
 from zoobot3d_tf.simulation.render import render
 from zoobot3d_tf.simulation.visibility import arms_visibility, bar_visibility, bulge_fraction, ring_visibility
@@ -70,13 +70,13 @@ class SimulatedGalaxy:
 
     @cached_property
     def bands(self) -> np.ndarray:
-        """Fluxes in g, r, z, in nanomaggies per native pixel, float32 (3, 424, 424)."""
+        """Fluxes in g, r and the reddest band, in nanomaggies per native pixel, float32 (3, 424, 424)."""
         return render(self.truth, self._for_image)
 
     @cached_property
     def image(self) -> np.ndarray:
-        """Colour image, uint8 (424, 424, 3), with north up and east left."""
-        return grz_to_rgb(self.bands)
+        """Picture, uint8 (424, 424, 3), with north up and east left."""
+        return self.truth.display.picture(self.bands)
 
     @cached_property
     def spiral_counts(self) -> np.ndarray:
@@ -89,73 +89,81 @@ class SimulatedGalaxy:
         return counts_from_marks(self.marks["bar_mask"], (IMAGE_SIZE, IMAGE_SIZE))
 
 
-def simulate_galaxy(seed: int, index: int) -> SimulatedGalaxy:
-    """Draw one galaxy. The result depends on the seed and the index only.
+def simulate_galaxy(seed: int, index: int, survey: str = DEFAULT_SURVEY) -> SimulatedGalaxy:
+    """Draw one galaxy. The result depends on the arguments only.
 
     Args:
         seed: random seed of the survey, >= 0.
         index: number of the galaxy in the survey, >= 0.
+        survey: survey whose look the image has, one of `looks.SURVEYS`.
 
     Returns:
         The galaxy.
 
     Raises:
-        ValueError: the seed or the index is negative.
+        ValueError: the seed or the index is negative, or the survey is unknown.
     """
     if seed < 0 or index < 0:
         raise ValueError(f"seed and index must be >= 0; received seed {seed}, index {index}")
     # Each stage has its own random stream, so that a change of one, such as the votes, does not change the images.
-    for_scene, for_image, for_votes, for_marks, for_survey = np.random.default_rng([seed, index]).spawn(5)
-    scene = sample_scene(for_scene)
+    streams = np.random.default_rng([seed, index]).spawn(6)
+    for_scene, for_image, for_votes, for_marks, for_catalog, for_look = streams
+    scene = sample_scene(for_scene, draw_look(survey, for_look))
     return SimulatedGalaxy(
         id_str=f"sim-{seed}-{index:06d}",
         truth=scene,
         votes=draw_votes(scene, for_votes),
         marks=draw_marks(scene, for_marks),
-        ra=for_survey.uniform(0, 360),
-        dec=float(np.degrees(np.arcsin(for_survey.uniform(-0.3, 0.5)))),
-        has_votes=for_survey.random() >= SHARE_WITHOUT_VOTES,
-        has_masks=for_survey.random() >= SHARE_WITHOUT_MASKS,
+        ra=for_catalog.uniform(0, 360),
+        dec=float(np.degrees(np.arcsin(for_catalog.uniform(-0.3, 0.5)))),
+        has_votes=for_catalog.random() >= SHARE_WITHOUT_VOTES,
+        has_masks=for_catalog.random() >= SHARE_WITHOUT_MASKS,
         _for_image=for_image,
     )
 
 
-def simulate_survey(out_dir: str | Path, n: int, seed: int = 0, workers: int = 1) -> Path:
+def simulate_survey(
+    out_dir: str | Path, n: int, seed: int = 0, workers: int = 1, survey: str = DEFAULT_SURVEY
+) -> Path:
     """Write a survey of simulated galaxies.
 
     The folder `out_dir` receives `catalog.csv`, a training catalogue as `catalogs.training_catalog` reads it;
     `truth.csv`, the true parameters of each galaxy; and the folders `images`, `masks` and `marks`. Each file is
     complete or absent, and the catalogue is written last.
 
-    The same n and seed give the same bytes, for any number of workers. A larger n adds galaxies, and does not change
-    the others. If a simulation was interrupted, the same call continues it.
+    The same n, seed and survey give the same bytes, for any number of workers. A larger n adds galaxies, and does not
+    change the others. If a simulation was interrupted, the same call continues it.
 
     Args:
-        out_dir: folder to fill. It must be empty or not exist, or have a survey of the same n and seed.
+        out_dir: folder to fill. It must be empty or not exist, or have a survey of the same n, seed and look.
         n: number of galaxies, >= 1.
         seed: random seed, >= 0.
         workers: number of processes, >= 1.
+        survey: survey whose look the images have, one of `looks.SURVEYS`.
 
     Returns:
         Path of the catalogue.
 
     Raises:
-        ValueError: `out_dir` is a file, or has other files or a survey of another n or seed; n or workers is below 1;
-            or the seed is negative.
+        ValueError: `out_dir` is a file, or has other files or a survey of other settings; n or workers is below 1; the
+            seed is negative; or the survey is unknown.
         BlockingIOError: another process writes the folder.
         OSError: a file cannot be written, or a worker died.
     """
     if n < 1 or workers < 1 or seed < 0:
         raise ValueError(f"n and workers must be >= 1 and seed >= 0; received n {n}, workers {workers}, seed {seed}")
+    check_survey(survey)
     out_dir = path_of(out_dir)
     if out_dir.exists() and not out_dir.is_dir():
         raise ValueError(f"{out_dir}: is a file; choose a new or an empty folder")
     with one_owner(out_dir):
-        _claim_folder(out_dir, {"n": n, "seed": seed, "version": __version__})
+        # Folders of the default survey have no entry for it, so that older ones can be continued.
+        of_survey = {} if survey == DEFAULT_SURVEY else {"survey": survey}
+        _claim_folder(out_dir, {"n": n, "seed": seed, "version": __version__} | of_survey)
         if (out_dir / CATALOG_NAME).exists():
             log.info("%s: the survey is already complete", out_dir)
             return out_dir / CATALOG_NAME
-        return _write_survey(out_dir, n, seed, workers)
+        return _write_survey(out_dir, n, seed, workers, survey)
 
 
 def _claim_folder(folder: Path, settings: dict[str, Any]) -> None:
@@ -174,11 +182,12 @@ def _claim_folder(folder: Path, settings: dict[str, Any]) -> None:
     write_atomically(path, json.dumps(settings))
 
 
-def _write_survey(out_dir: Path, n: int, seed: int, workers: int) -> Path:
+def _write_survey(out_dir: Path, n: int, seed: int, workers: int, survey: str) -> Path:
     """Write the files of a survey that are missing; return the path of the catalogue."""
     for folder in ("images", "masks", "marks"):
         (out_dir / folder).mkdir(exist_ok=True)
-    with closing(map_in_processes(partial(_write_galaxy, out_dir, seed), range(n), workers, chunk_size=8)) as made:
+    write = partial(_write_galaxy, out_dir, seed, survey)
+    with closing(map_in_processes(write, range(n), workers, chunk_size=8)) as made:
         rows = list(tqdm(made, total=n, desc="simulating", unit="galaxy"))
     catalog = pd.DataFrame([row for row, _ in rows])
     counts = [*get_schema(SCHEMA_NAME).label_cols, "n_volunteers"]
@@ -188,9 +197,9 @@ def _write_survey(out_dir: Path, n: int, seed: int, workers: int) -> Path:
     return write_table(catalog, out_dir / CATALOG_NAME)
 
 
-def _write_galaxy(out_dir: Path, seed: int, index: int) -> tuple[dict, dict]:
+def _write_galaxy(out_dir: Path, seed: int, survey: str, index: int) -> tuple[dict, dict]:
     """Write the files of a galaxy that are missing; return its rows of the catalogue and of the true values."""
-    galaxy = simulate_galaxy(seed, index)
+    galaxy = simulate_galaxy(seed, index, survey)
     image_loc = f"images/{galaxy.id_str}.png"
     _write_missing_png(out_dir / image_loc, lambda: galaxy.image)
     row: dict[str, Any] = {
@@ -209,7 +218,8 @@ def _write_galaxy(out_dir: Path, seed: int, index: int) -> tuple[dict, dict]:
             row[f"{name}_mask_loc"] = f"masks/{galaxy.id_str}_{name}.png"
             _write_missing_png(out_dir / row[f"{name}_mask_loc"], partial(getattr, galaxy, f"{name}_counts"))
         write_atomically(out_dir / row["marks_loc"], json.dumps(galaxy.marks, separators=(",", ":")))
-    return row, {"id_str": galaxy.id_str} | _truth_row(galaxy.truth)
+    truth = {"id_str": galaxy.id_str} | _truth_row(galaxy.truth)
+    return row, truth if survey == DEFAULT_SURVEY else truth | _observation_row(galaxy.truth)
 
 
 def _truth_row(scene: Scene) -> dict:
@@ -236,6 +246,18 @@ def _truth_row(scene: Scene) -> dict:
         "ring_visibility": ring_visibility(scene),
         "n_companions": len(galaxy.companions),
     }
+    return _rounded(row)
+
+
+def _observation_row(scene: Scene) -> dict:
+    """What was drawn from the look of a survey. Fluxes are in nanomaggies per native pixel."""
+    row = {"look": scene.look, "detector_pixscale": scene.detector_pixscale, "z_share": scene.z_share}
+    for band, noise, sky in zip("grz", scene.sky_noise, scene.sky_residual, strict=True):
+        row |= {f"sky_noise_{band}": noise, f"sky_residual_{band}": sky}
+    return _rounded(row | asdict(scene.display))
+
+
+def _rounded(row: dict) -> dict:
     return {name: round(value, 6) if isinstance(value, float) else value for name, value in row.items()}
 
 
