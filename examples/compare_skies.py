@@ -1,4 +1,4 @@
-"""Compare the skies, sizes and colours of folders of galaxy images, in one figure of histograms.
+"""Compare the skies, sizes and colours of the galaxy images in several folders, in one figure of histograms.
 
 zoobot3d simulate --survey sdss --n 300 --out simulated
 python examples/compare_skies.py gz2/images simulated/images --labels "Galaxy Zoo 2" simulated --out skies.png
@@ -7,7 +7,7 @@ All images are made 212 pixels wide first, so that their noise can be compared. 
 
 sky      median of the border, 0..255; the border is a tenth of the image wide
 noise    1.48 times the median absolute difference of adjacent pixels of the border
-size     radius of a circle with half of the light of the galaxy, divided by the width of the image
+size     radius of the circle with half of the light of the galaxy, divided by the width of the image
 peak     brightest pixel of the galaxy above the sky, 0..255
 red      mean of red divided by the mean of green over the galaxy, above the sky
 blue     mean of blue divided by the mean of green over the galaxy, above the sky
@@ -24,17 +24,20 @@ import pandas as pd
 from PIL import Image
 from scipy import ndimage
 
+from zoobot3d_tf.commands.stage import at_least
+from zoobot3d_tf.extras import require
+
 WIDTH = 212
 """Height and width of the images when they are measured, in pixels."""
 BORDER = WIDTH // 10
 """Width of the border, in pixels."""
 AXES = {
-    "sky": ("sky level (0..255)", np.linspace(0, 100, 41)),
-    "noise": ("noise of the sky (0..255)", np.linspace(0, 20, 41)),
-    "size": ("half-light radius / width of image", np.linspace(0, 0.25, 41)),
-    "peak": ("peak above the sky (0..255)", np.linspace(0, 255, 41)),
-    "red": ("red / green", np.linspace(0.6, 1.6, 41)),
-    "blue": ("blue / green", np.linspace(0.2, 1.4, 41)),
+    "sky": ("sky (0..255)", np.linspace(0, 100, 41)),
+    "noise": ("noise (0..255)", np.linspace(0, 15, 31)),
+    "size": ("radius / width", np.linspace(0, 0.25, 31)),
+    "peak": ("peak (0..255)", np.linspace(0, 255, 31)),
+    "red": ("red / green", np.linspace(0.6, 1.6, 31)),
+    "blue": ("blue / green", np.linspace(0.4, 1.4, 31)),
 }
 """Label and bins of the histogram of each measurement."""
 
@@ -91,18 +94,21 @@ def measure_folder(folder: Path, at_most: int) -> pd.DataFrame:
 
 
 def draw(tables: dict[str, pd.DataFrame], path: Path) -> None:
-    """Draw a histogram of each measurement, with one outline per folder."""
+    """Draw a histogram of each measurement with its median: one row per folder, one column per measurement."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9.5, 4.8), layout="constrained")
-    for axes, (name, (label, bins)) in zip(figure.subplots(2, 3).flat, AXES.items(), strict=True):
-        for folder, table in tables.items():
+    figure = Figure(figsize=(10, 0.8 + 0.55 * len(tables)), layout="constrained")
+    grid = figure.subplots(len(tables), len(AXES), sharex="col", squeeze=False)
+    for row, (label, table) in zip(grid, tables.items(), strict=True):
+        for axes, (name, (_, bins)) in zip(row, AXES.items(), strict=True):
             # Values beyond the axis are counted in its last bin.
-            values = table[name].dropna().clip(bins[0], bins[-1])
-            axes.hist(values, bins, weights=np.full(len(values), 1 / len(values)), histtype="step", label=folder)
-        axes.set(xlabel=label, yticks=[])
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
-    figure.savefig(path, dpi=100)
+            axes.hist(table[name].dropna().clip(bins[0], bins[-1]), bins, color="0.65")
+            axes.axvline(table[name].median(), color="tab:red", linewidth=1)
+            axes.set(yticks=[], xlim=(bins[0], bins[-1]))
+        row[0].set_ylabel(label, rotation=0, horizontalalignment="right", verticalalignment="center")
+    for axes, (label, _) in zip(grid[-1], AXES.values(), strict=True):
+        axes.set_xlabel(label)
+    figure.savefig(path, dpi=90)
 
 
 def main() -> None:
@@ -110,13 +116,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", type=Path, nargs="+", help="folders of images")
     parser.add_argument("--labels", nargs="+", help="names in the figure, one per folder; by default the paths")
-    parser.add_argument("--at-most", type=int, default=300, help="number of images of each folder to measure")
+    parser.add_argument("--at-most", type=at_least(1), default=300, help="largest number of images per folder")
     parser.add_argument("--out", type=Path, default=Path("skies.png"), help="figure to write")
     args = parser.parse_args()
     labels = args.labels or [str(folder) for folder in args.folders]
     if len(labels) != len(args.folders):
         parser.error(f"--labels needs one name per folder, {len(args.folders)}; received {len(labels)}")
-    tables = {label: measure_folder(folder, args.at_most) for label, folder in zip(labels, args.folders, strict=True)}
+    require("matplotlib", "the figure")
+    try:
+        measured = [measure_folder(folder, args.at_most) for folder in args.folders]
+    except ValueError as error:
+        parser.error(str(error))
+    tables = dict(zip(labels, measured, strict=True))
     print(pd.DataFrame({label: table.median() for label, table in tables.items()}).T.round(3).to_string())
     draw(tables, args.out)
 

@@ -8,7 +8,7 @@ from PIL import Image, ImageEnhance
 
 from zoobot3d_tf.images.rgb import grz_to_rgb
 
-JOINT_GAINS = (1.55, 1.0, 0.75)
+JOINT_GAINS = (1.55, 1.0, 0.95)
 """Weights of g, r, i in pictures of SDSS. They make an old galaxy yellow, as there, and a star-forming disc white."""
 SINGLE_BAND_SOFTENING = 10.0
 """Softening of the pictures of Galaxy Builder (Lingard et al. 2020)."""
@@ -72,14 +72,16 @@ class Display:
         return np.asarray(image)
 
 
+GALAXY_ZOO_DECALS = Display()
+"""Galaxy Zoo DECaLS (Walmsley et al. 2022)."""
+
+
 def _joint(bands: np.ndarray, softening: float) -> np.ndarray:
-    """One arcsinh of the mean of all bands, so that bright pixels keep their colours. A mean flux of 1 is white."""
+    """One arcsinh of the mean of all bands, which keeps colours, except beyond white. A mean flux of 1 is white."""
     planes = np.maximum(bands[::-1] * np.array(JOINT_GAINS[::-1], dtype=np.float32)[:, None, None], 0)
     mean = planes.mean(axis=0) + np.float32(1e-9)
     planes *= np.arcsinh(np.float32(softening) * mean) / mean * np.float32(1 / np.arcsinh(softening))
-    # A pixel with a band beyond white becomes darker as a whole, rather than lose its colour.
-    planes *= np.float32(255) / np.maximum(planes.max(axis=0), 1)
-    return np.moveaxis(planes, 0, -1).astype(np.uint8)
+    return (np.moveaxis(np.minimum(planes, 1), 0, -1) * 255).astype(np.uint8)
 
 
 def _single_band(band: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from zoobot3d_tf.simulation.display import Display
+from zoobot3d_tf.simulation.display import GALAXY_ZOO_DECALS, Display
 
 NATIVE_PIXSCALE = 0.262
 """Pixel scale of the coadded images of the Legacy Surveys, arcsec per pixel. Their pixels are called native here."""
@@ -216,7 +216,8 @@ class Scene:
         look: name of the look of the survey.
         sky_residual: sky that remains after its subtraction in g, r, z, nanomaggies per native pixel.
         detector_pixscale: pixel scale of the detector, arcsec per pixel. Its pixels have the noise of the sky.
-        z_share: share of z in the reddest band; the remainder is r. If it is not 1, "z" means this band above.
+        z_share: share of z in the reddest band, 0 to 1; the remainder is r. The third values of `seeing`, `sky_noise`
+            and `sky_residual` are those of this band.
         display: how the image is shown.
     """
 
@@ -229,7 +230,7 @@ class Scene:
     sky_residual: tuple[float, float, float] = (0.0, 0.0, 0.0)
     detector_pixscale: float = NATIVE_PIXSCALE
     z_share: float = 1.0
-    display: Display = Display()
+    display: Display = GALAXY_ZOO_DECALS
 
     @property
     def pixscale(self) -> float:

@@ -57,6 +57,7 @@ class Look:
         name: name in the table of true values.
         size: half-light radius of the galaxies, arcsec.
         framing: pixel scale of the image in arcsec per pixel, divided by the half-light radius in arcsec.
+        pixscale_limits: lowest and highest pixel scale of the image, arcsec per pixel.
         seeing: full width at half maximum of the point-spread function in r, arcsec.
         seeing_ratios: seeing in each band, divided by that in r.
         sky_noise: standard deviation of the sky in each band at a depth of 1.
@@ -77,6 +78,7 @@ class Look:
     name: str
     size: Spread
     framing: Spread
+    pixscale_limits: tuple[float, float]
     seeing: Spread
     seeing_ratios: tuple[float, float, float]
     sky_noise: tuple[float, float, float]
@@ -99,6 +101,7 @@ DECALS = Look(
     size=LogNormal(7.0, 0.40, 2.5, 17.0),
     # In cutouts of Galaxy Zoo the Petrosian half-light radius covers 25 pixels or more. Measured radii have a scatter.
     framing=LogNormal(0.031, 0.28),
+    pixscale_limits=(0.1, 0.5),
     # The median seeing of the DECam Legacy Survey is 1.29, 1.18 and 1.11 arcsec in g, r, z (Dey et al. 2019).
     seeing=LogNormal(1.25, 0.12),
     seeing_ratios=(1.09, 1.0, 0.94),
@@ -116,21 +119,22 @@ DECALS = Look(
 
 SDSS = Look(
     name="sdss",
-    size=LogNormal(4.2, 0.40, 1.8, 14.0),
-    framing=LogNormal(0.040, 0.30),
+    size=LogNormal(6.0, 0.38, 1.8, 14.0),
+    framing=LogNormal(0.0200, 0.24),
+    pixscale_limits=(0.06, 0.5),
     # The median seeing of SDSS is 1.44, 1.32 and 1.26 arcsec in g, r, i (Ahn et al. 2012).
     seeing=LogNormal(1.32, 0.10),
     seeing_ratios=(1.09, 1.0, 0.95),
     # A sky of 21.9, 20.9 and 20.2 mag per square arcsec in g, r, i, in exposures of 54 s with a telescope of 2.5 m.
-    sky_noise=(0.011, 0.018, 0.026),
+    sky_noise=(0.010, 0.016, 0.023),
     depth=LogNormal(1.0, 0.12),
-    sky_residual=(0.003, 0.005, 0.006),
-    sky_scatter=0.25,
+    sky_residual=(0.0005, 0.0005, 0.001),
+    sky_scatter=0.15,
     detector_pixscale=Uniform(0.396, 0.396),
     z_share=Uniform(0.55, 0.55),
     stretches=("joint",),
-    brightness=LogNormal(0.30, 0.10),
-    softening=LogNormal(12.0, 0.15),
+    brightness=LogNormal(0.33, 0.12),
+    softening=LogNormal(42.0, 0.15),
     tint=LogNormal(1.0, 0.04),
     saturation=Uniform(1.0, 1.2),
     jpeg_quality=Uniform(72, 90),
@@ -139,12 +143,13 @@ SDSS = Look(
 
 SINGLE_BAND = Look(
     name="single-band",
-    size=LogNormal(7.5, 0.40, 3.0, 17.0),
-    framing=LogNormal(0.022, 0.15),
+    size=LogNormal(10.0, 0.40, 3.0, 22.0),
+    framing=LogNormal(0.0105, 0.12),
+    pixscale_limits=(0.08, 0.5),
     seeing=LogNormal(1.32, 0.12),
     seeing_ratios=SDSS.seeing_ratios,
     sky_noise=SDSS.sky_noise,
-    depth=LogNormal(0.9, 0.25),
+    depth=LogNormal(1.6, 0.12),
     sky_residual=(0.004, 0.004, 0.004),
     sky_scatter=0.3,
     detector_pixscale=SDSS.detector_pixscale,
@@ -158,14 +163,15 @@ SINGLE_BAND = Look(
 ANY = Look(
     name="any",
     size=LogNormal(5.5, 0.45, 1.8, 17.0),
-    framing=LogNormal(0.030, 0.35),
-    seeing=Uniform(0.8, 1.8),
+    framing=LogNormal(0.024, 0.40),
+    pixscale_limits=(0.06, 0.5),
+    seeing=Uniform(0.9, 1.8),
     seeing_ratios=DECALS.seeing_ratios,
     sky_noise=(0.0055, 0.008, 0.016),
     depth=LogNormal(1.0, 0.6, 0.3, 3.5),
     sky_residual=(0.001, 0.001, 0.001),
     sky_scatter=0.5,
-    detector_pixscale=Uniform(0.2, 0.45),
+    detector_pixscale=Uniform(0.2, 0.4),
     z_share=Uniform(0.5, 1.0),
     stretches=("galaxy-zoo", "joint", "joint"),
     brightness=LogNormal(0.6, 0.5, 0.2, 1.8),
@@ -179,6 +185,7 @@ ANY = Look(
 SURVEYS: dict[str, dict[Look, float]] = {
     "decals": {DECALS: 1.0},
     "sdss": {SDSS: 1.0},
+    "single-band": {SINGLE_BAND: 1.0},
     "mixed": {DECALS: 0.25, SDSS: 0.35, SINGLE_BAND: 0.20, ANY: 0.20},
 }
 """Looks of the images of each simulated survey, with their shares."""

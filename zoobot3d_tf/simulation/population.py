@@ -1,4 +1,4 @@
-"""The population of simulated galaxies: distributions of kinds, shapes and colours, observed with the look of a survey."""
+"""The population of simulated galaxies: distributions of kinds, shapes and colours, and their observation."""
 
 from dataclasses import replace
 
@@ -36,7 +36,7 @@ def sample_scene(rng: np.random.Generator, look: Look = DECALS) -> Scene:
     kind = str(rng.choice(list(KIND_SHARES), p=list(KIND_SHARES.values())))
     size = look.size.draw(rng)
     galaxy = _SAMPLERS[kind](rng, size)
-    pixscale = np.clip(size * look.framing.draw(rng), 0.1, 0.5)
+    pixscale = np.clip(size * look.framing.draw(rng), *look.pixscale_limits)
     depth = look.depth.draw(rng)
     seeing_r = look.seeing.draw(rng)
     defect = str(rng.choice(look.defects)) if kind == "artifact" else None

@@ -1,4 +1,4 @@
-"""Images of simulated galaxies in g, r, z, with seeing, neighbours, noise and defects.
+"""Images of simulated galaxies in g, r and z or i, with seeing, neighbours, noise and defects.
 
 Light is drawn on native pixels, observed on the pixels of the detector, and then resampled. The cutouts of Galaxy Zoo
 were made in the same way, which correlates their noise.
@@ -27,8 +27,8 @@ def render(scene: Scene, rng: np.random.Generator) -> np.ndarray:
         rng: random generator of all that the scene does not fix: patches, neighbours, noise and defects.
 
     Returns:
-        Fluxes in g, r, z, float32 (3, 424, 424), with north up and east left. The unit is nanomaggies per native pixel,
-        although the pixels of the image have another size.
+        Fluxes in g, r and the reddest band, float32 (3, 424, 424), with north up and east left. The unit is nanomaggies
+        per native pixel, although the pixels of the image have another size.
     """
     bands = galaxy_light(scene.galaxy, scene.n_native, rng)
     galaxy_r = bands[1:2].copy() if scene.display.hides_neighbours else None
@@ -56,7 +56,7 @@ def _neighbours(band: np.ndarray, galaxy: np.ndarray, scene: Scene) -> np.ndarra
         scene: gives the noise.
     """
     light = band - galaxy
-    regions, n_regions = ndimage.label((light > 0.3 * scene.sky_noise[1]) & (light > galaxy))
+    regions, n_regions = ndimage.label((light > scene.sky_noise[1]) & (light > galaxy))
     peaks = ndimage.maximum(light, regions, np.arange(n_regions + 1))
     return (peaks > 3 * scene.sky_noise[1])[regions] & (regions > 0)
 
@@ -84,7 +84,7 @@ def _blur(bands: np.ndarray, seeing: tuple[float, ...]) -> np.ndarray:
 
 
 def _noise(bands: np.ndarray, scene: Scene, rng: np.random.Generator) -> np.ndarray:
-    """Noise of the sky and of the photons of the objects on the pixels of the detector, nanomaggies per native pixel."""
+    """Noise of the sky and of photons on the pixels of the detector, in nanomaggies per native pixel."""
     n = bands.shape[1]
     side = np.float32(NEIGHBOUR_NOISE)
     noise = rng.standard_normal((3, n + 2, n + 2), dtype=np.float32)
@@ -92,6 +92,6 @@ def _noise(bands: np.ndarray, scene: Scene, rng: np.random.Generator) -> np.ndar
     noise = noise[:, :, 1:-1] + side * (noise[:, :, :-2] + noise[:, :, 2:])
     sky_variance = np.square(scene.sky_noise).astype(np.float32)[:, None, None]
     variance = sky_variance + np.maximum(bands, 0) / np.float32(PHOTONS_PER_NANOMAGGY)
-    # The mean of a larger area has less noise.
+    # Surface brightness that is averaged over larger pixels has less noise.
     averaging = np.float32(NATIVE_PIXSCALE / scene.detector_pixscale)
     return averaging * noise * np.sqrt(variance) / (1 + 2 * side**2)

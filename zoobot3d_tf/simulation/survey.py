@@ -122,9 +122,7 @@ def simulate_galaxy(seed: int, index: int, survey: str = DEFAULT_SURVEY) -> Simu
     )
 
 
-def simulate_survey(
-    out_dir: str | Path, n: int, seed: int = 0, workers: int = 1, survey: str = DEFAULT_SURVEY
-) -> Path:
+def simulate_survey(out_dir: str | Path, n: int, seed: int = 0, workers: int = 1, survey: str = DEFAULT_SURVEY) -> Path:
     """Write a survey of simulated galaxies.
 
     The folder `out_dir` receives `catalog.csv`, a training catalogue as `catalogs.training_catalog` reads it;
@@ -135,7 +133,7 @@ def simulate_survey(
     change the others. If a simulation was interrupted, the same call continues it.
 
     Args:
-        out_dir: folder to fill. It must be empty or not exist, or have a survey of the same n, seed and look.
+        out_dir: folder to fill. It must be empty or not exist, or have a survey of the same settings.
         n: number of galaxies, >= 1.
         seed: random seed, >= 0.
         workers: number of processes, >= 1.
@@ -250,7 +248,7 @@ def _truth_row(scene: Scene) -> dict:
 
 
 def _observation_row(scene: Scene) -> dict:
-    """What was drawn from the look of a survey. Fluxes are in nanomaggies per native pixel."""
+    """What was drawn from the look of a survey. Fluxes are in nanomaggies per native pixel; "z" is the reddest band."""
     row = {"look": scene.look, "detector_pixscale": scene.detector_pixscale, "z_share": scene.z_share}
     for band, noise, sky in zip("grz", scene.sky_noise, scene.sky_residual, strict=True):
         row |= {f"sky_noise_{band}": noise, f"sky_residual_{band}": sky}
