@@ -136,6 +136,46 @@ def test_order_and_augmentation_follow_from_the_seed_and_the_epoch(shards):
     np.testing.assert_array_equal(np.sort(highest[0], axis=0), np.sort(whole[0][: len(highest[0])], axis=0))
 
 
+def survey_of(paths, first_answer: int, **settings) -> Survey:
+    """A survey whose votes go to one answer of two, so that a batch says which survey a galaxy is of."""
+    to_tree = np.zeros((34, 2), np.float32)
+    to_tree[:, first_answer] = 1
+    return Survey(tuple(map(str, paths)), to_tree, **settings)
+
+
+def test_surveys_are_mixed_in_the_numbers_of_each_epoch(shards):
+    manifest = read_manifest(shards)
+    surveys = [
+        survey_of(manifest.paths("train"), 0, per_epoch=5),
+        survey_of(manifest.paths("eval"), 1, per_epoch=30),  # more than there are
+    ]
+
+    def seen(epochs: range) -> np.ndarray:
+        batches = numpy_batches(training_batches(surveys, FRAMING, 7, seed=1, epochs=epochs))
+        votes = np.concatenate([batch[1]["votes"] for batch in batches])
+        images = np.concatenate([batch[0] for batch in batches]).mean(axis=(1, 2, 3))
+        return np.column_stack([votes, images])
+
+    whole = seen(range(2))
+    assert whole.shape == (70, 3)
+    labelled = [int((votes[:, 0] > 0).sum()) for votes in (whole[:35], whole[35:])]
+    assert max(labelled) <= 5
+    first = whole[:35]
+    assert (first[:, 1] > 0).sum() > 20
+    assert not (first[:5, 0] > 0).all()  # not one survey after the other
+    np.testing.assert_array_equal(seen(range(1, 2)), whole[35:])
+
+
+def test_masked_galaxies_are_used_more_often(projects, shards):
+    paths = read_manifest(shards).paths("train")
+    records = list(iterate_records(paths))
+    masked = sum(record["has_spiral_mask"] or record["has_bar_mask"] for record in records)
+    n = len(records) + 2 * masked
+    survey = survey_of(paths, 0, per_epoch=n, masked_times=3)
+    weights = [batch[2]["spiral_mask"] for batch in numpy_batches(training_batches([survey], FRAMING, 8))]
+    assert np.concatenate(weights).sum() == 3 * sum(record["has_spiral_mask"] for record in records)
+
+
 def test_only_the_targets_of_the_tasks_are_read(shards):
     paths = read_manifest(shards).paths("eval")
     _, targets, weights = numpy_batches(evaluation_batches(one_survey(paths, 34), FRAMING, 4, tasks=("votes",)))[0]

@@ -151,6 +151,27 @@ def test_unknown_forms_are_refused_with_the_list_of_forms(write):
         read_votes(write(id_str=["a"]), "gz1", DECALS)
 
 
+def test_classes_count_as_votes_of_a_stated_number(write):
+    tree = get_schema("galaxy_zoo")
+    path = write(id_str=["a", "b", "c"], **{"class": ["spiral-clockwise", "Elliptical", ""]})
+    votes = read_votes(path, "classes", tree, class_votes=7).set_index("id_str")[tree.label_cols]
+    given = {name: row[row > 0].to_dict() for name, row in votes.iterrows()}
+    assert given["a"] == {"smooth-or-featured_featured-or-disk": 7, "disk-edge-on_no": 7, "has-spiral-arms_yes": 7}
+    assert given["b"] == {"smooth-or-featured_smooth": 7}
+    assert given["c"] == {}
+
+
+def test_classes_that_mean_nothing_are_refused(write):
+    tree = get_schema("galaxy_zoo")
+    path = write(id_str=["a", "b"], **{"class": ["spiral", "quasar"]})
+    with pytest.raises(ValueError, match=r"class is 'quasar' in row 3 \(b\); it must be one of elliptical, spiral"):
+        read_votes(path, "classes", tree)
+    with pytest.raises(ValueError, match=r"class_votes must be from 1 to \d+; received 0"):
+        read_votes(path, "classes", tree, class_votes=0)
+    with pytest.raises(ValueError, match="no class answers a question of the schema 'rings'; use galaxy_zoo"):
+        read_votes(write(id_str=["a"], **{"class": ["spiral"]}), "classes", get_schema("rings"))
+
+
 def test_real_votes_of_the_first_campaign(reference):
     path = reference / "data" / "decals" / "panoptes_votes.csv"
     votes = read_votes(path, "columns", DECALS)

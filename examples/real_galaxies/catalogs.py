@@ -4,9 +4,9 @@
 
 `real` and `decals` are folders of the published data (docs/real_galaxies.md). The votes of `gz2.csv` are those of the
 tree gz2_ortho. `classes.csv` (gz1, kaggle, artifacts), `decals.csv` and `examples.csv` have the questions of the tree
-galaxy_zoo that their labels answer. The column `split` divides the galaxies by a hash of `id_str`, so that a galaxy that is in two
-surveys is in the same part. Images of anonymous galaxies that look like a galaxy of the other parts than `train` are
-left out, or the scores would not be honest.
+galaxy_zoo that their labels answer. The column `split` divides the galaxies by a hash of `id_str`, so that a galaxy
+that is in two surveys is in the same part. Images of anonymous galaxies that look like a galaxy of val or test are left
+out, or the scores would not be honest.
 """
 
 import argparse
