@@ -1,0 +1,29 @@
+"""Intervals whose ends are known."""
+
+import numpy as np
+import pytest
+
+from zoobot3d_tf.evaluation.bootstrap import bootstrap_interval
+
+
+def test_interval_of_a_mean_is_that_of_the_normal_distribution():
+    values = np.arange(400) % 2  # mean 0.5, standard error of the mean 0.025
+    low, high = bootstrap_interval(lambda rows: values[rows].mean(), 400, n_resamples=4000)
+    assert (low, high) == pytest.approx((0.5 - 1.645 * 0.025, 0.5 + 1.645 * 0.025), abs=0.004)
+
+
+def test_equal_galaxies_have_an_interval_of_no_width():
+    assert bootstrap_interval(lambda rows: np.full(5, 0.3)[rows].mean(), 5, n_resamples=10) == pytest.approx((0.3, 0.3))
+
+
+def test_draws_without_a_score_are_left_out():
+    scores = iter([0.0, float("nan"), 1.0, float("nan")])
+    assert bootstrap_interval(lambda rows: next(scores), 2, level=0.5, n_resamples=4) == (0.25, 0.75)
+    assert np.isnan(bootstrap_interval(lambda rows: float("nan"), 2, n_resamples=3)).all()
+
+
+def test_same_seed_draws_the_same_galaxies():
+    drawn = []
+    for seed in (1, 1, 2):
+        bootstrap_interval(lambda rows: float(drawn.append(rows.tolist()) or 0), 50, n_resamples=1, seed=seed)
+    assert drawn[0] == drawn[1] != drawn[2]
