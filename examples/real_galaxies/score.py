@@ -34,6 +34,7 @@ from real_figures import (
 )
 
 from zoobot3d_tf.predictions.results import INTERVAL_LEVEL
+from zoobot3d_tf.tables.columns import require_columns
 from zoobot3d_tf.tables.formats import read_table
 
 SUFFIXES = (".csv", ".parquet")
@@ -123,8 +124,7 @@ def read_test_ids(path: Path) -> set[str]:
         ids = {line.strip() for line in path.read_text().splitlines()} - {""}
     else:
         table = read_table(path)
-        if "id_str" not in table:
-            raise ValueError(f"{path}: lacks the column id_str; its columns are {', '.join(map(str, table.columns))}")
+        require_columns(path, table.columns, ["id_str"])
         ids = set(table["id_str"] if "split" not in table else table.loc[table["split"] == "test", "id_str"])
     if not ids:
         raise ValueError(f"{path}: names no test galaxy")
@@ -235,7 +235,7 @@ def _part_figures(part: _Part, folders: Sequence[Path], test_ids: set[str] | Non
         return []
     labels = read_labels(part.labels_loc)
     is_test = labels.index.isin(list(test_ids)) if test_ids is not None else np.ones(len(labels), bool)
-    test, tables = join(labels[is_test], {name: read_table(loc) for name, loc in locs.items()})
+    test, tables = join(labels[is_test], {model: _read_predictions(loc) for model, loc in locs.items()})
     if len(test) < is_test.sum():
         note(f"{is_test.sum() - len(test)} of {is_test.sum()} test galaxies are not predicted by all models.")
     if test.empty:
@@ -248,6 +248,12 @@ def _part_figures(part: _Part, folders: Sequence[Path], test_ids: set[str] | Non
         note("all galaxies are test galaxies, so the baseline knows their own mean.")
         training = test
     return part.figures(test, training, tables)
+
+
+def _read_predictions(path: Path) -> pd.DataFrame:
+    table = read_table(path)
+    require_columns(path, table.columns, ["id_str"])
+    return table
 
 
 def _builder_figures(
