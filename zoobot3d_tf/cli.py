@@ -17,6 +17,7 @@ from zoobot3d_tf.commands import (
     catalogs,
     evaluation,
     predictions,
+    pretraining,
     representations,
     schemas,
     shards,
@@ -36,6 +37,7 @@ STAGES = (
     | surveys.STAGES
     | catalogs.STAGES
     | shards.STAGES
+    | pretraining.STAGES
     | training.STAGES
     | predictions.STAGES
     | evaluation.STAGES

@@ -95,7 +95,7 @@ def training_batches(
 
     read = _reader(framing, tasks, class_weights, with_volunteers, photometry)
     numbers = tf.data.Dataset.range(epochs.start, epochs.stop, epochs.step)
-    return _in_parallel(numbers.flat_map(epoch_batches), read)
+    return in_parallel(numbers.flat_map(epoch_batches), read)
 
 
 def evaluation_batches(
@@ -121,7 +121,7 @@ def evaluation_batches(
     """
     galaxies = [_with_votes(tf.data.TFRecordDataset(list(survey.paths)), survey) for survey in surveys]
     batches = reduce(lambda one, other: one.concatenate(other), galaxies).batch(batch_size)
-    return _in_parallel(batches, _reader(framing, tasks, class_weights, with_volunteers))
+    return in_parallel(batches, _reader(framing, tasks, class_weights, with_volunteers))
 
 
 def _with_votes(records: tf.data.Dataset, survey: Survey) -> tf.data.Dataset:
@@ -168,7 +168,8 @@ def _mixed(galaxies: Sequence[tf.data.Dataset], numbers: Sequence[int | None], o
     return tf.data.Dataset.choose_from_datasets(galaxies, tf.data.Dataset.from_tensor_slices(shuffled))
 
 
-def _in_parallel(batches: tf.data.Dataset, read: Callable) -> tf.data.Dataset:
+def in_parallel(batches: tf.data.Dataset, read: Callable) -> tf.data.Dataset:
+    """Apply a function to the elements of a dataset on all cores, in their order, some batches in advance."""
     # With automatic tuning of these numbers, the end of an iteration can wait for the tuning thread for a minute.
     options = tf.data.Options()
     options.autotune.enabled = False

@@ -216,7 +216,7 @@ def _load_timm_tensors(encoder: keras.Model, weights: TimmWeights) -> None:
     if _PYTORCH_STEM in tensors:
         blocks = list(dict.fromkeys(match[0] for layer in encoder.layers if (match := _BLOCK.match(layer.name))))
         tensors = {_timm_name(key, blocks): value for key, value in tensors.items()}
-    targets = _timm_targets(encoder)
+    targets = timm_targets(encoder)
     shapes = {
         key: tuple(variable.shape[axis] for axis in np.argsort(axes)) for key, (variable, axes) in targets.items()
     }
@@ -251,7 +251,7 @@ def _timm_name(key: str, blocks: Sequence[str]) -> str:
     return f"{block}.{names.get(layer, layer)}.{tensor}"
 
 
-def _timm_targets(encoder: keras.Model) -> dict[str, tuple[keras.Variable, tuple[int, ...]]]:
+def timm_targets(encoder: keras.Model) -> dict[str, tuple[keras.Variable, tuple[int, ...]]]:
     """Variable of each tensor of timm, and the order of the axes of the tensor in the variable."""
     targets: dict[str, tuple[keras.Variable, tuple[int, ...]]] = {}
     for layer in encoder.layers:

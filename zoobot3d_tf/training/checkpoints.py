@@ -98,7 +98,7 @@ class Checkpoints(keras.callbacks.Callback):
 
     def _warn_if_nan(self, epoch: Mapping[str, float]) -> None:
         """Say which validation loss is NaN or infinite. Such an epoch cannot be the best."""
-        if not math.isfinite(epoch["val_loss"]):
+        if not math.isfinite(epoch.get("val_loss", 0.0)):
             names = [name for name, value in epoch.items() if re.fullmatch("val_.+_loss", name)]
             tasks = [name[len("val_") : -len("_loss")] for name in names if not math.isfinite(epoch[name])]
             of = f" of {', '.join(tasks)}" if tasks else ""
@@ -126,9 +126,10 @@ def best_epoch(history: Sequence[Mapping[str, float]]) -> Mapping[str, float] | 
         history: losses of each epoch, with `epoch` and `val_loss`.
 
     Returns:
-        The losses of the epoch, the first of them if several are equal; None if no loss is a finite number.
+        The losses of the epoch, the first of them if several are equal; None if no loss is a finite number, or if there
+        is no validation.
     """
-    finite = [epoch for epoch in history if math.isfinite(epoch["val_loss"])]
+    finite = [epoch for epoch in history if math.isfinite(epoch.get("val_loss", math.nan))]
     return min(finite, key=lambda epoch: epoch["val_loss"], default=None)
 
 

@@ -20,6 +20,8 @@ SHOWN = {
     "val_label_auc": "AUC",
     "val_auc": "AUC",
     "val_label_mae": "label error",
+    "spread": "spread",
+    "rank": "rank",
 }
 
 
