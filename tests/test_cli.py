@@ -166,6 +166,7 @@ FUNCTIONS = {
     "rings": "catalogs.rings.ring_catalog",
     "train": "training.training_config.config_from_folders",
     "finetune": "finetuning.finetune.finetune",
+    "pretrain": "pretraining.pretrain.pretrain",
     "predictions show": "pages.gallery.write_gallery",
     "report": "pages.report.write_report",
     "representations": "representations.features.write_features",

@@ -132,5 +132,6 @@ def _fit(network: keras.Model, pretraining: Pretraining, checkpoints: Checkpoint
         initial_epoch=checkpoints.epochs_done,
         epochs=recipe.epochs,
         callbacks=[keras.callbacks.LearningRateScheduler(rate), StopOnNaN(), checkpoints, EpochLines()],
+        shuffle=False,  # the views are in random order already
         verbose=0,
     )
