@@ -16,8 +16,8 @@ from zoobot3d_tf.models.config import ModelConfig
 # Weights of the terms, as published.
 INVARIANCE, VARIANCE, COVARIANCE = 25.0, 25.0, 1.0
 NUMBERS = 256
-"""Numbers of an embedding. The paper has 8192, for batches of 2048. In a batch of B galaxies, covariances of independent
-numbers scatter so much that the covariance term is at least about 2 NUMBERS / B, which must not outweigh the others."""
+"""Numbers of an embedding. The paper has 8192, for batches of 2048. In a batch of B galaxies, the covariances of
+independent numbers scatter so much that their term is at least about 2 NUMBERS / B. It must not outweigh the others."""
 POOLED = "pooled"
 """Name of the part of the network that is kept: the scaling of pixels, the encoder, and pooling."""
 _EPSILON = 1e-4  # keeps the gradient of a standard deviation finite

@@ -15,8 +15,8 @@ ZOOM = 1.3
 BRIGHTNESS = 1.3
 """Largest factor by which a view is brighter or fainter."""
 NOISE = 2.0
-"""Largest standard deviation of the noise of each pixel, of 255. The sky of SDSS images has 1 after resizing. With 8, the
-noise outweighs faint galaxies."""
+"""Largest standard deviation of the noise of each pixel, of 255. The sky of SDSS images has 1 after resizing. With 8,
+the noise outweighs faint galaxies."""
 BLUR = 0.01
 """Largest standard deviation of the blur, as a fraction of the side of the view."""
 BLURRED = 0.5
