@@ -169,7 +169,15 @@ def _mixed(galaxies: Sequence[tf.data.Dataset], numbers: Sequence[int | None], o
 
 
 def in_parallel(batches: tf.data.Dataset, read: Callable) -> tf.data.Dataset:
-    """Apply a function to the elements of a dataset on all cores, in their order, some batches in advance."""
+    """Apply a function to the elements of a dataset on all cores, in their order.
+
+    Args:
+        batches: dataset.
+        read: function from one element to tensors.
+
+    Returns:
+        Dataset of the tensors, `BATCHES_AHEAD` of which are made in advance.
+    """
     # With automatic tuning of these numbers, the end of an iteration can wait for the tuning thread for a minute.
     options = tf.data.Options()
     options.autotune.enabled = False

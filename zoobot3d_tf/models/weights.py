@@ -252,7 +252,14 @@ def _timm_name(key: str, blocks: Sequence[str]) -> str:
 
 
 def timm_targets(encoder: keras.Model) -> dict[str, tuple[keras.Variable, tuple[int, ...]]]:
-    """Variable of each tensor of timm, and the order of the axes of the tensor in the variable."""
+    """Find the variable of each tensor of timm, and the order of the axes of the tensor in the variable.
+
+    Args:
+        encoder: encoder made by `build_timm_encoder`.
+
+    Returns:
+        Variable and axes by the name of the tensor: the variable is `tensor.transpose(axes)`.
+    """
     targets: dict[str, tuple[keras.Variable, tuple[int, ...]]] = {}
     for layer in encoder.layers:
         is_depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
