@@ -8,16 +8,18 @@ images, r band of the SDSS, 512 x 512 pixels. The output folder receives `catalo
 An arm is a line 24 pixels wide, a bar the outline of its box. If nobody drew a bar, the bar mask is zero everywhere.
 
 Some galaxies were drawn twice, by two groups of volunteers. `catalog.csv` has the first group, `second_group.csv` the
-second: the agreement of the groups is the most that a network can reach.
+second: the agreement of the groups is the most that a network can reach. Half of the volunteers drew no arms. They
+count as volunteers who were asked, so that 6 of the 30 must have drawn a pixel for it to belong to an arm.
 
-Galaxies are left out if few volunteers drew arms, or if their arms do not agree (published alignment score below 0.2).
-Arms are left out if nobody else drew them: less than a third of the arm's pixels is in arms of other volunteers.
+A galaxy is left out of the table of a group if few of its volunteers drew arms, or if their arms do not agree
+(alignment score of the annotations below 0.2). An arm is left out if nobody else drew it: less than a third of its pixels is in
+arms of other volunteers. To continue an interrupted run, repeat the command.
 """
 
 import argparse
 import gzip
 import json
-from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,15 +40,18 @@ MIN_ALIGNMENT = 0.2
 MIN_SHARED = 1 / 3
 """Smallest share of the pixels of an arm that other volunteers marked too."""
 ANNOTATIONS = "annotations.json.gz"
+KEYS = ("dr7objid", "is_validation", "ra", "dec", "image", "align_score", "volunteers")
+"""What each entry of the annotations must have."""
 TABLES = {False: "catalog.csv", True: "second_group.csv"}
-"""Catalogue of the first group of volunteers, and of the second."""
+"""Catalogue of the first group of volunteers, and of the second (`is_validation`)."""
+COLUMNS = ["id_str", "file_loc", "marks_loc", *(f"{mask}_loc" for mask in MASKS), "n_volunteers", "ra", "dec"]
 
 
 def read_annotations(folder: Path) -> list[dict[str, Any]]:
     """Read what the volunteers drew, one entry per galaxy and group of volunteers.
 
     Raises:
-        ValueError: the file is missing or cannot be read, or the volunteers of an entry are not a list.
+        ValueError: the file is missing or cannot be read, or an entry lacks a key.
     """
     path = folder / ANNOTATIONS
     try:
@@ -55,6 +60,10 @@ def read_annotations(folder: Path) -> list[dict[str, Any]]:
         raise ValueError(f"{path}: no such file; the folder must be that of the Galaxy Builder data") from None
     except (OSError, EOFError, ValueError, AttributeError) as error:
         raise ValueError(f"{path}: cannot be read as annotations: {error}") from error
+    for number, entry in enumerate(entries):
+        missing = [key for key in KEYS if not isinstance(entry, dict) or key not in entry]
+        if missing:
+            raise ValueError(f"{path}: entry {number}, counted from 0, must have the key {missing[0]}")
     return entries
 
 
@@ -98,10 +107,18 @@ def drop_unshared(marks: Marks, shape: tuple[int, int]) -> tuple[Marks, int]:
 
 
 def write_galaxy(entry: dict[str, Any], folder: Path, out: Path) -> tuple[dict[str, Any], int]:
-    """Write image, marks and masks of an entry; return its row of the catalogue, and the number of arms left out.
+    """Write image, marks and masks of an entry.
+
+    Args:
+        entry: what a group of volunteers drew on a galaxy.
+        folder: folder of the Galaxy Builder data.
+        out: output folder, with the folders `images`, `marks` and `masks`.
+
+    Returns:
+        The row of the catalogue, and the number of arms that were left out.
 
     Raises:
-        ImageError: the image is missing or damaged.
+        ValueError: the image cannot be read, or a volunteer drew something that is neither an arm nor a box.
     """
     id_str = entry["dr7objid"]
     name = f"{id_str}_second" if entry["is_validation"] else id_str
@@ -109,41 +126,64 @@ def write_galaxy(entry: dict[str, Any], folder: Path, out: Path) -> tuple[dict[s
     shape = read_image(image).shape[:2]
     marks = marks_of(entry)
     marks["spiral_mask"], n_dropped = drop_unshared(marks["spiral_mask"], shape)
-    row = {"id_str": id_str, "file_loc": f"images/{image.name}", "marks_loc": f"marks/{name}.json"}
-    write_atomically(out / row["file_loc"], image.read_bytes())
-    write_atomically(out / row["marks_loc"], json.dumps(marks, separators=(",", ":")))
+    locs = {"file_loc": f"images/{image.name}", "marks_loc": f"marks/{name}.json"}
+    write_atomically(out / locs["file_loc"], image.read_bytes())
+    write_atomically(out / locs["marks_loc"], json.dumps(marks, separators=(",", ":")))
     for mask in MASKS:
-        row[f"{mask}_loc"] = f"masks/{name}_{mask}.png"
-        with whole_file(out / row[f"{mask}_loc"]) as partial:
+        locs[f"{mask}_loc"] = f"masks/{name}_{mask}.png"
+        with whole_file(out / locs[f"{mask}_loc"]) as partial:
             Image.fromarray(counts_from_marks(marks[mask], shape)).save(partial, format="PNG")
-    return row | {"n_volunteers": len(entry["volunteers"]), "ra": entry["ra"], "dec": entry["dec"]}, n_dropped
+    position = {"ra": entry["ra"], "dec": entry["dec"]}
+    return {"id_str": id_str, **locs, "n_volunteers": len(entry["volunteers"]), **position}, n_dropped
+
+
+def write_catalogs(entries: Sequence[dict[str, Any]], folder: Path, out: Path) -> None:
+    """Write the catalogues of both groups, and print how many galaxies and arms were left out, and why.
+
+    Args:
+        entries: what the volunteers drew, see `read_annotations`.
+        folder: folder of the Galaxy Builder data.
+        out: output folder.
+
+    Raises:
+        OSError: a file cannot be written.
+        ValueError: another command writes to the folder.
+    """
+    for name in ("images", "marks", "masks"):
+        (out / name).mkdir(parents=True, exist_ok=True)
+    aligned = [entry for entry in entries if entry["align_score"] >= MIN_ALIGNMENT]
+    rows: dict[bool, list[dict[str, Any]]] = {group: [] for group in TABLES}
+    n_arms_dropped = 0
+    with one_owner(out):
+        for entry in tqdm(aligned, unit="galaxy", disable=None):
+            try:
+                row, n_dropped = write_galaxy(entry, folder, out)
+            except ValueError as error:  # which names the file or the component
+                tqdm.write(f"left out: {entry['dr7objid']}: {error}")
+                continue
+            n_arms_dropped += n_dropped
+            rows[entry["is_validation"]].append(row)
+        for group, name in TABLES.items():
+            write_table(pd.DataFrame(rows[group], columns=COLUMNS), out / name)
+            n_drawn, n_aligned = (sum(entry["is_validation"] == group for entry in some) for some in (entries, aligned))
+            print(
+                f"{out / name}: {len(rows[group])} of {n_drawn} galaxies; left out: {n_drawn - n_aligned} with an "
+                f"alignment score below {MIN_ALIGNMENT}, {n_aligned - len(rows[group])} that cannot be read"
+            )
+    n_arms = sum(len(one["arms"]) for entry in aligned for one in entry["volunteers"])
+    print(f"arms left out, since others drew less than {MIN_SHARED:.2f} of their pixels: {n_arms_dropped} of {n_arms}")
 
 
 def main() -> None:
-    """Write the catalogues of both groups, and print how many galaxies and arms were left out."""
+    """Read the arguments, and write the catalogues."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=path_of, help=f"folder with {ANNOTATIONS} and the images")
     parser.add_argument("--out", type=path_of, required=True, help="output folder")
     args = parser.parse_args()
     try:
-        entries = read_annotations(args.folder)
-    except ValueError as error:
+        write_catalogs(read_annotations(args.folder), args.folder, args.out)
+    except (ValueError, OSError) as error:
         parser.error(str(error))
-    for folder in ("images", "marks", "masks"):
-        (args.out / folder).mkdir(parents=True, exist_ok=True)
-    rows: dict[bool, list] = {group: [] for group in TABLES}
-    left_out: Counter[str] = Counter()
-    with one_owner(args.out):
-        for entry in tqdm(entries, unit="galaxy", disable=None):
-            if entry["align_score"] < MIN_ALIGNMENT:
-                left_out["galaxies"] += 1
-                continue
-            row, n = write_galaxy(entry, args.folder, args.out)
-            left_out["arms"] += n
-            rows[entry["is_validation"]].append(row)
-        for group, name in TABLES.items():
-            write_table(pd.DataFrame(rows[group]), args.out / name)
-    print(left_out, {name: len(rows[group]) for group, name in TABLES.items()})
 
 
 if __name__ == "__main__":

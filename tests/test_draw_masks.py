@@ -121,6 +121,17 @@ def test_both_masks_count_the_same_number_of_volunteers(tmp_path, volunteers, n_
         assert np.asarray(Image.open(tmp_path / "out" / row[f"{name}_loc"])).max() == count
 
 
+def test_lines_are_drawn_with_their_width(tmp_path):
+    write_cutout(tmp_path, "J1")
+    line = {"line": [[211.5, 261.5], [311.5, 261.5]], "width": 40}
+    outline = [[211.5, 241.5], [311.5, 241.5], [311.5, 281.5], [211.5, 281.5]]
+    write_marks(tmp_path / "marks", "J1", spiral_mask=[[line]], bar_mask=[[outline]])
+    draw_masks(write_catalog(tmp_path, ["J1"]), tmp_path / "marks", tmp_path / "out")
+    arm, bar = (np.asarray(Image.open(tmp_path / "out" / f"J1_{name}.png")) > 0 for name in ("spiral_mask", "bar_mask"))
+    # The line is the outline and two half discs of radius 20.
+    assert (arm.sum() / bar.sum()) == pytest.approx(1 + np.pi * 20**2 / (100 * 40), rel=0.02)
+
+
 def test_self_crossing_paths_are_left_out_on_request(tmp_path):
     write_cutout(tmp_path, "J1")
     write_marks(tmp_path / "marks", "J1", bar_mask=[[[[200, 200], [300, 300], [300, 200], [200, 300]]]])

@@ -112,7 +112,10 @@ BINARY = (
     Reader("pca.npz", write_pca, load_pca),
     Reader("weights.bin", write_torch_archive, read_torch_tensors),
 )
-MARKS = {"spiral_mask": [[[[1, 1], [5, 1], [5, 5]]], []], "bar_mask": [[], [[[2, 2], [3, 2], [3, 3]]]]}
+MARKS = {
+    "spiral_mask": [[[[1, 1], [5, 1], [5, 5]]], []],
+    "bar_mask": [[], [{"line": [[2, 2], [3, 2], [3, 3]], "width": 2}]],
+}
 TREE = {
     "questions": {
         "smooth": {"answers": ["yes", "no"]},

@@ -2,6 +2,7 @@
 
 import json
 import time
+from itertools import pairwise
 
 import keras
 import numpy as np
@@ -136,6 +137,84 @@ def test_agrees_with_a_point_by_point_rule_on_random_paths():
 )
 def test_self_crossing_is_that_of_the_open_path(path, crosses):
     assert crosses_itself(path) is crosses
+
+
+def drawn_line(path, width, shape=(30, 35)):
+    return counts_from_marks([[{"line": path, "width": width}]], shape)
+
+
+def test_a_line_marks_the_pixels_within_half_its_width():
+    counts = drawn_line([[5, 10], [15, 10]], 4)
+    expected = np.zeros_like(counts)
+    expected[8:13, 5:16] = 1
+    # The caps are half discs of radius 2.
+    expected[10, [3, 4, 16, 17]] = expected[[9, 11], 4] = expected[[9, 11], 16] = 1
+    np.testing.assert_array_equal(counts, expected)
+
+
+@pytest.mark.parametrize("path", [[[8, 9]], [[8, 9], [8, 9]]])
+def test_a_line_of_one_point_is_a_disc(path):
+    counts = drawn_line(path, 2)
+    assert [tuple(pixel) for pixel in np.argwhere(counts)] == [(8, 8), (9, 7), (9, 8), (9, 9), (10, 8)]
+
+
+def test_lines_agree_with_the_distance_of_each_pixel():
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:30, :35]
+    for trial in range(60):
+        path = rng.uniform(-15, 45, (rng.integers(2, 6), 2))
+        width = rng.uniform(0.1, 20)
+        if trial % 2:  # whole numbers make ties common
+            path, width = path.round(), float(rng.integers(1, 12))
+        distance = np.full((30, 35), np.inf)
+        for (x0, y0), (x1, y1) in pairwise(path):
+            dx, dy = x1 - x0, y1 - y0
+            along = np.clip(((x - x0) * dx + (y - y0) * dy) / max(dx**2 + dy**2, 1e-9), 0, 1)
+            distance = np.minimum(distance, np.hypot(x - x0 - along * dx, y - y0 - along * dy))
+        np.testing.assert_array_equal(drawn_line(path.tolist(), width), distance <= width / 2 + 1e-9)
+
+
+@pytest.mark.parametrize("path", [[], [[-50, 5]], [[-9, -9], [40, -9]], [[60, 0], [60, 30]]])
+def test_a_line_without_vertices_or_outside_the_frame_marks_nothing(path):
+    assert not drawn_line(path, 10).any()
+
+
+def test_a_line_far_beyond_the_frame_crosses_it():
+    np.testing.assert_array_equal(np.unique(np.argwhere(drawn_line([[-1e6, 7], [1e6, 7]], 3))[:, 0]), [6, 7, 8])
+    assert drawn_line([[10, 10]], 1e6).all()
+
+
+def test_lines_and_outlines_of_one_volunteer_count_once():
+    cross = {"line": [[100, 100], [200, 200], [200, 100], [100, 200]], "width": 9}
+    counts = counts_from_marks([[SQUARE, cross, cross]] * 255)
+    assert counts[150, 150] == counts[130, 160] == counts.max() == 255
+
+
+def test_only_outlines_are_left_out_for_crossing_themselves():
+    bow_tie = [[100, 100], [200, 200], [200, 100], [100, 200]]
+    line = {"line": bow_tie, "width": 3}
+    counts = counts_from_marks([[bow_tie, line]], drop_self_crossing=True)
+    np.testing.assert_array_equal(counts, counts_from_marks([[line]]))
+    assert counts.any()
+
+
+@pytest.mark.parametrize(
+    ("component", "reason"),
+    [
+        ({"line": [[1, 2]]}, 'no "width"'),
+        ({"width": 3}, 'no "line"'),
+        *[({"line": [[1, 2]], "width": width}, "a width above 0") for width in (0, -2, float("nan"), 1e10, "3", True)],
+        ({"line": [[1, 2, 3]], "width": 3}, r"finite \[x, y\]; received \[\[1, 2, 3\]\]"),
+        ({"line": [[1, float("inf")]], "width": 3}, r"finite \[x, y\]"),
+        ({"line": 7, "width": 3}, r"finite \[x, y\]; received 7"),
+        ({"line": [[1, 1e10]], "width": 3}, "to 1000000000 pixels"),
+        ({"line": [[1, 2]] * 5001, "width": 3}, "at most 5000 vertices; it has 5001"),
+    ],
+)
+@pytest.mark.parametrize("read", [counts_from_marks, check_marks])
+def test_malformed_line_is_named(read, component, reason):
+    with pytest.raises(ValueError, match=f"component 1 of volunteer 2 .*{reason}"):
+        read([[], [], [SQUARE, component]])
 
 
 @pytest.mark.parametrize("component", [[[1, 2, 3]], [[1, 2], [3]], [[1, None]], [[1, float("nan")]], ["ab"]])

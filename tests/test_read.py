@@ -484,6 +484,15 @@ def test_each_volunteer_counts_once(tmp_path):
     assert (counts["spiral_mask"] > 0).sum() == 25
 
 
+def test_lines_and_outlines_are_read_from_one_file(tmp_path):
+    square = [[2.5, 2.5], [7.5, 2.5], [7.5, 7.5], [2.5, 7.5]]
+    marks = {"spiral_mask": [[square, {"line": [[12, 5], [15, 5]], "width": 1}], []]}
+    (tmp_path / "marks.json").write_text(json.dumps(marks))
+    counts = read_marks(tmp_path / "marks.json", (16, 20), n_volunteers=2)["spiral_mask"]
+    assert counts.sum() == 25 + 4
+    assert counts[5, 12:16].all()
+
+
 def test_blank_marks_are_an_empty_mask_not_a_missing_one(tmp_path):
     (tmp_path / "marks.json").write_text(json.dumps({"bar_mask": [[]] * 15}))
     counts = read_marks(tmp_path / "marks.json", (16, 20), n_volunteers=15)
@@ -498,8 +507,12 @@ def test_blank_marks_are_an_empty_mask_not_a_missing_one(tmp_path):
         ("[]", "JSON object .*spiral_mask, bar_mask"),
         ('{"arms": []}', "JSON object .*spiral_mask, bar_mask"),
         ('{"bar_mask": 7}', "JSON object .*spiral_mask, bar_mask"),
-        ('{"bar_mask": [[], []]}', r"bar_mask .* n_volunteers is 3; .* 2$"),
-        ('{"bar_mask": [[[[1, "a"]]], [], []]}', "component 0 of volunteer 0"),
+        ('{"bar_mask": [[], []]}', r"bar_mask .* n_volunteers .* is 3; .* 2$"),
+        ('{"bar_mask": [[[[1, "a"]]], [], []]}', "bar_mask: component 0 of volunteer 0"),
+        (
+            '{"bar_mask": [[], [{"line": [[1, 2]], "width": 0}], []]}',
+            "bar_mask: component 0 of volunteer 1 .* received 0",
+        ),
     ],
 )
 def test_bad_marks_are_refused(tmp_path, text, reason):

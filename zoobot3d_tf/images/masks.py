@@ -6,7 +6,6 @@ Vertices are [x, y] in pixels, with x to the right and y down. Pixel centres are
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -33,11 +32,12 @@ MAX_VOLUNTEERS = np.iinfo(np.uint8).max
 """Largest number of volunteers per galaxy. Counts are stored in one byte."""
 
 # Limits of time and memory, ten times what volunteers draw: a path of Galaxy Zoo: 3D has up to 600 vertices, a galaxy
-# 5,000. In Galaxy Builder a line has up to 300 vertices, a galaxy 6,000.
+# 5,000. The longest line of Galaxy Builder has 2,769 vertices, and a galaxy has up to 5,300.
 _MAX_VERTICES = 50_000  # of a galaxy; a component counts as one vertex at least
 _MAX_PATH_VERTICES = 5_000
 _MAX_CROSSINGS = 2**21  # of rows by the edges of an outline, or by the thick segments of a line
 _PAIRS_AT_ONCE = 2**20
+_MAX_PIXELS = 1e9  # of coordinates and widths; beyond, the rounding of a float reaches the size of a pixel
 _DISTANCE_TOLERANCE = 1e-9  # pixels
 
 
@@ -314,9 +314,10 @@ def _checked_component(component: Component, name: str) -> _Component:
                 f'{name} must be a line with the keys "line" and "width"; there is no "{key}" in {str(component)[:80]}'
             )
     width = component["width"]
-    if isinstance(width, bool) or not isinstance(width, Real) or not 0 < width < np.inf:
+    if isinstance(width, bool) or not isinstance(width, int | float) or not 0 < width <= _MAX_PIXELS:
         raise ValueError(
-            f"{name} must be a line with a width in pixels, a finite number above 0; received {str(width)[:80]}"
+            f"{name} must be a line with a width above 0 and at most {_MAX_PIXELS:.0f} pixels; "
+            f"received {str(width)[:80]}"
         )
     return _Component(_checked_vertices(component["line"], f"the line of {name}"), float(width))
 
@@ -328,6 +329,8 @@ def _checked_vertices(path: Any, name: str) -> np.ndarray:
         vertices = np.empty(0)
     if vertices.ndim != 2 or vertices.shape[1] != 2 or not np.isfinite(vertices).all():
         raise ValueError(f"{name} must be a list of finite [x, y]; received {str(path)[:80]}")
+    if np.abs(vertices).max(initial=0) > _MAX_PIXELS:
+        raise ValueError(f"{name} must have x and y from -{_MAX_PIXELS:.0f} to {_MAX_PIXELS:.0f} pixels")
     return vertices
 
 

@@ -158,12 +158,13 @@ def read_mask(path: PathLike, shape: tuple[int, int], n_volunteers: int) -> np.n
 
 
 def read_marks(path: PathLike, shape: tuple[int, int], n_volunteers: int) -> dict[str, np.ndarray]:
-    """Read the marks of volunteers, and count the volunteers who enclosed each pixel.
+    """Read the marks of volunteers, and count the volunteers who marked each pixel.
 
     Args:
-        path: path of a JSON file `{"spiral_mask": [volunteer][component][vertex] -> [x, y], "bar_mask": ...}`, in
-            pixels of the image, with x to the right and y down. A name is absent if nobody was asked to draw this mask.
-            A volunteer who drew nothing has an empty list.
+        path: path of a JSON file `{"spiral_mask": [volunteer] -> list of components, "bar_mask": ...}`. A component is
+            a closed outline, `[[x, y], ...]`, or a line, `{"line": [[x, y], ...], "width": pixels}`, in pixels of the
+            image, with x to the right and y down. A name is absent if nobody was asked to draw this mask. A volunteer
+            who drew nothing has an empty list.
         shape: height and width of the image of the galaxy, in pixels.
         n_volunteers: number of volunteers who were asked to draw.
 
@@ -187,10 +188,13 @@ def read_marks(path: PathLike, shape: tuple[int, int], n_volunteers: int) -> dic
         for name in names:
             if len(marks[name]) != n_volunteers:
                 raise ImageError(
-                    f"{path}: {name} must have one list per volunteer: n_volunteers is {n_volunteers}; "
-                    f"the number of lists is {len(marks[name])}"
+                    f"{path}: {name} must have one list per volunteer, also for those who drew nothing: n_volunteers "
+                    f"of the galaxy is {n_volunteers}; the number of lists is {len(marks[name])}"
                 )
-            counts[name] = counts_from_marks(marks[name], shape)
+            try:
+                counts[name] = counts_from_marks(marks[name], shape)
+            except ValueError as error:
+                raise ImageError(f"{path}: {name}: {error}") from None
         return counts
 
 

@@ -50,10 +50,11 @@ def draw_masks(
             FITS file: `fits_loc`, or else `fits/<id_str>.fits` beside the table. Without a FITS file, north is up and
             east left, the scale is `pixscale` (arcsec per pixel), and the centre is `cutout_ra`, `cutout_dec`, or else
             `wcs_ra`, `wcs_dec` (degrees).
-        marks_dir: path of the folder that `gz3d_marks` filled. If it has no file of a galaxy, nobody was asked.
+        marks_dir: path of the folder that `gz3d_marks` filled: outlines or lines, in pixels of the grid on which the
+            volunteers drew. If it has no file of a galaxy, nobody was asked.
         out: path of the folder to fill.
         volunteers: indices of the volunteers to count, from 0 in the order of the marks; by default all.
-        drop_self_crossing: whether components that cross themselves are left out; see `counts_from_marks`.
+        drop_self_crossing: whether outlines that cross themselves are left out; see `counts_from_marks`.
         workers: number of processes.
         max_failed: largest fraction of the galaxies that may fail; see `failures.may_fail`. If more fail, the run
             stops.
