@@ -135,11 +135,11 @@ def test_views_depend_on_seed_and_step_only():
     assert (first != view_pairs(stored, FRAMING, 4, seed=2, step=3)).any()
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_tensors_written_for_timm_are_read_again(tmp_path, channels):
-    encoder = build_timm_encoder("tf_efficientnet_b0", channels)
+@pytest.mark.parametrize(("name", "channels"), [("tf_efficientnet_b0", 1), ("tf_efficientnet_lite0", 3)])
+def test_tensors_written_for_timm_are_read_again(tmp_path, name, channels):
+    encoder = build_timm_encoder(name, channels)
     write_timm_tensors(encoder, tmp_path / "model.safetensors")
-    (tmp_path / "config.json").write_text('{"architecture": "tf_efficientnet_b0"}')
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": name}))
     assert load_file(tmp_path / "model.safetensors")["conv_stem.weight"].shape == (32, channels, 3, 3)
     for read, written in zip(load_timm_encoder(tmp_path, channels).weights, encoder.weights, strict=True):
         np.testing.assert_array_equal(read, written)

@@ -18,8 +18,9 @@ def _pretrain_arguments(parser: argparse.ArgumentParser) -> None:
     add("--recursive", action="store_true", help="Include the sub-folders")
     add(
         "--encoder",
-        help="Encoder of timm: efficientnet_b0..b7, tf_efficientnet_b0..b7 or tf_efficientnetv2_b0..b3, s, m, l, xl "
-        f"(default: the encoder of --encoder-weights, or {DEFAULT_ENCODER})",
+        help="Encoder of timm: efficientnet_b0..b7, tf_efficientnet_b0..b7, tf_efficientnetv2_b0..b3, s, m, l, xl, "
+        "efficientnet_lite0 or tf_efficientnet_lite0..lite4 (default: the encoder of --encoder-weights, or "
+        f"{DEFAULT_ENCODER})",
     )
     add(
         "--encoder-weights",
