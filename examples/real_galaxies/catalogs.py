@@ -1,12 +1,13 @@
 """Make training catalogues of real galaxies of several surveys.
 
-    python examples/real_galaxies/catalogs.py real decals --out catalogs
+    python examples/real_galaxies/catalogs.py real decals --builder builder --out catalogs
 
-`real` and `decals` are folders of the published data (docs/real_galaxies.md). The votes of `gz2.csv` are those of the
-tree gz2_ortho. `classes.csv` (gz1, kaggle, artifacts), `decals.csv` and `examples.csv` have the questions of the tree
-galaxy_zoo that their labels answer. The column `split` divides the galaxies by a hash of `id_str`, so that a galaxy
-that is in two surveys is in the same part. Images of anonymous galaxies that look like a galaxy of val or test are left
-out, or the scores would not be honest.
+`real` and `decals` are folders of the published data (docs/real_galaxies.md), `builder` is a folder that
+`examples/galaxy_builder.py` has written. The votes of `gz2.csv` are those of the tree gz2_ortho. `classes.csv` (gz1,
+kaggle, artifacts), `decals.csv` and `examples.csv` have the questions of the tree galaxy_zoo that their labels answer;
+`builder.csv` has masks. The column `split` divides the galaxies by a hash of `id_str`, so that a galaxy that is in two
+surveys is in the same part; `test_ids.txt` lists all galaxies of the part `test`. Images of anonymous galaxies that
+look like a galaxy of val or test are left out, or the scores would not be honest.
 """
 
 import argparse
@@ -20,12 +21,16 @@ from tqdm import tqdm
 
 from zoobot3d_tf.catalogs.selection import split_of
 from zoobot3d_tf.common_tree import CLASS_VOTES, class_answers
+from zoobot3d_tf.files import write_atomically
 from zoobot3d_tf.schemas import get_schema
 from zoobot3d_tf.tables.formats import read_table, write_table
 
 HERE = Path(__file__).parent
 SAME = 0.97
 """Correlation of the pixels of two images from which they show the same galaxy."""
+PATHS = ["file_loc", "marks_loc", "spiral_mask_loc", "bar_mask_loc"]
+ANONYMOUS = ("kaggle", "artifacts")
+"""Sets whose ids do not say which galaxy an image shows."""
 SMALL = 32  # side of the images that are compared, in pixels
 
 
@@ -36,6 +41,7 @@ def main() -> None:
     parser.add_argument(
         "decals", type=Path, help="Folder of DECaLS galaxies, with vote_catalog.csv and ring_catalog.csv"
     )
+    parser.add_argument("--builder", type=Path, help="Folder that examples/galaxy_builder.py has written")
     parser.add_argument("--out", type=Path, required=True, help="Folder to fill")
     args = parser.parse_args()
     catalogs = {
@@ -43,24 +49,31 @@ def main() -> None:
         "gz1": classes(args.real / "gz1", "class_catalog.csv", "gz1_class"),
         "decals": decals(args.decals),
         "examples": examples(args.real / "examples"),
+        **({"builder": _read(args.builder, "catalog.csv")} if args.builder else {}),
         "kaggle": classes(args.real / "kaggle", "catalog.csv", "class"),
         "artifacts": classes(args.real / "artifacts", "catalog.csv", None),
     }
     catalogs = {name: table.assign(split=table["id_str"].map(split_of)) for name, table in catalogs.items()}
-    kept_back = pd.concat([catalogs[name] for name in ("gz2", "gz1", "decals", "examples")])
+    # The anonymous sets have no masks, so they cannot tell anything about those of Galaxy Builder.
+    kept_back = pd.concat([table for name, table in catalogs.items() if name not in (*ANONYMOUS, "builder")])
     seen = small_images(kept_back[kept_back["split"] != "train"]["file_loc"])
-    for name in ("kaggle", "artifacts"):
+    for name in ANONYMOUS:
         table = catalogs[name]
         same = looks_like(small_images(table["file_loc"]), seen)
         print(f"{name}: {same.sum()} of {len(table)} images look like a galaxy of val or test, and are left out")
-        catalogs[name] = table[~same].assign(split="train")  # their ids do not say which galaxy they show
-    classed = pd.concat([catalogs.pop(name) for name in ("gz1", "kaggle", "artifacts")], ignore_index=True)
-    for name, table in (catalogs | {"classes": classed}).items():
+        catalogs[name] = table[~same].assign(split="train")
+    catalogs["classes"] = pd.concat([catalogs.pop(name) for name in ("gz1", *ANONYMOUS)], ignore_index=True)
+    for name, table in catalogs.items():
         path = args.out / f"{name}.csv"
         path.parent.mkdir(parents=True, exist_ok=True)
-        table["file_loc"] = [os.path.relpath(location, args.out) for location in table["file_loc"]]
+        for column in table.columns.intersection(PATHS):
+            table[column] = [os.path.relpath(location, args.out) for location in table[column]]
         write_table(table, path)
-        print(f"{path}: {len(table)} galaxies, {dict(table['split'].value_counts())}")
+        print(f"{path}: {len(table)} galaxies, {table['split'].value_counts().to_dict()}")
+    test_ids = sorted(
+        {id_str for table in catalogs.values() for id_str in table.loc[table["split"] == "test", "id_str"]}
+    )
+    write_atomically(args.out / "test_ids.txt", "\n".join(test_ids) + "\n")
 
 
 def gz2(folder: Path) -> pd.DataFrame:
@@ -129,7 +142,8 @@ def looks_like(images: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 def _read(folder: Path, name: str) -> pd.DataFrame:
     table = read_table(folder / name)
-    return table.assign(file_loc=[str(folder / location) for location in table["file_loc"]])
+    found = table.columns.intersection(PATHS)
+    return table.assign(**{column: [str(folder / location) for location in table[column]] for column in found})
 
 
 def _votes(table: pd.DataFrame, answers: list[tuple[str, ...] | None]) -> pd.DataFrame:
