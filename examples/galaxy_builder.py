@@ -12,8 +12,8 @@ second: the agreement of the groups is the most that a network can reach. Half o
 count as volunteers who were asked, so that 6 of the 30 must have drawn a pixel for it to belong to an arm.
 
 A galaxy is left out of the table of a group if few of its volunteers drew arms, or if their arms do not agree
-(alignment score of the annotations below 0.2). An arm is left out if nobody else drew it: less than a third of its pixels is in
-arms of other volunteers. To continue an interrupted run, repeat the command.
+(alignment score of the annotations below 0.2). An arm is left out if nobody else drew it: less than a third of its
+pixels is in arms of other volunteers. To continue an interrupted run, repeat the command.
 """
 
 import argparse
