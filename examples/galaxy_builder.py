@@ -8,8 +8,8 @@ images, r band of the SDSS, 512 x 512 pixels. The output folder receives `catalo
 An arm is a line 24 pixels wide, a bar the outline of its box. If nobody drew a bar, the bar mask is zero everywhere.
 
 Some galaxies were drawn twice, by two groups of volunteers. `catalog.csv` has the first group, `second_group.csv` the
-second: the agreement of the groups is the most that a network can reach. Half of the volunteers drew no arms. They
-count as volunteers who were asked, so that 6 of the 30 must have drawn a pixel for it to belong to an arm.
+second: the agreement of the groups is the most that a network can reach. `n_volunteers` is the number of volunteers who
+were asked, 30. Many of them stopped before the steps of bar and arms; `n_drew` is the number who drew an arm or a bar.
 
 A galaxy is left out of the table of a group if few of its volunteers drew arms, or if their arms do not agree
 (alignment score of the annotations below 0.2). An arm is left out if nobody else drew it: less than a third of its
@@ -44,7 +44,7 @@ KEYS = ("dr7objid", "is_validation", "ra", "dec", "image", "align_score", "volun
 """What each entry of the annotations must have."""
 TABLES = {False: "catalog.csv", True: "second_group.csv"}
 """Catalogue of the first group of volunteers, and of the second (`is_validation`)."""
-COLUMNS = ["id_str", "file_loc", "marks_loc", *(f"{mask}_loc" for mask in MASKS), "n_volunteers", "ra", "dec"]
+COLUMNS = ["id_str", "file_loc", "marks_loc", *(f"{mask}_loc" for mask in MASKS), "n_volunteers", "n_drew", "ra", "dec"]
 
 
 def read_annotations(folder: Path) -> list[dict[str, Any]]:
@@ -134,7 +134,8 @@ def write_galaxy(entry: dict[str, Any], folder: Path, out: Path) -> tuple[dict[s
         with whole_file(out / locs[f"{mask}_loc"]) as partial:
             Image.fromarray(counts_from_marks(marks[mask], shape)).save(partial, format="PNG")
     position = {"ra": entry["ra"], "dec": entry["dec"]}
-    return {"id_str": id_str, **locs, "n_volunteers": len(entry["volunteers"]), **position}, n_dropped
+    n_drew = sum(bool(volunteer["arms"] or volunteer["bar"]) for volunteer in entry["volunteers"])
+    return {"id_str": id_str, **locs, "n_volunteers": len(entry["volunteers"]), "n_drew": n_drew, **position}, n_dropped
 
 
 def write_catalogs(entries: Sequence[dict[str, Any]], folder: Path, out: Path) -> None:

@@ -42,7 +42,7 @@ simulated decals 3000 12
 validation=("$SHARDS"/{gz2,classes,decals,builder,simulated_mixed,simulated_decals}/eval_shards)
 training=("$SHARDS"/{gz2,classes,examples,decals,builder,simulated_mixed,simulated_decals}/train_shards)
 zoobot3d train --experiment-dir "$FOLDER/run" \
-  --train-dir "${training[@]}" --galaxies-per-epoch 700,1000,120,200,480,300,500 --eval-dir "${validation[@]}" \
+  --train-dir "${training[@]}" --galaxies-per-epoch 900,800,120,200,600,300,400 --eval-dir "${validation[@]}" \
   --crop-size 154 --resize-size 160 --epochs "$EPOCHS" --batch-size 32 --patience "$EPOCHS" --learning-rate 6e-4 \
   --encoder-weights imagenet-lite0 --mask-loss cross-entropy --photometry --seed 0
 zoobot3d pack "$FOLDER/run" --out "$FOLDER/shipped"
