@@ -5,9 +5,10 @@
 `real` and `decals` are folders of the published data (docs/real_galaxies.md), `builder` is a folder that
 `examples/galaxy_builder.py` has written. The votes of `gz2.csv` are those of the tree gz2_ortho. `classes.csv` (gz1,
 kaggle, artifacts), `decals.csv` and `examples.csv` have the questions of the tree galaxy_zoo that their labels answer;
-`builder.csv` has masks. The column `split` divides the galaxies by a hash of `id_str`, so that a galaxy that is in two
-surveys is in the same part; `test_ids.txt` lists all galaxies of the part `test`. Images of anonymous galaxies that
-look like a galaxy of val or test are left out, or the scores would not be honest.
+`builder.csv` and `second_group.csv` have the masks of both groups of volunteers. The column `split` divides the
+galaxies by a hash of `id_str`, so that a galaxy that is in two surveys is in the same part; `test_ids.txt` lists all
+galaxies of the part `test`. Images of anonymous galaxies that look like a galaxy of val or test are left out, or the
+scores would not be honest.
 """
 
 import argparse
@@ -31,6 +32,8 @@ SAME = 0.97
 PATHS = ["file_loc", "marks_loc", "spiral_mask_loc", "bar_mask_loc"]
 ANONYMOUS = ("kaggle", "artifacts")
 """Sets whose ids do not say which galaxy an image shows."""
+DRAWN = ("builder", "second_group")
+"""Sets with masks instead of votes."""
 SMALL = 32  # side of the images that are compared, in pixels
 
 
@@ -49,13 +52,13 @@ def main() -> None:
         "gz1": classes(args.real / "gz1", "class_catalog.csv", "gz1_class"),
         "decals": decals(args.decals),
         "examples": examples(args.real / "examples"),
-        **({"builder": builder(args.builder)} if args.builder else {}),
+        **(builder(args.builder) if args.builder else {}),
         "kaggle": classes(args.real / "kaggle", "catalog.csv", "class"),
         "artifacts": classes(args.real / "artifacts", "catalog.csv", None),
     }
     catalogs = {name: table.assign(split=table["id_str"].map(split_of)) for name, table in catalogs.items()}
     # The anonymous sets have no masks, so they cannot tell anything about those of Galaxy Builder.
-    kept_back = pd.concat([table for name, table in catalogs.items() if name not in (*ANONYMOUS, "builder")])
+    kept_back = pd.concat([table for name, table in catalogs.items() if name not in (*ANONYMOUS, *DRAWN)])
     seen = small_images(kept_back[kept_back["split"] != "train"]["file_loc"])
     for name in ANONYMOUS:
         table = catalogs[name]
@@ -125,14 +128,14 @@ def examples(folder: Path) -> pd.DataFrame:
     return _votes(table, list(found))
 
 
-def builder(folder: Path) -> pd.DataFrame:
-    """Read the masks of Galaxy Builder, as fractions of the volunteers who drew an arm or a bar.
+def builder(folder: Path) -> dict[str, pd.DataFrame]:
+    """Read the masks of both groups of Galaxy Builder, as fractions of the volunteers who drew an arm or a bar.
 
     On average 11 of the 30 volunteers stopped before these steps of the interface, whatever the galaxy shows. As
     fractions of all who were asked, masks would be half as strong as those of surveys that ask for one structure only.
     """
-    table = _read(folder, "catalog.csv")
-    return table.assign(n_volunteers=table["n_drew"]).drop(columns="n_drew")
+    groups = {"builder": _read(folder, "catalog.csv"), "second_group": _read(folder, "second_group.csv")}
+    return {name: table.assign(n_volunteers=table["n_drew"]).drop(columns="n_drew") for name, table in groups.items()}
 
 
 def small_images(paths: pd.Series) -> np.ndarray:

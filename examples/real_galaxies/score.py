@@ -1,7 +1,7 @@
 """Measure how good predictions are on real galaxies that nothing was tuned on, in one table.
 
 python examples/real_galaxies/score.py data/real predictions/my_model predictions/linear \\
-  --test test_ids.csv --builder builder --out scores.md
+  --test catalogs/test_ids.txt --builder catalogs/builder.csv --out scores.md
 
 The data folder holds the labels: `gz2/vote_catalog.csv`, `gz1/class_catalog.csv` and `examples/labels.csv`; DECaLS has
 a folder of its own. Each folder of predictions holds tables of `zoobot3d predict` named `gz2.csv`, `gz1.csv`,
@@ -53,7 +53,12 @@ def main() -> None:
         "whose column split says test (default: all galaxies, with their own mean as baseline)",
     )
     parser.add_argument("--decals", type=Path, help="folder with the labels of DECaLS (default: decals beside DATA)")
-    parser.add_argument("--builder", type=Path, help="folder that examples/galaxy_builder.py has written")
+    parser.add_argument(
+        "--builder",
+        type=Path,
+        help="catalogue of Galaxy Builder, with second_group.csv in the same folder: builder.csv of catalogs.py, or "
+        "catalog.csv of examples/galaxy_builder.py",
+    )
     parser.add_argument("--out", type=Path, required=True, help="Markdown file to write")
     args = parser.parse_args()
     try:
@@ -80,7 +85,7 @@ def score(
         data: folder with the labels of gz2, gz1 and examples.
         folders: one folder of predictions per model, with different names.
         decals: folder with the labels of DECaLS.
-        builder: folder with the catalogue of masks and its second group; None if there is none.
+        builder: catalogue of masks, with `second_group.csv` in the same folder; None if there is none.
         test_ids: galaxies to score; None for all.
 
     Returns:
@@ -257,10 +262,9 @@ def _read_predictions(path: Path) -> pd.DataFrame:
 
 
 def _builder_figures(
-    folders: Sequence[Path], builder: Path | None, test_ids: set[str] | None, notes: list[str]
+    folders: Sequence[Path], catalog: Path | None, test_ids: set[str] | None, notes: list[str]
 ) -> list[Figure]:
     locs = prediction_locs(folders, "galaxy_builder")
-    catalog = builder / "catalog.csv" if builder else None
     if not locs or catalog is None or not catalog.is_file():
         notes.append(
             "Galaxy Builder: not scored, there are no predictions galaxy_builder.csv or no catalogue (--builder)."
