@@ -17,7 +17,7 @@ python "$HERE/galaxy_builder.py" "$REAL/galaxy_builder" --out "$FOLDER/builder"
 python "$HERE/real_galaxies/catalogs.py" "$REAL" "$DECALS" --builder "$FOLDER/builder" --out "$CATALOGS"
 
 shards() {  # CATALOGUE NAME SCHEMA [OPTION ...]
-  zoobot3d shards --labelled-catalog "$1" --shard-dir "$SHARDS/$2" --schema "$3" --img-size 256 --resume "${@:4}"
+  zoobot3d shards --labelled-catalog "$1" --shard-dir "$SHARDS/$2" --schema "$3" --img-size 304 --resume "${@:4}"
 }
 shards "$CATALOGS/gz2.csv" gz2 gz2_ortho
 shards "$CATALOGS/classes.csv" classes galaxy_zoo
@@ -43,6 +43,6 @@ validation=("$SHARDS"/{gz2,classes,decals,builder,simulated_mixed,simulated_deca
 training=("$SHARDS"/{gz2,classes,examples,decals,builder,simulated_mixed,simulated_decals}/train_shards)
 zoobot3d train --experiment-dir "$FOLDER/run" \
   --train-dir "${training[@]}" --galaxies-per-epoch 900,800,120,200,600,300,400 --eval-dir "${validation[@]}" \
-  --crop-size 154 --resize-size 160 --epochs "$EPOCHS" --batch-size 32 --patience "$EPOCHS" --learning-rate 6e-4 \
+  --crop-size 160 --resize-size 160 --epochs "$EPOCHS" --batch-size 32 --patience "$EPOCHS" --learning-rate 6e-4 \
   --encoder-weights imagenet-lite0 --mask-loss cross-entropy --photometry --seed 0
 zoobot3d pack "$FOLDER/run" --out "$FOLDER/shipped"
