@@ -118,6 +118,31 @@ def test_another_loop_takes_the_place_of_fit(shards, tmp_path):
     assert (read_run(tmp_path / "run").load_model().get_layer("vote_head").get_weights()[1] == 1).all()
 
 
+def test_surveys_with_several_trees_train_one_model(shards, tmp_path):
+    content = json.loads((shards / "shards.json").read_text())
+    folders = {"decals": content["schema"], "dr8": get_schema("decals_dr8_ortho").to_dict()}
+    for name, schema in folders.items():
+        shutil.copytree(shards, tmp_path / name)
+        (tmp_path / name / "shards.json").write_text(json.dumps(content | {"schema": schema}))
+    dirs = {f"{split}_dir": [tmp_path / name / f"{split}_shards" for name in folders] for split in ("train", "eval")}
+    config = config_from_folders(
+        **dirs,
+        experiment_dir=tmp_path / "run",
+        crop_size=75,
+        resize_size=32,
+        batch_size=8,
+        epochs=1,
+        galaxies_per_epoch=[12, 9],
+        masked_times=2,
+        photometry=True,
+    )
+    model = config.run_estimator()
+    assert model.output["votes"].shape[-1] == len(config.model.schema.answers)
+    history = pd.read_csv(tmp_path / "run" / "history.csv")
+    assert np.isfinite(history.to_numpy()).all()
+    assert {"val_votes_bar_loss", "val_votes_bar-strength_loss"} <= set(history)
+
+
 def test_tensorboard_gets_pictures_of_masks(finished):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

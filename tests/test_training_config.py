@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from zoobot3d_tf.common_tree import joined_tree
 from zoobot3d_tf.files import one_owner
 from zoobot3d_tf.runs.run_folder import read_run, write_config
-from zoobot3d_tf.schemas import get_schema
+from zoobot3d_tf.schemas import Schema, get_schema
 from zoobot3d_tf.shards.manifest import read_manifest
 from zoobot3d_tf.training.trainer import check_run
 from zoobot3d_tf.training.training_config import config_from_folders, get_run_config
@@ -45,6 +46,12 @@ def test_tasks_are_those_with_labels_unless_named(shards, tmp_path):
         ({"eval_records": []}, "eval_records"),
         ({"crop_size": 120}, r"crop.size.* 120 .* 100"),
         ({"final_size": 100}, "multiple of 32"),
+        (
+            {"galaxies_per_epoch": [5, 5]},
+            "galaxies_per_epoch must have one number for each of the 1 folders.*received 2",
+        ),
+        ({"galaxies_per_epoch": [0]}, "galaxies_per_epoch must be at least 1; received 0"),
+        ({"masked_times": 0}, "masked_times must be at least 1; received 0"),
     ],
 )
 def test_impossible_runs_are_refused(shards, tmp_path, settings, words):
@@ -218,3 +225,52 @@ def test_shards_of_another_size_are_refused_before_tensorflow_is_imported(shards
     assert "300" in last
     assert not any(line.split("|")[-1].strip() == "tensorflow" for line in result.stderr.splitlines())
     assert not (tmp_path / "run").exists()
+
+
+def with_schema(shards: Path, folder: Path, schema: Schema | None) -> Path:
+    """Copy shards, and say that their votes are those of another tree with as many answers."""
+    shutil.copytree(shards, folder)
+    content = json.loads((folder / "shards.json").read_text())
+    content["schema"] = schema and schema.to_dict()
+    (folder / "shards.json").write_text(json.dumps(content))
+    return folder
+
+
+def several(*folders: Path) -> dict[str, list[Path]]:
+    return {f"{split}_dir": [folder / f"{split}_shards" for folder in folders] for split in ("train", "eval")}
+
+
+def test_surveys_with_several_trees_have_one_tree_in_common(shards, tmp_path):
+    other = with_schema(shards, tmp_path / "dr5", get_schema("decals_dr5_ortho"))
+    sizes = {"resize_size": 32, "batch_size": 8, "epochs": 1, "galaxies_per_epoch": [20, 10]}
+    config = config_from_folders(**several(shards, other), experiment_dir=tmp_path / "run", **sizes)
+    assert config.model.schema == joined_tree([get_schema("decals"), get_schema("decals_dr5_ortho")])
+    check_run(config)
+    recorded = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert recorded["training"]["galaxies_per_epoch"] == [20, 10]
+    hashes = recorded["shards"]["train"].split("-")
+    assert hashes[0] == hashes[1]  # of the same files
+    alone = config_from_folders(
+        **several(shards), experiment_dir=tmp_path / "alone", resize_size=32, batch_size=8, epochs=1
+    )
+    assert alone.model.schema == get_schema("decals")
+
+
+def test_surveys_that_cannot_be_joined_are_refused(shards, tmp_path):
+    sizes = {"experiment_dir": tmp_path / "run", "resize_size": 32, "batch_size": 8, "epochs": 1}
+    dust = Schema({"dust": [f"_{n}" for n in range(34)]}, {"dust": None}, "dusty")
+    other = with_schema(shards, tmp_path / "dusty", dust)
+    with pytest.raises(ValueError, match="'dusty' shares no question with the tree 'galaxy_zoo'"):
+        config_from_folders(**several(shards, other), **sizes)
+    with pytest.raises(ValueError, match=r"train_dir must name each folder of shards once; received .*shards twice"):
+        config_from_folders(**several(shards, shards), **sizes)
+
+
+def test_a_validation_survey_with_another_tree_is_refused(shards, tmp_path):
+    dr8 = with_schema(shards, tmp_path / "dr8", get_schema("decals_dr8_ortho"))
+    with pytest.raises(ValueError, match="dr8: these shards hold votes of the schema decals_dr8_ortho"):
+        check_run(
+            config_from_folders(
+                shards / "train_shards", dr8 / "eval_shards", tmp_path / "run", resize_size=32, batch_size=8, epochs=1
+            )
+        )
