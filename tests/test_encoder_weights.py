@@ -160,6 +160,8 @@ def test_weights_of_lite0_determine_the_encoder_and_are_recorded_with_their_hash
     assert found.to_dict() == {"source": "imagenet-lite0", "sha256": sha256_of(lite0)}
     with pytest.raises(ValueError, match=r"^encoder must be tf_efficientnet_lite0 .* received EfficientNetB0$"):
         find_encoder_weights("imagenet-lite0", FREE | {"encoder": "EfficientNetB0"})
+    with pytest.raises(ValueError, match=r"^encoder_pixels .*imagenet-lite0; received 'zoobot'$"):
+        find_encoder_weights("imagenet-lite0", FREE, "zoobot")
 
 
 def test_without_the_package_of_lite0_the_error_says_how_to_install_it(monkeypatch):

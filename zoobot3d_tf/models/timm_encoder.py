@@ -6,6 +6,7 @@ second stage.
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 
 import keras
 
@@ -84,14 +85,14 @@ _LARGE = {
 def build_timm_encoder(name: str, channels: int, image_size: int | None = None) -> keras.Model:
     """Build an EfficientNet of timm, with random weights, as one layer named `encoder`.
 
+    EfficientNet-Lite has no squeeze-and-excite, and ReLU6 for SiLU. Its stem and top are not scaled in width, nor the first
+    and the last stage in depth.
+
     Args:
         name: name of the encoder, one of `TIMM_ENCODERS`. Names that begin with `tf_` have the padding "same" of
             TensorFlow and batch normalisation with epsilon 1e-3; the others have symmetric padding and epsilon 1e-5.
         channels: number of bands, 1 (greyscale) or 3.
         image_size: height and width of the images, in pixels; None for images of any size.
-
-    EfficientNet-Lite has no squeeze-and-excite, and ReLU6 for SiLU. Stem and top are not scaled in width, nor the first
-    and the last stage in depth.
 
     Returns:
         Model from images (B, H, W, channels), in the range that the weights expect, to a dict: `P1`..`P5`, where Pn is
@@ -124,12 +125,13 @@ def _architecture(name: str) -> _Architecture:
     symmetric = not name.startswith("tf_")
     family, _, size = name.removeprefix("tf_").rpartition("_")
     is_lite = size.startswith("lite")
-    details = {
-        "symmetric": symmetric,
-        "epsilon": 1e-5 if symmetric else 1e-3,
-        "excites": not is_lite,
-        "activation": "relu6" if is_lite else "silu",
-    }
+    with_stages = partial(
+        _Architecture,
+        symmetric=symmetric,
+        epsilon=1e-5 if symmetric else 1e-3,
+        excites=not is_lite,
+        activation="relu6" if is_lite else "silu",
+    )
     if size in _LARGE:
         # Networks larger than s have a seventh stage, like the sixth but without a stride.
         kinds = (*_VERSION_2, replace(_VERSION_2[-1], stride=1))
@@ -137,7 +139,7 @@ def _architecture(name: str) -> _Architecture:
             replace(kind, repeats=repeats, channels=channels)
             for kind, (repeats, channels) in zip(kinds, _LARGE[size], strict=False)
         )
-        return _Architecture(stages[0].channels, stages, 1280, **details)
+        return with_stages(stages[0].channels, stages, 1280)
     width, depth = _SCALES[size.replace("lite", "b")]
     is_first = family == "efficientnet"
 
@@ -150,8 +152,8 @@ def _architecture(name: str) -> _Architecture:
     )
     if is_lite:  # its first and last stage have one block at any depth
         first, *between, last = stages
-        return _Architecture(32, (replace(first, repeats=1), *between, replace(last, repeats=1)), 1280, **details)
-    return _Architecture(scaled(32), stages, scaled(1280), **details)
+        return with_stages(32, (replace(first, repeats=1), *between, replace(last, repeats=1)), 1280)
+    return with_stages(scaled(32), stages, scaled(1280))
 
 
 def _rounded(channels: float, at_least: float) -> int:

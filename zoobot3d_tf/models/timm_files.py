@@ -133,9 +133,12 @@ def find_lite0_weights() -> TimmWeights:
     """
     require(_LITE0_PACKAGE, IMAGENET_LITE0)
     spec = find_spec(_LITE0_PACKAGE)  # it is not imported
-    path = Path(*spec.submodule_search_locations, _LITE0_FILE)
-    if not path.is_file():
-        raise FileNotFoundError(f"{IMAGENET_LITE0}: the package {_LITE0_PACKAGE} has no file {path}; install it again")
+    folders = (spec and spec.submodule_search_locations) or ()
+    path = next((path for folder in folders if (path := Path(folder, _LITE0_FILE)).is_file()), None)
+    if path is None:
+        raise FileNotFoundError(
+            f"{IMAGENET_LITE0}: the package {_LITE0_PACKAGE} has no file {_LITE0_FILE}; install it again"
+        )
     return TimmWeights(IMAGENET_LITE0, path, "tf_efficientnet_lite0", (127 / 255,) * 3, (128 / 255,) * 3)
 
 

@@ -90,11 +90,14 @@ def find_encoder_weights(source: str, asked: Mapping[str, Any], pixels: str | No
         pixels: range of pixels that weights of timm or Zoobot expect, see `TimmWeights.from_folder`.
 
     Raises:
-        ValueError: the weights are damaged, of an unknown encoder, or need other values of `encoder` or `color`.
+        ValueError: the weights are damaged, of an unknown encoder, or need other values of `encoder`, `color` or
+            `pixels`.
         OSError: the weights do not exist, or the hub cannot be reached.
         ImportError: the weights are on the hub, and huggingface_hub is not installed, or they are `IMAGENET_LITE0`, and
             its package is not.
     """
+    if pixels and source in (SHIPPED, IMAGENET, IMAGENET_LITE0):
+        raise ValueError(f"encoder_pixels must be left out for the weights {source}; received {pixels!r}")
     if source == IMAGENET:
         encoder = asked["encoder"] or ModelConfig.encoder
         if encoder in TIMM_ENCODERS:
