@@ -4,6 +4,7 @@ A few damages per reader are tried with each run of the tests; `make test-faults
 """
 
 import json
+import pickle
 import resource
 import zipfile
 from collections.abc import Callable
@@ -92,6 +93,11 @@ def write_torch_archive(path: Path) -> None:
         archive.writestr("weights/data.pkl", b"\x80\x02}.")
 
 
+def write_older_torch_file(path: Path) -> None:
+    items = (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}, {}, [])  # two marks, machine, tensors, keys
+    path.write_bytes(b"".join(pickle.dumps(item, protocol=2) for item in items))
+
+
 BINARY = (
     Reader("a.png", lambda path: cv2.imwrite(str(path), PICTURE), read_image),
     Reader("a.jpg", lambda path: cv2.imwrite(str(path), PICTURE), read_image),
@@ -111,6 +117,7 @@ BINARY = (
     Reader("predictions.parquet", write_predictions, load_predictions),
     Reader("pca.npz", write_pca, load_pca),
     Reader("weights.bin", write_torch_archive, read_torch_tensors),
+    Reader("weights.pth", write_older_torch_file, read_torch_tensors),
 )
 MARKS = {
     "spiral_mask": [[[[1, 1], [5, 1], [5, 5]]], []],

@@ -95,7 +95,7 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SOURCE",
         help="Initial weights of the encoder: a folder with weights of Zoobot or timm, a run folder, hf://owner/name "
         "for the Hugging Face hub, shipped for the model that comes with the package, imagenet, or imagenet-lite0 "
-        "(extra [lite]; default: random)",
+        "of the extra [lite] (default: random)",
     )
     add(
         "--encoder-pixels",

@@ -85,8 +85,8 @@ _LARGE = {
 def build_timm_encoder(name: str, channels: int, image_size: int | None = None) -> keras.Model:
     """Build an EfficientNet of timm, with random weights, as one layer named `encoder`.
 
-    EfficientNet-Lite has no squeeze-and-excite, and ReLU6 for SiLU. Its stem and top are not scaled in width, nor the first
-    and the last stage in depth.
+    EfficientNet-Lite has no squeeze-and-excite, and ReLU6 for SiLU. Its stem and top are not scaled in width, nor its
+    first and last stage in depth.
 
     Args:
         name: name of the encoder, one of `TIMM_ENCODERS`. Names that begin with `tf_` have the padding "same" of
