@@ -90,7 +90,7 @@ def finetuned(base: Callable[[Path], str | Path], **recipe: Any) -> Callable:
 
 
 def shipped(folder: Path) -> str:
-    """Name of the model that comes with the package, which was trained on votes and masks of simulated galaxies."""
+    """Name of the model that comes with the package, which was trained on votes and masks."""
     return "shipped"
 
 
@@ -113,10 +113,10 @@ STARTS: dict[str, Callable[[pd.DataFrame, pd.DataFrame, Path], np.ndarray]] = {
     "polar profiles, SVM": polar_profiles,
     "from scratch": from_scratch,
     "random encoder, head": finetuned(untrained),
-    "simulated galaxies, head": finetuned(shipped),
-    "simulated galaxies, head and 3 blocks": finetuned(shipped, n_blocks=3),
+    "shipped weights, head": finetuned(shipped),
+    "shipped weights, head and 3 blocks": finetuned(shipped, n_blocks=3),
 }
-CURVES = ("polar profiles, SVM", "simulated galaxies, head")
+CURVES = ("polar profiles, SVM", "shipped weights, head")
 """Methods that are also tested with fewer labelled galaxies."""
 
 

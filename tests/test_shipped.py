@@ -18,7 +18,7 @@ from zoobot3d_tf.runs import run_folder
 from zoobot3d_tf.runs.run_folder import SHIPPED, SHIPPED_FOLDER, WEIGHTS_NAME, read_run
 
 ROOT = Path(__file__).resolve().parents[1]
-NOTE = "weights for demonstration, trained on simulated galaxies only"
+NOTE = "small general weights, trained on real galaxies of SDSS and DECaLS and on simulated galaxies"
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ FORMAT_VERSION = 1
 SHIPPED = "shipped"
 """Name of the run that comes with the package, in place of a run folder."""
 SHIPPED_FOLDER = Path(str(resources.files("zoobot3d_tf") / "shipped"))
-SHIPPED_NOTE = "weights for demonstration, trained on simulated galaxies only"
+SHIPPED_NOTE = "small general weights, trained on real galaxies of SDSS and DECaLS and on simulated galaxies"
 # Settings of runs that were written before `config.json` had them.
 _OLD_SETTINGS = {"stretch": DEFAULT_STRETCH}
 # Settings that may change when a run is continued.
