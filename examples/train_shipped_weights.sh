@@ -8,7 +8,7 @@ set -euo pipefail
 REAL=$1
 DECALS=$2
 FOLDER=$3
-EPOCHS=${EPOCHS:-30}
+EPOCHS=${EPOCHS:-24}
 HERE=$(cd "$(dirname "$0")" && pwd)
 CATALOGS=$FOLDER/catalogs
 SHARDS=$FOLDER/shards
@@ -23,7 +23,7 @@ shards "$CATALOGS/gz2.csv" gz2 gz2_ortho
 shards "$CATALOGS/classes.csv" classes galaxy_zoo
 shards "$CATALOGS/examples.csv" examples galaxy_zoo
 shards "$CATALOGS/decals.csv" decals galaxy_zoo --missing-questions-unasked
-shards "$CATALOGS/builder.csv" builder none
+shards "$CATALOGS/arms.csv" arms none
 
 simulated() {  # SURVEY NUMBER SEED
   local galaxies=$FOLDER/simulated_$1
@@ -39,10 +39,10 @@ catalog[catalog.spiral_mask_loc.notna()].to_csv('$galaxies/drawn.csv', index=Fal
 simulated mixed 1500 11
 simulated decals 3000 12
 
-validation=("$SHARDS"/{gz2,classes,decals,builder,simulated_mixed,simulated_decals}/eval_shards)
-training=("$SHARDS"/{gz2,classes,examples,decals,builder,simulated_mixed,simulated_decals}/train_shards)
+validation=("$SHARDS"/{gz2,classes,decals,arms,simulated_mixed,simulated_decals}/eval_shards)
+training=("$SHARDS"/{gz2,classes,examples,decals,arms,simulated_mixed,simulated_decals}/train_shards)
 zoobot3d train --experiment-dir "$FOLDER/run" \
-  --train-dir "${training[@]}" --galaxies-per-epoch 900,800,120,200,600,300,400 --eval-dir "${validation[@]}" \
+  --train-dir "${training[@]}" --galaxies-per-epoch 900,800,150,300,600,400,700 --eval-dir "${validation[@]}" \
   --crop-size 160 --resize-size 160 --epochs "$EPOCHS" --batch-size 32 --patience "$EPOCHS" --learning-rate 6e-4 \
   --encoder-weights imagenet-lite0 --mask-loss cross-entropy --photometry --seed 0
 zoobot3d pack "$FOLDER/run" --out "$FOLDER/shipped"

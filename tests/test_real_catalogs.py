@@ -64,7 +64,10 @@ def real(tmp_path) -> Path:
     )
     draw(folder / "examples" / "images" / "u.jpg", 8)
     decals = tmp_path / "decals"
-    write(decals, "ring_catalog.csv", [{"id_str": "J1", "file_loc": "j.png", "ring_yes": 0, "ring_no": 1}])
+    rings = [{"id_str": i, "file_loc": "j.png", "ring_yes": 0, "ring_no": 1} for i in ("J1", "J2")]
+    predicted = {"featured-or-disk": 0.7, "disk-edge-on_no": 0.9, "has-spiral-arms_no": 0.26}
+    rings = [row | {f"predicted_{name}_fraction": value for name, value in predicted.items()} for row in rings]
+    write(decals, "ring_catalog.csv", rings)
     names = COMMON[:3]
     write(
         decals, "vote_catalog.csv", [{"id_str": "J1", "file_loc": "j.png"} | dict(zip(names, (9, 30, 1), strict=True))]
@@ -99,7 +102,16 @@ def test_labels_of_all_kinds_become_votes(real, tmp_path, monkeypatch, capsys):
     examples = pd.read_csv(out / "examples.csv")
     assert votes_in(examples, "u") == {"how-rounded_round": 5, "has-spiral-arms_no": 5}
     decals = pd.read_csv(out / "decals.csv")
-    assert votes_in(decals, "J1") == dict(zip(COMMON[:3], (9, 30, 1), strict=True)) | {"ring_no": 1}
+    asked = {
+        "disk-edge-on_no": 18,
+        "disk-edge-on_yes": 2,
+        "has-spiral-arms_no": 5,
+        "has-spiral-arms_yes": 15,
+        "ring_no": 1,
+    }
+    assert votes_in(decals, "J1") == dict(zip(COMMON[:3], (9, 30, 1), strict=True)) | asked
+    # 0.7 of 20 votes; a fortieth of the votes were for artefacts, which rounds to none
+    assert votes_in(decals, "J2") == dict(zip(COMMON[:2], (6, 14), strict=True)) | asked
     assert set(ids_in("test", 1)) <= set((out / "test_ids.txt").read_text().split())
     assert (out / pd.read_csv(out / "gz2.csv")["file_loc"][0]).is_file()
     assert "1 of 2 images look like a galaxy of val or test" in capsys.readouterr().out
@@ -117,7 +129,8 @@ def test_masks_are_fractions_of_those_who_drew(tmp_path):
     for name in ("catalog.csv", "second_group.csv"):
         write(tmp_path, name, [row])
     groups = catalogs.builder(tmp_path)
-    assert set(groups) == {"builder", "second_group"}
+    assert set(groups) == {"builder", "second_group", "arms"}
+    assert "bar_mask_loc" not in groups["arms"]
     for table in groups.values():
         assert table["n_volunteers"].tolist() == [18]
         assert table["spiral_mask_loc"].tolist() == [str(tmp_path / "m.png")]

@@ -5,10 +5,10 @@
 `real` and `decals` are folders of the published data (docs/real_galaxies.md), `builder` is a folder that
 `examples/galaxy_builder.py` has written. The votes of `gz2.csv` are those of the tree gz2_ortho. `classes.csv` (gz1,
 kaggle, artifacts), `decals.csv` and `examples.csv` have the questions of the tree galaxy_zoo that their labels answer;
-`builder.csv` and `second_group.csv` have the masks of both groups of volunteers. The column `split` divides the
-galaxies by a hash of `id_str`, so that a galaxy that is in two surveys is in the same part; `test_ids.txt` lists all
-galaxies of the part `test`. Images of anonymous galaxies that look like a galaxy of val or test are left out, or the
-scores would not be honest.
+`builder.csv` and `second_group.csv` have the masks of both groups of volunteers, `arms.csv` is for training. The column
+`split` divides the galaxies by a hash of `id_str`, so that a galaxy that is in two surveys is in the same part;
+`test_ids.txt` lists all galaxies of the part `test`. Images of anonymous galaxies that look like a galaxy of val or
+test are left out, or the scores would not be honest.
 """
 
 import argparse
@@ -32,8 +32,10 @@ SAME = 0.97
 PATHS = ["file_loc", "marks_loc", "spiral_mask_loc", "bar_mask_loc"]
 ANONYMOUS = ("kaggle", "artifacts")
 """Sets whose ids do not say which galaxy an image shows."""
-DRAWN = ("builder", "second_group")
+DRAWN = ("builder", "second_group", "arms")
 """Sets with masks instead of votes."""
+PREDICTED_VOTES = 20
+"""Number of votes that a published prediction of a vote fraction counts as: half the votes of a galaxy."""
 SMALL = 32  # side of the images that are compared, in pixels
 
 
@@ -96,13 +98,26 @@ def classes(folder: Path, name: str, column: str | None) -> pd.DataFrame:
 
 
 def decals(folder: Path) -> pd.DataFrame:
-    """Read the votes of DECaLS. A tag of a ring, which is less certain than a class, is one vote."""
-    rings = _read(folder, "ring_catalog.csv").set_index("id_str")
-    votes = _read(folder, "vote_catalog.csv").set_index("id_str")
-    questions = [column for column in votes if column in get_schema("galaxy_zoo").label_cols]
-    table = pd.concat([rings["file_loc"], votes["file_loc"]]).groupby(level=0).first().to_frame()
-    table = table.join(votes[questions]).join(rings[["ring_yes", "ring_no"]])
-    return table.astype(dict.fromkeys([*questions, "ring_yes", "ring_no"], "Int64")).reset_index()
+    """Read the votes of DECaLS, the published predictions of other fractions, and the tags of rings.
+
+    Few galaxies have votes. For the others, the fractions that Walmsley et al. 2022 predicted count as
+    `PREDICTED_VOTES` votes; the share of artefacts, which is not given, is the mean of the votes. A tag of a ring,
+    which is less certain than a class, is one vote.
+    """
+    rings, votes = (_read(folder, f"{name}_catalog.csv").set_index("id_str") for name in ("ring", "vote"))
+    question = get_schema("galaxy_zoo").questions[0]
+    smooth, featured, artifact = (answer.text for answer in question.answers)
+    counted = votes[[smooth, featured, artifact]]
+    table = pd.DataFrame(index=rings.index)
+    table[featured] = (PREDICTED_VOTES * rings["predicted_featured-or-disk_fraction"]).round()
+    table[artifact] = round(PREDICTED_VOTES * counted[artifact].sum() / counted.to_numpy().sum())
+    table[smooth] = (PREDICTED_VOTES - table[featured] - table[artifact]).clip(lower=0)
+    table.loc[counted.index, counted.columns] = counted
+    for name in ("disk-edge-on", "has-spiral-arms"):
+        table[f"{name}_no"] = (PREDICTED_VOTES * rings[f"predicted_{name}_no_fraction"]).round()
+        table[f"{name}_yes"] = PREDICTED_VOTES - table[f"{name}_no"]
+    table = table.join(rings[["ring_yes", "ring_no"]]).astype("Int64")
+    return rings[["file_loc"]].join(table).reset_index()
 
 
 def examples(folder: Path) -> pd.DataFrame:
@@ -133,9 +148,14 @@ def builder(folder: Path) -> dict[str, pd.DataFrame]:
 
     On average 11 of the 30 volunteers stopped before these steps of the interface, whatever the galaxy shows. As
     fractions of all who were asked, masks would be half as strong as those of surveys that ask for one structure only.
+
+    `arms` has the arms of the first group alone, for training. The bars were drawn as boxes of approximate length, and
+    two groups of volunteers agree less on them than a threshold of brightness agrees with either.
     """
     groups = {"builder": _read(folder, "catalog.csv"), "second_group": _read(folder, "second_group.csv")}
-    return {name: table.assign(n_volunteers=table["n_drew"]).drop(columns="n_drew") for name, table in groups.items()}
+    groups = {name: table.assign(n_volunteers=table["n_drew"]).drop(columns="n_drew") for name, table in groups.items()}
+    # The marks would bring the bars back.
+    return groups | {"arms": groups["builder"].drop(columns=["bar_mask_loc", "marks_loc"], errors="ignore")}
 
 
 def small_images(paths: pd.Series) -> np.ndarray:

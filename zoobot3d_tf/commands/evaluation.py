@@ -24,7 +24,7 @@ def _report_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="Catalogue of the same galaxies, with votes or masks of volunteers",
     )
-    add("--schema", help=f"{SCHEMA} (default: the tree in the metadata of the predictions)")
+    add("--schema", help=f"Of the catalogue. {SCHEMA} (default: the tree in the metadata of the predictions)")
     add("--image-root", type=path_of, help=IMAGE_ROOT)
     add("--missing-questions-unasked", action="store_true", help=UNASKED)
     add("--n-galaxies", type=at_least(1), default=24, help="Number of galaxies to show")

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from zoobot3d_tf.catalogs.training_catalog import read_training_catalog
+from zoobot3d_tf.common_tree import COMMON, conversion
 from zoobot3d_tf.files import PathLike, path_of
 from zoobot3d_tf.images.masks import MASKS
 from zoobot3d_tf.images.read import ImageError, read_image, read_known_masks
@@ -123,8 +124,9 @@ def read_pairs(
         predictions_path: table of predictions: CSV, Parquet or HDF5. Votes, or either mask, may be absent. Relative
             paths of masks start from the folder of the table.
         catalog_path: labelled catalogue.
-        schema: decision tree; None for the tree in the metadata of the predictions. If both are known, they must be
-            equal.
+        schema: decision tree of the catalogue; None for the tree in the metadata of the predictions. If both are known,
+            they must be equal, unless the predictions have the tree of several surveys, `galaxy_zoo`, to which the
+            votes are then converted; see `common_tree.conversion`.
         image_root: folder that relative paths in the catalogue start from; by default the folder of the catalogue.
         missing_questions_unasked: accept questions without any column in the catalogue, as asked of nobody.
 
@@ -135,10 +137,12 @@ def read_pairs(
     """
     read = load_predictions(predictions_path)
     predictions = read.table
-    schema = _choose_schema(predictions_path, read, schema)
+    schema, counted = _choose_schemas(predictions_path, read, schema)
     if read.label and read.concentrations is None and not any(f"{mask}_loc" in predictions for mask in MASKS):
         raise ValueError(f"{predictions_path}: predicts only the label {read.label.column}; scores need votes or masks")
-    catalog = read_training_catalog(catalog_path, schema, image_root, missing_questions_unasked)
+    catalog = read_training_catalog(catalog_path, counted, image_root, missing_questions_unasked)
+    if schema is not None and counted is not None and schema != counted:
+        catalog = _converted(catalog, counted, schema)
     shared = catalog["id_str"].isin(predictions["id_str"])
     if not shared.any():
         raise ValueError(
@@ -160,17 +164,24 @@ def read_pairs(
     return Pairs(schema, stretch, catalog, predicted_votes, predicted_masks, n_only_predicted, n_only_in_catalog)
 
 
-def _choose_schema(path: PathLike, read: Predictions, wanted: Schema | None) -> Schema | None:
-    """Decision tree of the predictions, from their metadata, or else the one that the user wants."""
+def _choose_schemas(path: PathLike, read: Predictions, wanted: Schema | None) -> tuple[Schema | None, Schema | None]:
+    """Decision trees of the predictions, from their metadata or else as the user says, and of the catalogue."""
     known = read.schema
-    if known is not None and wanted is not None and known != wanted:
+    if known is not None and wanted is not None and known != wanted and known.name != COMMON:
         raise ValueError(f"{path}: was predicted with {known!r}, not {wanted!r}; omit schema")
     if known is None and wanted is None and read.concentrations is not None:
         raise ValueError(
             f"{path}: has votes, but no {metadata_loc(path_of(path)).name} beside it that names their decision tree; "
             "give schema"
         )
-    return known or wanted
+    return known or wanted, wanted or known
+
+
+def _converted(catalog: pd.DataFrame, counted: Schema, schema: Schema) -> pd.DataFrame:
+    """Convert the votes of a catalogue to another tree."""
+    votes = catalog[counted.label_cols].to_numpy() @ conversion(counted, schema)
+    converted = pd.DataFrame(votes.astype(np.int64), index=catalog.index, columns=schema.label_cols)
+    return pd.concat([catalog.drop(columns=counted.label_cols), converted], axis=1)
 
 
 def _read_votes(path: PathLike, predictions: pd.DataFrame, schema: Schema | None) -> PredictedVotes | None:
