@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from PIL import Image
 from scipy import stats
 from scored_survey import SCHEMA, SIZE, rewrite, survey
 
+from zoobot3d_tf.common_tree import joined_tree
 from zoobot3d_tf.evaluation.masks import MaskSums, brightness_baseline, mask_iou, smoothed_brightness
 from zoobot3d_tf.evaluation.pairs import read_pairs
 from zoobot3d_tf.evaluation.scores import evaluate, summary
@@ -19,6 +21,7 @@ from zoobot3d_tf.evaluation.votes import (
     predictive_coverage,
     score_votes,
 )
+from zoobot3d_tf.inference.metadata import write_metadata
 from zoobot3d_tf.predictions.prediction_tables import load_predictions, write_table
 from zoobot3d_tf.schemas import Schema, vote_fractions
 
@@ -268,3 +271,23 @@ def test_wrong_tables_are_refused(tmp_path, change, message):
     rewrite(predictions, change)
     with pytest.raises(ValueError, match=message):
         evaluate(predictions, catalog, SCHEMA)
+
+
+def test_votes_are_converted_to_the_tree_of_several_surveys(tmp_path):
+    counted = Schema({"bar": ["_strong", "_weak", "_no"]}, {"bar": None}, "bars")
+    tree = joined_tree([counted])
+    assert tree.label_cols == ["bar_yes", "bar_no", "bar-strength_strong", "bar-strength_weak"]
+    row = {"id_str": "a", "bar_asked_p": 1.0, "bar-strength_asked_p": 0.5}
+    for answer in tree.label_cols:
+        row |= {f"{answer}_{what}": 0.5 for what in ("fraction", "low", "high")} | {f"{answer}_concentration_0": 5.0}
+    table = tmp_path / "table.csv"
+    pd.DataFrame([row]).to_csv(table, index=False)
+    write_metadata(table, {"schema": tree.to_dict()})
+    Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / "a.png")
+    catalog = pd.DataFrame([{"id_str": "a", "file_loc": "a.png", "bar_strong": 4, "bar_weak": 3, "bar_no": 8}])
+    catalog.to_csv(tmp_path / "catalog.csv", index=False)
+    pairs = read_pairs(table, tmp_path / "catalog.csv", counted)
+    assert pairs.schema == tree
+    assert pairs.votes.tolist() == [[7, 8, 4, 3]]
+    with pytest.raises(ValueError, match="lacks the columns bar_yes"):
+        read_pairs(table, tmp_path / "catalog.csv", None)
