@@ -19,14 +19,14 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 
 import pandas as pd
 from catalogs import looks_like, small_images
-from real_figures import mask_figures, vote_figures
-from score import join, read_labels
+from start_scores import COLUMNS, markdown, score_fold
 from tqdm import tqdm
 
 from zoobot3d_tf.catalogs.selection import hash_share
@@ -37,16 +37,13 @@ from zoobot3d_tf.tables.formats import read_table, write_table
 
 SCHEMAS = {"gz2": "gz2_ortho", "builder": "none", "classes": "galaxy_zoo", "simulated": "decals_rings"}
 """Decision trees of the sets of galaxies."""
+# Galaxies per epoch of each set, as shares of --galaxies: in the joint training, and in the trainings before it.
 JOINT = {"gz2": 5 / 8, "builder": 3 / 8}
-"""Galaxies per epoch of each set in the joint training, as shares of --galaxies."""
 MIXED = JOINT | {"simulated": 1 / 4}
-"""The same, with simulated galaxies in addition."""
 FIRST = {"simulated": {"simulated": 1.0}, "votes": {"classes": 5 / 8, "gz2": 3 / 8}}
-"""The same, for trainings before the joint one."""
 ENCODER = "--encoder tf_efficientnet_lite0 --resize-size 96 --batch-size 32 --seed 0".split()
-TRAINING = [*ENCODER, *"--crop-size 160 --mask-loss cross-entropy --learning-rate 6e-4".split()]  # of shards of 304
+TRAINING = [*ENCODER, *"--crop-size 160 --mask-loss cross-entropy --learning-rate 6e-4".split()]
 PRETRAINING = [*ENCODER, *"--img-size 182 --crop-size 96".split()]  # the same part of the image as in training
-SHARD_SIZE = 304
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,7 @@ class Start:
 
     title: str
     before: tuple[str, ...] = ()
-    shares: tuple[tuple[str, float], ...] = tuple(JOINT.items())
+    shares: Mapping[str, float] = field(default_factory=lambda: JOINT)
     photometry: bool = False
 
 
@@ -67,13 +64,10 @@ STARTS = {
     "images": Start("images without labels first", ("images",)),
     "imagenet-images": Start("ImageNet, then images without labels", ("imagenet", "images")),
     "imagenet-votes": Start("ImageNet, then classes and votes", ("imagenet", "votes")),
-    "imagenet-mixed": Start("ImageNet, simulated among real galaxies", ("imagenet",), tuple(MIXED.items())),
-    "imagenet-mixed-photometry": Start("the same, --photometry", ("imagenet",), tuple(MIXED.items()), photometry=True),
+    "imagenet-mixed": Start("ImageNet, simulated among real galaxies", ("imagenet",), MIXED),
+    "imagenet-mixed-photometry": Start("the same, --photometry", ("imagenet",), MIXED, photometry=True),
 }
-TITLES = {name: start.title for name, start in STARTS.items()} | {
-    "baselines": "baselines: the mean vote; brightness",
-    "volunteers": "volunteers: the true fractions; a second group",
-}
+TITLES = {name: start.title for name, start in STARTS.items()}
 
 
 @dataclass(frozen=True)
@@ -99,9 +93,7 @@ def main() -> None:
     add("--simulated", type=Path, metavar="FOLDER", help="folder that `zoobot3d simulate --survey mixed` has written")
     add("--out", type=Path, required=True, help="folder to fill, or to continue")
     add("--folds", type=at_least(2), default=2, help="number of folds (default: 2)")
-    add(
-        "--epochs", type=at_least(2), default=10, help="epochs of joint trainings; those before have half (default: 10)"
-    )
+    add("--epochs", type=at_least(2), default=10, help="epochs of the joint training; half before it (default: 10)")
     add("--galaxies", type=at_least(32), default=640, help="real galaxies per epoch of a training (default: 640)")
     add("--unlabelled", type=at_least(32), default=1600, help="images to pretrain on without labels (default: 1600)")
     add("--starts", type=names, metavar="NAME,...", default=list(STARTS), help=f"of {', '.join(STARTS)} (default: all)")
@@ -123,7 +115,7 @@ def compare(c: Comparison, starts: Sequence[str]) -> str:
     if unknown := [name for name in starts if name not in STARTS]:
         raise ValueError(f"--starts must be of {', '.join(STARTS)}; received {', '.join(unknown)}")
     needed = [*c.images, *(c.catalogs / f"{name}.csv" for name in ("gz2", "builder", "second_group", "classes"))]
-    if any("simulated" in (*STARTS[name].before, *dict(STARTS[name].shares)) for name in starts):
+    if any("simulated" in (*STARTS[name].before, *STARTS[name].shares) for name in starts):
         if c.simulated is None:
             raise ValueError("--simulated must be a folder of simulated galaxies for these starts; received none")
         needed.append(c.simulated / "catalog.csv")
@@ -143,8 +135,8 @@ def compare(c: Comparison, starts: Sequence[str]) -> str:
                 bar.set_description(f"fold {fold}, {name}")
                 rows += train_and_score(c, name, fold)
                 write_table(pd.DataFrame(rows).drop_duplicates(["start", "fold"]), table_loc)
-                write_atomically(c.out / "starts.md", markdown(read_table(table_loc)))
-        return markdown(read_table(table_loc))
+                write_atomically(c.out / "starts.md", markdown(read_table(table_loc), TITLES))
+        return markdown(read_table(table_loc), TITLES)
 
 
 def train_and_score(c: Comparison, name: str, fold: int) -> list[dict[str, str | float]]:
@@ -152,37 +144,16 @@ def train_and_score(c: Comparison, name: str, fold: int) -> list[dict[str, str |
     start, folder = STARTS[name], c.out / f"fold{fold}"
     weights, minutes = initial_weights(c, start.before, fold)
     options = [*weights, "--photometry"] if start.photometry else weights
-    minutes += train(c, folder / name, dict(start.shares), fold, c.epochs, options)
-    votes, drawn = (known_galaxies(c, name) for name in JOINT)
+    minutes += train(c, folder / name, start.shares, fold, c.epochs, options)
     scored_loc, table_loc = folder / "scored.csv", folder / f"{name}-predictions.csv"
-    scored = pd.concat(
-        [table.loc[folds_of(table, c.folds) == fold, ["id_str", "file_loc"]] for table in (votes, drawn)]
-    )
+    scored = pd.concat([galaxies(c, drawn, fold, inside=True)[["id_str", "file_loc"]] for drawn in JOINT])
     write_table(scored.drop_duplicates("id_str"), scored_loc)
     places = ["--image-root", c.catalogs, "--save-loc", table_loc, "--masks-dir", folder / f"{name}-masks"]
     run_once(c, table_loc, "predict", "--checkpoint-dir", folder / name, "--catalog", scored_loc, *places)
-
-    predicted = read_table(table_loc)
-    # A model of Galaxy Zoo 2 alone has the names of its tree, not those that the figures know.
-    plain = {column: column.replace("-gz2", "") for column in predicted if "-gz2" in column}
-    predicted = predicted.rename(columns={old: new for old, new in plain.items() if new not in predicted})
-    labels = read_labels(c.catalogs / "gz2.csv").loc[votes["id_str"]]
-    in_fold = (folds_of(labels, c.folds) == fold).to_numpy()
-    test, tables = join(labels[in_fold], {name: predicted})
-    gain = vote_figures(test, labels[~in_fold], tables)[-1]
-    groups = (c.catalogs / "builder.csv", c.catalogs / "second_group.csv")
-    arms, *_ = mask_figures({name: table_loc}, *groups, set(scored["id_str"]).__contains__)
-    return [
-        {
-            "start": name,
-            "fold": fold,
-            "gain": gain.scores[name].value,
-            "iou": arms.scores[name].value,
-            "minutes": minutes,
-        },
-        {"start": "baselines", "fold": fold, "gain": gain.baseline, "iou": arms.baseline},
-        {"start": "volunteers", "fold": fold, "gain": gain.human, "iou": arms.human},
-    ]
+    votes = (galaxies(c, "gz2", fold, inside)["id_str"] for inside in (True, False))
+    figures = score_fold(table_loc, c.catalogs, *votes, set(scored["id_str"]))
+    figures[name] = (*figures.pop("start"), minutes)
+    return [dict(zip_longest(COLUMNS, (key, fold, *values))) for key, values in figures.items()]
 
 
 def initial_weights(c: Comparison, before: Sequence[str], fold: int) -> tuple[list[object], float]:
@@ -196,16 +167,14 @@ def initial_weights(c: Comparison, before: Sequence[str], fold: int) -> tuple[li
     # Only votes of real galaxies depend on the fold.
     folder = c.out / (f"fold{fold}" if "votes" in before else "shared") / f"first-{'-'.join(before)}"
     if last == "images":
-        length = ["--epochs", c.epochs // 2]
-        minutes += run_once(
-            c, folder, "pretrain", linked_images(c), "--save-dir", folder, *PRETRAINING, *length, *weights
-        )
+        places = [linked_images(c), "--save-dir", folder, "--epochs", c.epochs // 2]
+        minutes += run_once(c, folder, "pretrain", *places, *PRETRAINING, *weights)
     else:
         minutes += train(c, folder, FIRST[last], fold, c.epochs // 2, weights)
     return ["--encoder-weights", folder], minutes
 
 
-def train(c: Comparison, run: Path, shares: dict[str, float], fold: int, epochs: int, options: list[object]) -> float:
+def train(c: Comparison, run: Path, shares: Mapping[str, float], fold: int, epochs: int, options: list) -> float:
     """Train on sets of galaxies without a fold, with their shares of an epoch; return the minutes."""
     sets = {name: shards(c, name, fold) for name in shares}
     # Simulated galaxies do not choose the best epoch of a training on real ones.
@@ -228,31 +197,28 @@ def shards(c: Comparison, name: str, fold: int) -> Path:
         # Simulated galaxies without masks have votes only, and there are real votes.
         write_table(table if is_real else table[table["spiral_mask_loc"] != ""], catalog_loc)
     places = ["--labelled-catalog", catalog_loc, "--image-root", root, "--shard-dir", folder]
-    run_once(c, folder, "shards", *places, "--schema", SCHEMAS[name], "--img-size", SHARD_SIZE, "--resume")
+    run_once(c, folder, "shards", *places, "--schema", SCHEMAS[name], "--img-size", 304, "--resume")
     return folder
 
 
 def training_galaxies(c: Comparison, name: str, fold: int) -> pd.DataFrame:
     """Galaxies of a set that are not in a fold. Classes of images that look like one of its votes are left out too."""
-    table = known_galaxies(c, name)
-    table = table[folds_of(table, c.folds) != fold]
-    if name == "classes":  # some are of anonymous galaxies, so that ids do not tell what their images show
-        others = known_galaxies(c, "gz2")
-        others = others[folds_of(others, c.folds) == fold]
-        pictures, seen = (small_images([c.catalogs / loc for loc in one["file_loc"]]) for one in (table, others))
-        table = table[~looks_like(pictures, seen)]
-    return table
+    table = galaxies(c, name, fold, inside=False)
+    if name != "classes":
+        return table
+    # Some classes are of anonymous galaxies, whose ids do not tell what the images show.
+    both = (table, galaxies(c, "gz2", fold, inside=True))
+    pictures, seen = (small_images([c.catalogs / loc for loc in one["file_loc"]]) for one in both)
+    return table[~looks_like(pictures, seen)]
 
 
-def known_galaxies(c: Comparison, name: str) -> pd.DataFrame:
-    """Read a catalogue without its test galaxies."""
+def galaxies(c: Comparison, name: str, fold: int, inside: bool) -> pd.DataFrame:
+    """Galaxies of a set that are inside a fold, or outside of it, without those of the part test."""
     table = read_table(c.catalogs / f"{name}.csv")
-    return table[table["split"] != "test"]
-
-
-def folds_of(table: pd.DataFrame, n_folds: int) -> pd.Series:
-    """Number of the fold of each galaxy, from 0. The hash is another one than that of the column split."""
-    return table["id_str"].map(lambda id_str: int(hash_share(f"fold of {id_str}") * n_folds))
+    table = table[table["split"] != "test"]
+    # Another hash than that of the column split, or a fold would hold most of the part val.
+    folds = table["id_str"].map(lambda id_str: int(hash_share(f"fold of {id_str}") * c.folds))
+    return table[(folds == fold) == inside]
 
 
 def linked_images(c: Comparison) -> Path:
@@ -278,19 +244,6 @@ def run_once(c: Comparison, output: Path, *command: object) -> float:
             raise ValueError(f"zoobot3d {words[0]} failed for {output}: {last} (more in {log})")
         write_atomically(finished, f"{(time.monotonic() - begin) / 60:.2f}")
     return float(finished.read_text())
-
-
-def markdown(table: pd.DataFrame) -> str:
-    """Write the table of starts.md: means over the folds, with the lowest and the highest value in parentheses."""
-    lines = ["| start | folds | Galaxy Zoo 2, mean gain | arms, IoU | minutes of training |", "|---" * 5 + "|"]
-    rows_of = dict(list(table.groupby("start")))
-    for name in (name for name in TITLES if name in rows_of):
-        rows = rows_of[name]
-        gain, iou = (values.agg(["mean", "min", "max"]) for values in (100 * rows["gain"], rows["iou"]))
-        minutes = "" if rows["minutes"].isna().all() else f"{rows['minutes'].mean():.1f}"
-        gain_text, iou_text = "{:.0f} % ({:.0f} to {:.0f})".format(*gain), "{:.3f} ({:.3f} to {:.3f})".format(*iou)
-        lines.append(f"| {TITLES[name]} | {len(rows)} | {gain_text} | {iou_text} | {minutes} |")
-    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
