@@ -11,7 +11,8 @@ sees images of all folds, but no labels.
 
 The output folder receives starts.csv (a row per start and fold), starts.md (mean and range over the folds, minutes of
 training), log.txt, catalogues, shards and runs. To continue an interrupted comparison, or to add starts, repeat the
-command; finished work is kept. All starts with --folds 2 --epochs 8 take about 35 minutes on two free cores.
+command; finished work is kept. All starts with --folds 2 --epochs 8 take about 35 minutes on two free
+cores (estimated from the time of a step).
 """
 
 import argparse
@@ -21,7 +22,6 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import zip_longest
 from pathlib import Path
 
 import pandas as pd
@@ -64,8 +64,8 @@ STARTS = {
     "images": Start("images without labels first", ("images",)),
     "imagenet-images": Start("ImageNet, then images without labels", ("imagenet", "images")),
     "imagenet-votes": Start("ImageNet, then classes and votes", ("imagenet", "votes")),
-    "imagenet-mixed": Start("ImageNet, simulated among real galaxies", ("imagenet",), MIXED),
-    "imagenet-mixed-photometry": Start("the same, --photometry", ("imagenet",), MIXED, photometry=True),
+    "imagenet-mixed": Start("ImageNet, simulated galaxies among real ones", ("imagenet",), MIXED),
+    "imagenet-mixed-photometry": Start("ImageNet, simulated ones, --photometry", ("imagenet",), MIXED, photometry=True),
 }
 TITLES = {name: start.title for name, start in STARTS.items()}
 
@@ -130,12 +130,11 @@ def compare(c: Comparison, starts: Sequence[str]) -> str:
         rows = read_table(table_loc).to_dict("records") if table_loc.is_file() else []
         finished = {(row["start"], row["fold"]) for row in rows}
         runs = [(fold, name) for fold in range(c.folds) for name in starts if (name, fold) not in finished]
-        with tqdm(runs, unit="run", disable=None) as bar:
-            for fold, name in bar:
-                bar.set_description(f"fold {fold}, {name}")
-                rows += train_and_score(c, name, fold)
-                write_table(pd.DataFrame(rows).drop_duplicates(["start", "fold"]), table_loc)
-                write_atomically(c.out / "starts.md", markdown(read_table(table_loc), TITLES))
+        for fold, name in (bar := tqdm(runs, unit="run", disable=None)):
+            bar.set_description(f"fold {fold}, {name}")
+            rows += train_and_score(c, name, fold)
+            write_table(pd.DataFrame(rows).drop_duplicates(["start", "fold"]), table_loc)
+            write_atomically(c.out / "starts.md", markdown(read_table(table_loc), TITLES))
         return markdown(read_table(table_loc), TITLES)
 
 
@@ -143,7 +142,7 @@ def train_and_score(c: Comparison, name: str, fold: int) -> list[dict[str, str |
     """Train a start without a fold, and score it on the fold; return rows of the start, baselines and volunteers."""
     start, folder = STARTS[name], c.out / f"fold{fold}"
     weights, minutes = initial_weights(c, start.before, fold)
-    options = [*weights, "--photometry"] if start.photometry else weights
+    options = weights + ["--photometry"] * start.photometry
     minutes += train(c, folder / name, start.shares, fold, c.epochs, options)
     scored_loc, table_loc = folder / "scored.csv", folder / f"{name}-predictions.csv"
     scored = pd.concat([galaxies(c, drawn, fold, inside=True)[["id_str", "file_loc"]] for drawn in JOINT])
@@ -153,7 +152,7 @@ def train_and_score(c: Comparison, name: str, fold: int) -> list[dict[str, str |
     votes = (galaxies(c, "gz2", fold, inside)["id_str"] for inside in (True, False))
     figures = score_fold(table_loc, c.catalogs, *votes, set(scored["id_str"]))
     figures[name] = (*figures.pop("start"), minutes)
-    return [dict(zip_longest(COLUMNS, (key, fold, *values))) for key, values in figures.items()]
+    return [dict(zip(COLUMNS, (key, fold, *values), strict=False)) for key, values in figures.items()]
 
 
 def initial_weights(c: Comparison, before: Sequence[str], fold: int) -> tuple[list[object], float]:
