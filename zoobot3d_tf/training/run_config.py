@@ -126,15 +126,14 @@ class RunConfig:
             "tasks": list(self.model.tasks),
             "label": label and label.to_dict(),
         }
-        names = (
-            *("mask_loss", "learning_rate", "weight_decay", "patience", "seed", "batch_size", "epochs"),
-            *("masked_times", "photometry"),
-        )
+        names = ("mask_loss", "learning_rate", "weight_decay", "patience", "seed", "batch_size", "epochs")
         training = {name: getattr(self, name) for name in names}
         # Runs that were begun before there were labels have no weight for them, and must still be continued.
         weights = {name: weight for name, weight in self.loss_weights.items() if label or name != "label"}
         training |= {"loss_weights": weights, "mixed_precision": self.mixed_precision}
-        training["galaxies_per_epoch"] = list(self.galaxies_per_epoch)
+        # Likewise, runs that were begun before these settings existed have their defaults.
+        newer = {name: getattr(self, name) for name in ("galaxies_per_epoch", "masked_times", "photometry")}
+        training |= {name: value for name, value in newer.items() if value != getattr(RunConfig, name)}
         training["encoder_weights"] = self.encoder_weights and self.encoder_weights.to_dict()
         training |= {name: [Path(p).name for p in getattr(self, name)] for name in ("train_records", "eval_records")}
         packages = ("tensorflow", "keras", "tensorflow-probability", "numpy")
