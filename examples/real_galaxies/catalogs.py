@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from PIL import Image
+from real_figures import ANSWERS, QUESTIONS
 from tqdm import tqdm
 
 from zoobot3d_tf.catalogs.selection import split_of
@@ -26,7 +27,6 @@ from zoobot3d_tf.files import write_atomically
 from zoobot3d_tf.schemas import get_schema
 from zoobot3d_tf.tables.formats import read_table, write_table
 
-HERE = Path(__file__).parent
 SAME = 0.97
 """Correlation of the pixels of two images from which they show the same galaxy."""
 PATHS = ["file_loc", "marks_loc", "spiral_mask_loc", "bar_mask_loc"]
@@ -123,16 +123,14 @@ def decals(folder: Path) -> pd.DataFrame:
 def examples(folder: Path) -> pd.DataFrame:
     """Read the images that the makers of Galaxy Zoo chose to illustrate an answer."""
     labels = read_table(folder / "labels.csv")
-    questions = pd.read_csv(HERE / "questions.csv").set_index("text")["question"]
-    answers = pd.read_csv(HERE / "answers.csv", dtype=str)
     columns = set(get_schema("galaxy_zoo").label_cols)
     column_of = {
         (row.question, text): row.predicted.split("|")[0]
-        for row in answers.dropna(subset="texts").itertuples()
+        for row in ANSWERS[ANSWERS["texts"] != ""].itertuples()
         for text in row.texts.split("|")
     }
     labels["column"] = [
-        column_of.get((questions.get(question), str(answer)))
+        column_of.get((QUESTIONS.get(question), str(answer)))
         for question, answer in zip(labels["question"], labels["answer"], strict=True)
     ]
     found = (

@@ -2,13 +2,12 @@
 
 import argparse
 
-from zoobot3d_tf.commands.stage import Stage, add_max_failed, at_least, given
+from zoobot3d_tf.commands.stage import Stage, add_color, add_max_failed, add_resize_size, at_least, given
 from zoobot3d_tf.files import path_of
 
 
 def _pretrain_arguments(parser: argparse.ArgumentParser) -> None:
     from zoobot3d_tf.images.rgb import DEFAULT_STRETCH, STRETCHES
-    from zoobot3d_tf.models.config import ModelConfig
     from zoobot3d_tf.models.timm_files import PIXEL_RANGES
     from zoobot3d_tf.pretraining.recipe import DEFAULT_ENCODER, Recipe
 
@@ -47,18 +46,8 @@ def _pretrain_arguments(parser: argparse.ArgumentParser) -> None:
         help="Size of the central part that the network sees, in pixels of the resized images (default: 3/4 of "
         "--img-size)",
     )
-    add(
-        "--resize-size",
-        type=at_least(32),
-        default=ModelConfig.image_size,
-        help="Size of the input of the network, in pixels, a multiple of 32. The crop is resized to it",
-    )
-    add(
-        "--color",
-        action="store_true",
-        default=None,
-        help="Use the three colours of the images (default: their mean, as Zoobot does)",
-    )
+    add_resize_size(parser)
+    add_color(parser)
     add(
         "--stretch",
         default=DEFAULT_STRETCH,

@@ -94,6 +94,28 @@ def add_max_failed(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_resize_size(parser: argparse.ArgumentParser) -> None:
+    """Add the option `--resize-size` of a network that is trained from its beginning."""
+    from zoobot3d_tf.models.config import ModelConfig
+
+    parser.add_argument(
+        "--resize-size",
+        type=at_least(32),
+        default=ModelConfig.image_size,
+        help="Size of the input of the network, in pixels, a multiple of 32. The crop is resized to it",
+    )
+
+
+def add_color(parser: argparse.ArgumentParser) -> None:
+    """Add the option `--color`. Without it, the initial weights decide, or else the bands are averaged."""
+    parser.add_argument(
+        "--color",
+        action="store_true",
+        default=None,
+        help="Use the three colours of the images (default: their mean, as Zoobot does)",
+    )
+
+
 def names(text: str) -> list[str]:
     """Type of an argument that is a list of names, separated by commas."""
     return [name.strip() for name in text.split(",") if name.strip()]

@@ -9,6 +9,8 @@ from zoobot3d_tf.commands.stage import (
     LABEL_VALUES,
     RUN,
     Stage,
+    add_color,
+    add_resize_size,
     at_least,
     given,
     names,
@@ -70,20 +72,10 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
         help="Size of the central part of the images in the shards that the network sees, in pixels (default: 3/4 of "
         "the size of the images)",
     )
-    add(
-        "--resize-size",
-        type=at_least(32),
-        default=ModelConfig.image_size,
-        help="Size of the input of the network, in pixels, a multiple of 32. The crop is resized to it",
-    )
+    add_resize_size(parser)
     add("--epochs", type=at_least(1), default=50, help="Largest number of epochs")
     add("--batch-size", type=at_least(1), default=64, help="Number of galaxies per step")
-    add(
-        "--color",
-        action="store_true",
-        default=None,
-        help="Use the three colours of the images (default: their mean, as Zoobot does)",
-    )
+    add_color(parser)
     add(
         "--encoder",
         help="Keras encoders: EfficientNetB0..B7 or EfficientNetV2B0..B3. timm encoders: efficientnet_b0..b7, "

@@ -153,7 +153,13 @@ def _fit_on_features(head: keras.Model, model: keras.Model, config: RunConfig, c
         validation_batch_size=config.batch_size,
         initial_epoch=epochs.start,
         epochs=epochs.stop,
-        callbacks=[cosine(config), dropout_seeds(head, config.seed), StopOnNaN(), checkpoints, EpochLines()],
+        callbacks=[
+            cosine(config.learning_rate, config.epochs),
+            dropout_seeds(head, config.seed),
+            StopOnNaN(),
+            checkpoints,
+            EpochLines(),
+        ],
         shuffle=False,  # the dataset is shuffled already
         verbose=0,
     )

@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import math
 from pathlib import Path
 
 import keras
@@ -19,6 +18,7 @@ from zoobot3d_tf.pretraining.recipe import Pretraining
 from zoobot3d_tf.pretraining.stored_images import store_images
 from zoobot3d_tf.pretraining.vicreg import POOLED, build_network, rank, spread, vicreg_loss
 from zoobot3d_tf.pretraining.views import view_pairs
+from zoobot3d_tf.training.assemble import cosine
 from zoobot3d_tf.training.checkpoints import Checkpoints, StopOnNaN
 from zoobot3d_tf.training.progress import EpochLines
 
@@ -119,9 +119,6 @@ def _fit(network: keras.Model, pretraining: Pretraining, checkpoints: Checkpoint
         views = tf.ensure_shape(tf.numpy_function(views_of, [step], tf.uint8), shape)
         return tf.cast(views, tf.float32), tf.zeros(recipe.batch_size)  # Keras wants targets
 
-    def rate(epoch: int) -> float:
-        return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / recipe.epochs))
-
     checkpoints.restore(network)
     logger.info(
         "%d images. Pretraining starts at epoch %d of %d.", len(stored), checkpoints.epochs_done + 1, recipe.epochs
@@ -131,7 +128,7 @@ def _fit(network: keras.Model, pretraining: Pretraining, checkpoints: Checkpoint
         steps_per_epoch=n_steps,
         initial_epoch=checkpoints.epochs_done,
         epochs=recipe.epochs,
-        callbacks=[keras.callbacks.LearningRateScheduler(rate), StopOnNaN(), checkpoints, EpochLines()],
+        callbacks=[cosine(recipe.learning_rate, recipe.epochs), StopOnNaN(), checkpoints, EpochLines()],
         shuffle=False,  # the views are in random order already
         verbose=0,
     )

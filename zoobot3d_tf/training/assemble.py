@@ -153,10 +153,10 @@ def compile_model(model: keras.Model, config: RunConfig, optimizer: keras.optimi
     model.optimizer.build(model.trainable_variables)
 
 
-def cosine(config: RunConfig) -> keras.callbacks.Callback:
+def cosine(learning_rate: float, epochs: int) -> keras.callbacks.Callback:
     """Make the callback that lowers the learning rate to zero along a cosine, epoch by epoch."""
     # A schedule inside the optimiser would be traced again for each of 200 variables.
-    rates = config.learning_rate * 0.5 * (1 + np.cos(np.pi * np.arange(config.epochs) / config.epochs))
+    rates = learning_rate * 0.5 * (1 + np.cos(np.pi * np.arange(epochs) / epochs))
     return keras.callbacks.LearningRateScheduler(lambda epoch: float(rates[epoch]))
 
 

@@ -47,7 +47,7 @@ def fit(model: keras.Model, config: RunConfig, checkpoints: Checkpoints) -> None
             initial_epoch=checkpoints.epochs_done,
             epochs=config.epochs,
             callbacks=[
-                cosine(config),
+                cosine(config.learning_rate, config.epochs),
                 dropout_seeds(model, config.seed),
                 StopOnNaN(),
                 checkpoints,
