@@ -19,8 +19,11 @@ from tiny_network import tiny_encoder
 from zoobot3d_tf.models import build
 from zoobot3d_tf.models.heads import FIRST_LOGIT
 from zoobot3d_tf.runs.run_folder import read_run
+from zoobot3d_tf.runs.seen import read_seen
 from zoobot3d_tf.schemas import get_schema
+from zoobot3d_tf.shards.manifest import read_manifest
 from zoobot3d_tf.shards.options import ShardOptions
+from zoobot3d_tf.shards.read import iterate_records
 from zoobot3d_tf.shards.write import create_shards
 from zoobot3d_tf.training.assemble import compiled_model
 from zoobot3d_tf.training.trainer import train
@@ -64,6 +67,7 @@ def test_run_folder_holds_what_later_stages_need(finished):
         "model.keras",
         "model.weights.h5",
         "checkpoints",
+        "galaxies.parquet",
         "history.csv",
         "tensorboard",
     }
@@ -75,6 +79,17 @@ def test_run_folder_holds_what_later_stages_need(finished):
     for other in (run.load_model(), keras.saving.load_model(folder / "model.keras")):
         for name, expected in model.predict(images, verbose=0).items():
             np.testing.assert_allclose(other.predict(images, verbose=0)[name], expected, rtol=1e-5)
+
+
+def test_the_run_folder_names_the_galaxies_that_the_run_has_seen(shards, finished):
+    seen, manifest = read_seen(finished[0]), read_manifest(shards)
+    for part, split in (("training", "train"), ("validation", "eval")):
+        stored = list(iterate_records(manifest.paths(split)))
+        rows = seen[seen["part"] == part]
+        assert rows["id_str"].tolist() == [galaxy["id_str"] for galaxy in stored]
+        if part == "training":
+            votes = rows[list(manifest.schema.label_cols)].to_numpy()
+            np.testing.assert_array_equal(votes, [galaxy["votes"] for galaxy in stored])
 
 
 def test_history_has_every_metric_of_every_epoch(finished):
@@ -141,6 +156,7 @@ def test_surveys_with_several_trees_train_one_model(shards, tmp_path):
     history = pd.read_csv(tmp_path / "run" / "history.csv")
     assert np.isfinite(history.to_numpy()).all()
     assert {"val_votes_bar_loss", "val_votes_bar-strength_loss"} <= set(history)
+    assert set(config.model.label_cols) < set(read_seen(tmp_path / "run"))
 
 
 def test_tensorboard_gets_pictures_of_masks(finished):

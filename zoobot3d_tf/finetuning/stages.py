@@ -88,7 +88,7 @@ def run_stages(finetuning: Finetuning) -> keras.Model:
         Checkpoints(stage.log_dir / "checkpoints", stage.patience).restore_best(best)
     else:
         best.set_weights(model.get_weights())
-    finish_model(best, config)
+    finish_model(best, config, finetuning.base)
     history = pd.DataFrame([{"stage": name} | epoch for name, epochs in histories.items() for epoch in epochs])
     write_atomically(config.log_dir / HISTORY_NAME, history.to_csv(index=False))
     _report(best, config, history, kept, cast(Mapping[str, float], best_epoch(histories[kept])))

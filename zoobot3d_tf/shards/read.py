@@ -8,8 +8,10 @@ import tensorflow as tf
 
 from zoobot3d_tf.files import path_of
 from zoobot3d_tf.images.masks import MASKS, MAX_VOLUNTEERS
-from zoobot3d_tf.shards.manifest import MANIFEST_NAME, Manifest, check_shards
+from zoobot3d_tf.shards.manifest import MANIFEST_NAME, Manifest, check_shards, read_manifest
 from zoobot3d_tf.shards.record import decode, parse
+
+_RECORDS_AT_ONCE = 64
 
 
 def read_records(paths: Sequence[str | Path]) -> tf.data.Dataset:
@@ -22,6 +24,23 @@ def read_records(paths: Sequence[str | Path]) -> tf.data.Dataset:
         Dataset of scalar strings. `record.parse` reads a batch of them.
     """
     return tf.data.TFRecordDataset([str(path_of(path)) for path in paths])
+
+
+def read_votes(paths: Sequence[str | Path]) -> tuple[list[str], np.ndarray]:
+    """Read the names and the votes of galaxies, and nothing else of their records.
+
+    Args:
+        paths: paths of TFRecord files of one shard folder.
+
+    Returns:
+        `id_str` of each galaxy, in the order of the files and of the records in each; and the numbers of votes, float32
+        (galaxies, answers), in the order of the decision tree of the shards.
+    """
+    n_answers = read_manifest(path_of(paths[0]).parent).n_answers
+    batches = read_records(paths).batch(_RECORDS_AT_ONCE)
+    parsed = [parse(batch, n_answers, ("id_str", "votes")) for batch in batches]
+    ids = [id_str.decode() for batch in parsed for id_str in batch["id_str"].numpy()]
+    return ids, np.concatenate([np.zeros((0, n_answers), np.float32), *(batch["votes"].numpy() for batch in parsed)])
 
 
 def iterate_records(paths: Sequence[str | Path]) -> Iterator[dict]:

@@ -43,7 +43,7 @@ def batches(config: RunConfig, epochs: range) -> tuple[tf.data.Dataset, tf.data.
     training = training_batches(
         training_surveys(config), seed=config.seed, epochs=epochs, photometry=config.photometry, **settings
     )
-    validation = evaluation_batches(_surveys(config.eval_records, config), **settings)
+    validation = evaluation_batches(surveys_in(config.eval_records, config), **settings)
     # Keras warns that data ran out if it does not know the number of batches.
     n_batches = -(-galaxies_in(config.eval_records) // config.batch_size)
     return training, validation.apply(tf.data.experimental.assert_cardinality(n_batches))
@@ -51,7 +51,7 @@ def batches(config: RunConfig, epochs: range) -> tuple[tf.data.Dataset, tf.data.
 
 def training_surveys(config: RunConfig) -> list[Survey]:
     """Find the surveys that a run is trained on, with their numbers of galaxies per epoch."""
-    surveys = _surveys(config.train_records, config)
+    surveys = surveys_in(config.train_records, config)
     if len(surveys) == 1 and config.masked_times == 1 and not config.galaxies_per_epoch:
         return surveys  # one pass, which needs no number
     numbers = config.galaxies_per_epoch or [_uses(survey, config.masked_times) for survey in surveys]
@@ -68,7 +68,8 @@ def steps_per_epoch(config: RunConfig) -> int:
     return -(-n_galaxies // config.batch_size)
 
 
-def _surveys(records: Sequence[str], config: RunConfig) -> list[Survey]:
+def surveys_in(records: Sequence[str], config: RunConfig) -> list[Survey]:
+    """Sort TFRecord files by survey, with the conversion of its votes to the decision tree of the run."""
     surveys = []
     for folder, paths in by_folder(records).items():
         schema, tree = read_manifest(folder).schema, config.model.schema
