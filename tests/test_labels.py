@@ -13,7 +13,7 @@ from PIL import Image
 from zoobot3d_tf.cli import main
 from zoobot3d_tf.data.dataset import Survey, evaluation_batches, training_batches
 from zoobot3d_tf.data.framing import Framing
-from zoobot3d_tf.labels import Label, read_labels, summarise
+from zoobot3d_tf.labels import Label, read_known_labels, read_labels, summarise
 from zoobot3d_tf.models import ModelConfig, build_model
 from zoobot3d_tf.models.heads import build_label_head, restore_class_shares
 from zoobot3d_tf.predictions.prediction_tables import load_predictions
@@ -578,3 +578,20 @@ def test_samples_of_the_network_are_those_of_the_heads(tmp_path):
     for name, head in (("votes", "vote_head"), ("label", "label_head")):
         expected = np.asarray(model.get_layer(head)(features[1] * factors, training=False)).T
         np.testing.assert_allclose(outputs[name][1], expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("label", "cells", "values"),
+    [
+        (Label("ring", "binary"), ["yes", "", "1"], [1, np.nan, 1]),
+        (Label("type", "multiclass", ("E", "S", "S0")), ["S0", "E", ""], [2, 0, np.nan]),
+        (Label("z", "regression"), ["0.5", "", "2"], [0.5, np.nan, 2]),
+    ],
+)
+def test_known_labels_need_not_have_all_classes(label, cells, values):
+    np.testing.assert_array_equal(read_known_labels("t.csv", pd.DataFrame({label.column: cells}), label), values)
+
+
+def test_another_class_than_those_of_the_label_is_named():
+    with pytest.raises(ValueError, match=r"'Irr'.*the label has the classes E, S"):
+        read_known_labels("t.csv", pd.DataFrame({"type": ["E", "Irr"]}), Label("type", "multiclass", ("E", "S")))

@@ -269,6 +269,40 @@ def read_labels(
     return Label(column, kind, tuple(distinct)), texts.map(index).to_numpy(np.float64)
 
 
+def read_known_labels(path: PathLike, table: "pd.DataFrame", label: Label) -> np.ndarray:
+    """Read the values of a label that is known already, of which not all classes need to be present.
+
+    Args:
+        path: path of the table, for errors.
+        table: table as `read_table` returns it.
+        label: label, such as that of a trained run.
+
+    Returns:
+        Values as `read_labels` returns them, float64 (rows,); NaN if missing.
+
+    Raises:
+        ValueError: the column is missing, or a value is not one of the label.
+    """
+    from zoobot3d_tf.tables.columns import read_numbers, refuse, require_columns
+
+    require_columns(path, table.columns, [label.column])
+    if label.kind == "regression":
+        numbers = read_numbers(path, table, label.column)
+        refuse(path, table, label.column, np.isinf(numbers), "it must be finite")
+        return numbers.to_numpy()
+    texts = table[label.column].map(_as_text)
+    index = _BINARY if label.kind == "binary" else {name: float(i) for i, name in enumerate(label.classes)}
+    texts = texts.str.casefold() if label.kind == "binary" else texts
+    refuse(
+        path,
+        table,
+        label.column,
+        ~texts.isin(["", *index]),
+        f"the label has the classes {', '.join(label.class_names)}",
+    )
+    return texts.map(index).to_numpy(np.float64)
+
+
 def _guess_kind(texts: "pd.Series", distinct: Sequence[str]) -> str:
     import pandas as pd
 

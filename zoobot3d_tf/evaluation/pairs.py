@@ -1,22 +1,25 @@
 """Predictions and labels of the same galaxies: the two tables, joined by `id_str`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from zoobot3d_tf.catalogs.training_catalog import read_training_catalog
+from zoobot3d_tf.catalogs.training_catalog import check_training_catalog
 from zoobot3d_tf.common_tree import COMMON, conversion
 from zoobot3d_tf.files import PathLike, path_of
 from zoobot3d_tf.images.masks import MASKS
 from zoobot3d_tf.images.read import ImageError, read_image, read_known_masks
 from zoobot3d_tf.images.rgb import DEFAULT_STRETCH
 from zoobot3d_tf.inference.metadata import metadata_loc
+from zoobot3d_tf.labels import Label, read_known_labels
 from zoobot3d_tf.predictions.mask_files import read_mask_file
 from zoobot3d_tf.predictions.prediction_tables import Predictions, load_predictions
 from zoobot3d_tf.predictions.results import concentration_names, predicted_answers
 from zoobot3d_tf.schemas import Schema
+from zoobot3d_tf.tables.formats import read_table
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,10 @@ class Pairs:
         catalog: rows of the catalogue, as `read_training_catalog` returns them.
         predicted_votes: predictions of votes; None if votes were not predicted.
         predicted_masks: absolute paths of the predicted masks by name of the mask; '' where a galaxy has none.
-        n_only_predicted: number of galaxies left out because they are not in the catalogue.
-        n_only_in_catalog: number of galaxies left out because they were not predicted.
+        label: label; None if none was predicted.
+        predicted_label: predictions of the label, shape (galaxies, outputs); see `Label.outputs`.
+        known_label: values of the label, shape (galaxies,); NaN if missing.
+        left_out: numbers of galaxies left out, by the reason in words.
     """
 
     schema: Schema | None
@@ -72,13 +77,38 @@ class Pairs:
     catalog: pd.DataFrame
     predicted_votes: PredictedVotes | None
     predicted_masks: dict[str, list[str]]
-    n_only_predicted: int
-    n_only_in_catalog: int
+    label: Label | None
+    predicted_label: np.ndarray
+    known_label: np.ndarray
+    left_out: dict[str, int]
 
     @property
     def votes(self) -> np.ndarray:
         """Numbers of votes, shape (galaxies, answers)."""
         return self.catalog[self.schema.label_cols if self.schema else []].to_numpy()
+
+    def without(self, is_left_out: np.ndarray, reason: str) -> "Pairs":
+        """Leave out galaxies.
+
+        Args:
+            is_left_out: whether to leave out each galaxy, shape (galaxies,).
+            reason: why, in words, as it follows the number of galaxies.
+
+        Raises:
+            ValueError: no galaxy would remain.
+        """
+        if is_left_out.all():
+            raise ValueError(f"all {len(is_left_out)} galaxies would be left out: {reason}")
+        kept, votes = ~is_left_out, self.predicted_votes
+        return replace(
+            self,
+            catalog=self.catalog[kept].reset_index(drop=True),
+            predicted_votes=votes and PredictedVotes(*(getattr(votes, field.name)[kept] for field in fields(votes))),
+            predicted_masks={name: list(compress(locs, kept)) for name, locs in self.predicted_masks.items()},
+            predicted_label=self.predicted_label[kept],
+            known_label=self.known_label[kept],
+            left_out=self.left_out | ({reason: int(is_left_out.sum())} if is_left_out.any() else {}),
+        )
 
     def comparable_masks(self) -> np.ndarray:
         """Count the masks of each galaxy that are both predicted and known, (galaxies,).
@@ -126,21 +156,25 @@ def read_pairs(
         catalog_path: labelled catalogue.
         schema: decision tree of the catalogue; None for the tree in the metadata of the predictions. If both are known,
             they must be equal, unless the predictions have the tree of several surveys, `galaxy_zoo`, to which the
-            votes are then converted; see `common_tree.conversion`.
+            votes are then converted; see `common_tree.conversion`. Predictions of a label need none.
         image_root: folder that relative paths in the catalogue start from; by default the folder of the catalogue.
         missing_questions_unasked: accept questions without any column in the catalogue, as asked of nobody.
 
     Raises:
         FileNotFoundError: a table does not exist.
-        ValueError: a table cannot be read, lacks a column or has an impossible value; neither votes nor masks were
-            predicted; the tree is unknown or another one than in the metadata; or the tables have no galaxy in common.
+        ValueError: a table cannot be read, lacks a column or has an impossible value; nothing was predicted that
+            the catalogue knows; the tree is unknown or another one than in the metadata; or the tables have no galaxy
+            in common.
     """
     read = load_predictions(predictions_path)
     predictions = read.table
     schema, counted = _choose_schemas(predictions_path, read, schema)
-    if read.label and read.concentrations is None and not any(f"{mask}_loc" in predictions for mask in MASKS):
-        raise ValueError(f"{predictions_path}: predicts only the label {read.label.column}; scores need votes or masks")
-    catalog = read_training_catalog(catalog_path, counted, image_root, missing_questions_unasked)
+    table = read_table(catalog_path)
+    label_col = read.label.column if read.label and read.label.column in table else None
+    catalog = check_training_catalog(
+        catalog_path, table, counted, image_root, missing_questions_unasked, label_col=label_col
+    )
+    known = read_known_labels(catalog_path, table, read.label) if read.label and label_col else np.zeros(len(table))
     if schema is not None and counted is not None and schema != counted:
         catalog = _converted(catalog, counted, schema)
     shared = catalog["id_str"].isin(predictions["id_str"])
@@ -149,19 +183,37 @@ def read_pairs(
             f"{predictions_path} and {catalog_path} have no galaxy in common: "
             f"the first id_str is {predictions['id_str'].iloc[0]!r} and {catalog['id_str'].iloc[0]!r}"
         )
-    n_only_predicted, n_only_in_catalog = len(predictions) - int(shared.sum()), int((~shared).sum())
+    left_out = {
+        "predicted but not in the catalogue": len(predictions) - int(shared.sum()),
+        "in the catalogue but not predicted": int((~shared).sum()),
+    }
     catalog = catalog[shared].reset_index(drop=True)
     predictions = predictions.set_index("id_str").loc[catalog["id_str"]]
     predicted_votes = _read_votes(predictions_path, predictions, schema)
     predicted_masks = _mask_locations(path_of(predictions_path).parent.absolute(), predictions)
-    if predicted_votes is None and not predicted_masks:
-        votes = f"{schema.label_cols[0]}_fraction (votes of the schema '{schema.name}') or " if schema else ""
-        raise ValueError(
-            f"{predictions_path}: has no predictions to score; it must have columns such as "
-            f"{votes}{' or '.join(f'{name}_loc' for name in MASKS)} (files of masks)"
-        )
-    stretch = read.metadata.get("stretch", DEFAULT_STRETCH)
-    return Pairs(schema, stretch, catalog, predicted_votes, predicted_masks, n_only_predicted, n_only_in_catalog)
+    label = read.label if label_col else None
+    if predicted_votes is None and not predicted_masks and label is None:
+        raise ValueError(_nothing_to_score(predictions_path, schema, read.label))
+    return Pairs(
+        schema=schema,
+        stretch=read.metadata.get("stretch", DEFAULT_STRETCH),
+        catalog=catalog,
+        predicted_votes=predicted_votes,
+        predicted_masks=predicted_masks,
+        label=label,
+        predicted_label=predictions[list(label.outputs) if label else []].to_numpy(float),
+        known_label=known[shared.to_numpy()],
+        left_out={reason: number for reason, number in left_out.items() if number},
+    )
+
+
+def _nothing_to_score(path: PathLike, schema: Schema | None, label: Label | None) -> str:
+    wanted = [f"{name}_loc (files of masks)" for name in MASKS]
+    if schema:
+        wanted.insert(0, f"{schema.label_cols[0]}_fraction (votes of the schema '{schema.name}')")
+    if label:
+        return f"{path}: predicts only the label {label.column}, and the catalogue has no column of that name"
+    return f"{path}: has no predictions to score; it must have columns such as {' or '.join(wanted)}"
 
 
 def _choose_schemas(path: PathLike, read: Predictions, wanted: Schema | None) -> tuple[Schema | None, Schema | None]:

@@ -22,16 +22,14 @@ class Scores:
 
     Attributes:
         n_galaxies: number of galaxies with both a prediction and labels.
-        n_only_predicted: number of galaxies left out because they are not in the catalogue.
-        n_only_in_catalog: number of galaxies left out because they were not predicted.
+        left_out: numbers of galaxies left out, by the reason in words.
         n_unreadable: number of galaxies left out of the scores of masks because an image or a mask cannot be read.
         votes: scores by question, and of all answers under 'all'; empty if votes were not predicted or are not known.
         masks: scores by name of the mask, for masks that were predicted and are known.
     """
 
     n_galaxies: int
-    n_only_predicted: int
-    n_only_in_catalog: int
+    left_out: dict[str, int]
     n_unreadable: int
     votes: dict[str, VoteScores]
     masks: dict[str, MaskScores]
@@ -77,9 +75,7 @@ def score_pairs(pairs: Pairs) -> Scores:
             f"none of the {len(pairs.catalog)} galaxies that are in both tables has labels of the kind that was "
             "predicted; the catalogue must have votes or masks for some of them"
         )
-    return Scores(
-        len(pairs.catalog), pairs.n_only_predicted, pairs.n_only_in_catalog, n_unreadable, votes=votes, masks=masks
-    )
+    return Scores(len(pairs.catalog), pairs.left_out, n_unreadable, votes=votes, masks=masks)
 
 
 def summary(scores: Scores) -> str:

@@ -110,15 +110,8 @@ def _choose_galaxies(pairs: Pairs, n_galaxies: int) -> list[int]:
 
 def _provenance(scores: Scores, note: str | None) -> str:
     """Number of scored galaxies, of galaxies left out and why, and the note of the network."""
-    left_out = [
-        f"{number:,} {reason}"
-        for number, reason in (
-            (scores.n_only_predicted, "predicted but not in the catalogue"),
-            (scores.n_only_in_catalog, "in the catalogue but not predicted"),
-            (scores.n_unreadable, "with an image or mask that cannot be read"),
-        )
-        if number
-    ]
+    unreadable = {"with an image or mask that cannot be read": scores.n_unreadable} if scores.n_unreadable else {}
+    left_out = [f"{number:,} {reason}" for reason, number in (scores.left_out | unreadable).items()]
     galaxies = f"{scores.n_galaxies:,} galaxies" + (f"; left out: {', '.join(left_out)}" if left_out else "") + "."
     return f"{galaxies} Predicted with {note}." if note else galaxies
 

@@ -57,7 +57,7 @@ def finish_model(model: keras.Model, config: RunConfig, start: TrainedRun | None
     with whole_file(config.log_dir / MODEL_NAME) as partial:
         model.save(partial)
     training, validation = (_galaxies(records, config) for records in (config.train_records, config.eval_records))
-    write_seen(config.log_dir, training, validation["id_str"], start and start.folder)
+    write_seen(config.log_dir, training, validation["id_str"], start.folder if start else None)
     save_weights(model, config.log_dir / WEIGHTS_NAME)
 
 
