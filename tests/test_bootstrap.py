@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from zoobot3d_tf.evaluation.bootstrap import bootstrap_interval
+from zoobot3d_tf.evaluation.bootstrap import Score, bootstrap_interval, bootstrap_score, ratio_score
 
 
 def test_interval_of_a_mean_is_that_of_the_normal_distribution():
@@ -27,3 +27,31 @@ def test_same_seed_draws_the_same_galaxies():
     for seed in (1, 1, 2):
         bootstrap_interval(lambda rows: float(drawn.append(rows.tolist()) or 0), 50, n_resamples=1, seed=seed)
     assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_score_of_all_galaxies_with_its_interval():
+    values = np.arange(9.0)
+    score = bootstrap_score(lambda rows: values[rows].max(), 9)
+    assert score == Score(8.0, *bootstrap_interval(lambda rows: values[rows].max(), 9))
+    assert score.low < score.high == 8
+
+
+def test_no_galaxy_has_no_score():
+    none = bootstrap_score(lambda rows: 1.0, 0)
+    assert np.isnan([none.value, none.low, none.high]).all()
+    assert np.isnan(ratio_score(np.array([])).value)
+
+
+def test_ratio_of_sums_and_mean():
+    inside, union = np.array([1, 0, 5]), np.array([4, 0, 6])
+    score = ratio_score(inside, union)
+    assert score.value == 0.6
+    assert score.low == 0.25  # the first galaxy alone, or with those of empty union, is drawn in more than 5 % of draws
+    assert score.high == pytest.approx(5 / 6)
+    assert ratio_score(np.array([True, False, True, True])).value == 0.75
+    assert np.isnan(ratio_score(np.zeros(3), np.zeros(3)).value)
+
+
+def test_score_in_words():
+    assert Score(0.8123, 0.79, 0.8341).text() == "0.812 (0.790 to 0.834)"
+    assert Score(0.8123, 0.79, 0.8341).text(".0%") == "81% (79% to 83%)"

@@ -12,9 +12,10 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples" / "real_galaxies"))
 
 import starts
-from real_figures import GAINS, Figure, Score, gz2_column, gz2_columns
+from real_figures import GAINS, Figure, gz2_column, gz2_columns
 from start_scores import markdown, score_fold
 
+from zoobot3d_tf.evaluation.bootstrap import Score
 from zoobot3d_tf.schemas import get_schema
 
 

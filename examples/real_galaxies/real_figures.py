@@ -14,7 +14,7 @@ from PIL import Image
 from scipy.stats import rankdata
 
 from zoobot3d_tf.catalogs.training_catalog import read_training_catalog
-from zoobot3d_tf.evaluation.bootstrap import bootstrap_interval
+from zoobot3d_tf.evaluation.bootstrap import Score, bootstrap_score, ratio_score
 from zoobot3d_tf.evaluation.masks import MaskSums, mask_iou, smoothed_brightness
 from zoobot3d_tf.evaluation.pairs import Pairs, read_pairs
 from zoobot3d_tf.evaluation.votes import noise_floor
@@ -48,15 +48,6 @@ RING_VOTES = 3
 SPIRALS = ("spiral-clockwise", "spiral-anticlockwise", "spiral-edge-on")
 
 Tables = Mapping[str, pd.DataFrame]
-
-
-@dataclass(frozen=True)
-class Score:
-    """A score of one model, with the interval of probability 90 % over galaxies."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -142,7 +133,7 @@ def vote_figures(labels: pd.DataFrame, training: pd.DataFrame, tables: Tables) -
             name,
             int((np.array(weights)[part].sum(axis=0) > 0).sum()),
             {
-                model: _score(lambda rows, e=error, p=part: mean_gain(e, errors_of_mean, p, rows), len(labels))
+                model: bootstrap_score(lambda rows, e=error, p=part: mean_gain(e, errors_of_mean, p, rows), len(labels))
                 for model, error in complete.items()
             },
             0.0,
@@ -339,7 +330,7 @@ def decals_vote_figures(labels: pd.DataFrame, training: pd.DataFrame, tables: Ta
         fractions = [predicted_fraction(table, question, answer) for answer in answers]
         if all(fraction is not None for fraction in fractions):
             error = np.abs(np.stack(fractions, axis=1) - observed).mean(axis=1)
-            scores[model] = _score(lambda rows, e=error: float(e[rows].mean()), len(error))
+            scores[model] = ratio_score(error)
     return [
         Figure(
             "smooth, featured and artifact: mean error of fractions (low is good)",
@@ -437,12 +428,12 @@ def iou_score(overlaps: np.ndarray) -> Score:
     Args:
         overlaps: pixels in the intersection and in the union, shape (galaxies, 2).
     """
-    return _score(lambda rows: _ratio(*overlaps[rows].sum(axis=0)), len(overlaps))
+    return ratio_score(*overlaps.T)
 
 
 def share_of_hits(hits: np.ndarray) -> Score:
     """Score answers by the share of those that are right, bool (galaxies,)."""
-    return _score(lambda rows: float(hits[rows].mean()), len(hits))
+    return ratio_score(hits)
 
 
 def auc(values: np.ndarray, is_positive: np.ndarray) -> float:
@@ -508,16 +499,11 @@ def _answer_of(question: str, text: str) -> str:
     return next((row.answer for row in rows.itertuples() if text in row.texts.split("|")), "")
 
 
-def _score(score: Callable[[np.ndarray], float], n_galaxies: int) -> Score:
-    return Score(score(np.arange(n_galaxies)), *bootstrap_interval(score, n_galaxies))
-
-
 def _share_by_image(hits: np.ndarray, image_of: np.ndarray, n_of_image: np.ndarray) -> Score:
     """Share of hits, with an interval over images, since the examples of one image are not independent."""
     hits_of_image = np.bincount(image_of, hits, len(n_of_image))
     used = n_of_image > 0
-    hits_of_image, n_of_image = hits_of_image[used], n_of_image[used]
-    return _score(lambda rows: _ratio(hits_of_image[rows].sum(), n_of_image[rows].sum()), len(n_of_image))
+    return ratio_score(hits_of_image[used], n_of_image[used])
 
 
 def _ring_figures(has_ring: np.ndarray, has_none: np.ndarray, tables: Tables) -> list[Figure]:
@@ -538,7 +524,7 @@ def _auc_figure(
     for model, fraction in fractions.items():
         if fraction is not None:
             values = fraction[used]
-            scores[model] = _score(lambda rows, v=values: auc(v[rows], positive[rows]), len(values))
+            scores[model] = bootstrap_score(lambda rows, v=values: auc(v[rows], positive[rows]), len(values))
     return Figure(name, int(used.sum()), scores, 0.5, "chance")
 
 

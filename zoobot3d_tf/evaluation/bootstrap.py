@@ -1,6 +1,7 @@
 """Confidence intervals of scores: how much a score depends on which galaxies happen to be in the test set."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -8,6 +9,29 @@ from zoobot3d_tf.predictions.results import INTERVAL_LEVEL
 
 N_RESAMPLES = 1000
 """Number of random test sets from which an interval is computed."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score of some galaxies, with its interval of probability `INTERVAL_LEVEL`.
+
+    Attributes:
+        value: score of the test galaxies; NaN if they have none.
+        low: lower end of the interval; see `bootstrap_interval`.
+        high: upper end of the interval.
+    """
+
+    value: float
+    low: float
+    high: float
+
+    def text(self, form: str = ".3f") -> str:
+        """Format the score, with its interval in brackets, such as "0.812 (0.790 to 0.834)".
+
+        Args:
+            form: format of the numbers, such as ".0%".
+        """
+        return f"{self.value:{form}} ({self.low:{form}} to {self.high:{form}})"
 
 
 def bootstrap_interval(
@@ -25,7 +49,7 @@ def bootstrap_interval(
     Args:
         score: function that computes the score of the galaxies with the given indices, int, shape (n_galaxies,), which
             may repeat. It may return NaN if these galaxies have no score, such as an AUC without one of the classes.
-        n_galaxies: number of test galaxies.
+        n_galaxies: number of test galaxies; without any, there is no score.
         level: probability of the interval, 0..1.
         n_resamples: number of draws.
         seed: seed of the draws. The same seed draws the same galaxies for all scores of one test set.
@@ -33,6 +57,8 @@ def bootstrap_interval(
     Returns:
         Lower and upper end of the interval; NaN if no draw has a score.
     """
+    if n_galaxies == 0:
+        return float("nan"), float("nan")
     rng = np.random.default_rng(seed)
     scores = np.array([score(rng.integers(n_galaxies, size=n_galaxies)) for _ in range(n_resamples)], float)
     scores = scores[np.isfinite(scores)]
@@ -40,3 +66,37 @@ def bootstrap_interval(
         return float("nan"), float("nan")
     low, high = np.quantile(scores, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def bootstrap_score(score: Callable[[np.ndarray], float], n_galaxies: int) -> Score:
+    """Compute a score and its interval.
+
+    Args:
+        score: function that computes the score of the galaxies with the given indices; see `bootstrap_interval`.
+        n_galaxies: number of test galaxies.
+
+    Returns:
+        The score of all test galaxies, each once; NaN without galaxies.
+    """
+    value = float(score(np.arange(n_galaxies))) if n_galaxies else float("nan")
+    return Score(value, *bootstrap_interval(score, n_galaxies))
+
+
+def ratio_score(parts: np.ndarray, wholes: np.ndarray | None = None) -> Score:
+    """Compute the ratio of two sums over galaxies, such as an overlap of masks or a weighted mean, and its interval.
+
+    Args:
+        parts: contribution of each galaxy to the numerator, shape (galaxies,).
+        wholes: contribution of each galaxy to the denominator, same shape. By default 1, so that the score is the mean.
+
+    Returns:
+        The ratio; NaN if the denominator is 0.
+    """
+    parts = np.asarray(parts, float)
+    wholes = np.ones(len(parts)) if wholes is None else np.asarray(wholes, float)
+
+    def ratio(rows: np.ndarray) -> float:
+        whole = wholes[rows].sum()
+        return parts[rows].sum() / whole if whole else float("nan")
+
+    return bootstrap_score(ratio, len(parts))
