@@ -10,16 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 from scipy.stats import rankdata
 
 from zoobot3d_tf.catalogs.training_catalog import read_training_catalog
 from zoobot3d_tf.evaluation.bootstrap import Score, bootstrap_score, ratio_score
-from zoobot3d_tf.evaluation.masks import MaskSums, mask_iou, smoothed_brightness
+from zoobot3d_tf.evaluation.ceilings import group_ceilings
+from zoobot3d_tf.evaluation.masks import THRESHOLD_NAMES, MaskSums, MaskTable, mask_values, smoothed_brightness
 from zoobot3d_tf.evaluation.pairs import Pairs, read_pairs
 from zoobot3d_tf.evaluation.votes import noise_floor
-from zoobot3d_tf.images.masks import MASK_TITLES, MASKS, overlap
-from zoobot3d_tf.images.read import read_known_masks
+from zoobot3d_tf.images.masks import MASK_TITLES
 from zoobot3d_tf.schemas import Schema, get_schema
 
 ANSWERS = pd.read_csv(Path(__file__).with_name("answers.csv"), dtype=str, keep_default_na=False)
@@ -397,38 +396,27 @@ def mask_figures(
     }
     in_all = set.intersection(*(set(pair.catalog["id_str"]) for pair in pairs.values()))
     scored = sorted(id_str for id_str in in_all if is_test(id_str))
-    human = _human_overlap(catalog_loc, second_group_loc, set(scored)) if second_group_loc else {}
+    human = _human_tables(catalog_loc, second_group_loc, set(scored)) if second_group_loc else {}
     figures = []
+    iou = f"iou_{THRESHOLD_NAMES[0]}"
     for mask, title in MASK_TITLES.items():
-        sums, overlaps = MaskSums(), {}
-        for model, pair in pairs.items():
-            sums_of_model, counts = _overlaps(pair, mask, scored)
-            if len(counts):
-                sums, overlaps[model] = sums_of_model, counts
-        if not overlaps:
+        found = {model: _mask_table(pair, mask, scored) for model, pair in pairs.items()}
+        tables = {model: table for model, table in found.items() if table is not None}
+        if not tables:
             continue
-        human_iou, n_human = human.get(mask, (float("nan"), 0))
+        truth = next(iter(tables.values()))
         figures.append(
             Figure(
                 f"{title}: IoU where a fifth of the volunteers drew",
-                sums.n_galaxies,
-                {model: iou_score(counts) for model, counts in overlaps.items()},
-                sums.scores().brightness_iou,
+                len(truth),
+                {model: ratio_score(table.intersection[:, 0], table.union[:, 0]) for model, table in tables.items()},
+                float(mask_values(truth)[f"brightness_{iou}"]),
                 "brightness",
-                human_iou,
-                f"a second group of volunteers, {n_human} galaxies" if n_human else "",
+                float(mask_values(human[mask])[iou]) if mask in human else float("nan"),
+                f"a second group of volunteers, {len(human[mask])} galaxies" if mask in human else "",
             )
         )
     return figures
-
-
-def iou_score(overlaps: np.ndarray) -> Score:
-    """Score masks by their intersection over union, summed over galaxies.
-
-    Args:
-        overlaps: pixels in the intersection and in the union, shape (galaxies, 2).
-    """
-    return ratio_score(*overlaps.T)
 
 
 def share_of_hits(hits: np.ndarray) -> Score:
@@ -528,40 +516,21 @@ def _auc_figure(
     return Figure(name, int(used.sum()), scores, 0.5, "chance")
 
 
-def _overlaps(pairs: Pairs, mask: str, scored: Sequence[str]) -> tuple[MaskSums, np.ndarray]:
-    """Sums over galaxies, and the pixels in intersection and union of each galaxy, (galaxies, 2)."""
-    sums, overlaps = MaskSums(), []
+def _mask_table(pairs: Pairs, mask: str, scored: Sequence[str]) -> MaskTable | None:
+    """Sums over the pixels of each galaxy; None if no galaxy has this mask."""
+    sums = MaskSums()
     places = pd.Series(np.arange(len(pairs.catalog)), index=pairs.catalog["id_str"])
-    for index in places[list(scored)]:
-        pictures = pairs.read_pictures(index)
+    for id_str in scored:
+        pictures = pairs.read_pictures(places[id_str])
         if mask in pictures.predicted and mask in pictures.true:
-            predicted, true = pictures.predicted[mask], pictures.true[mask]
-            sums.add(predicted, true, smoothed_brightness(pictures.image))
-            overlaps.append(overlap(predicted, true, np))
-    return sums, np.array(overlaps)
+            sums.add(pictures.predicted[mask], pictures.true[mask], smoothed_brightness(pictures.image), id_str)
+    return sums.table() if sums.n_galaxies else None
 
 
-def _human_overlap(catalog_loc: Path, second_loc: Path, scored: set[str]) -> dict[str, tuple[float, int]]:
-    """IoU of the masks of two groups of volunteers, and the number of galaxies, by mask."""
-    first, second = (
-        read_training_catalog(loc, None, labels=("masks",)).set_index("id_str") for loc in (catalog_loc, second_loc)
-    )
-    drawn_twice = [id_str for id_str in first.index.intersection(second.index) if id_str in scored]
-    both = [[_true_masks(group.loc[id_str]) for id_str in drawn_twice] for group in (second, first)]
-    human = {}
-    for mask in MASKS:
-        known = [(one[mask], other[mask]) for one, other in zip(*both, strict=True) if mask in one and mask in other]
-        if known:
-            human[mask] = mask_iou(*zip(*known, strict=True)), len(known)
-    return human
-
-
-def _true_masks(row: pd.Series) -> dict[str, np.ndarray]:
-    with Image.open(row["file_loc"]) as image:
-        shape = image.size[::-1]
-    n_volunteers = int(row["n_volunteers"])
-    counts = read_known_masks({mask: row[f"{mask}_loc"] for mask in MASKS}, row["marks_loc"], shape, n_volunteers)
-    return {mask: count / np.float32(n_volunteers) for mask, count in counts.items()}
+def _human_tables(catalog_loc: Path, second_loc: Path, scored: set[str]) -> dict[str, MaskTable]:
+    """Masks of a second group of volunteers, compared with those of the first, by mask."""
+    first, second = (read_training_catalog(loc, None, labels=("masks",)) for loc in (catalog_loc, second_loc))
+    return group_ceilings(first[first["id_str"].isin(scored)], second).tables
 
 
 def _ratio(part: float, whole: float) -> float:

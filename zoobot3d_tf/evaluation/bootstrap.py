@@ -1,6 +1,6 @@
 """Confidence intervals of scores: how much a score depends on which galaxies happen to be in the test set."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,10 +57,31 @@ def bootstrap_interval(
     Returns:
         Lower and upper end of the interval; NaN if no draw has a score.
     """
-    if n_galaxies == 0:
-        return float("nan"), float("nan")
-    rng = np.random.default_rng(seed)
-    scores = np.array([score(rng.integers(n_galaxies, size=n_galaxies)) for _ in range(n_resamples)], float)
+    return central_interval([score(rows) for rows in _draws(n_galaxies, n_resamples, seed)], level)
+
+
+def resample_counts(n_galaxies: int, n_resamples: int = N_RESAMPLES, seed: int = 0) -> np.ndarray:
+    """Count how often each galaxy is drawn, for scores of sums over galaxies: their sums are then matrix products.
+
+    Args:
+        n_galaxies: number of test galaxies.
+        n_resamples: number of draws.
+        seed: seed of the draws, which are those of `bootstrap_interval`.
+
+    Returns:
+        Numbers, float64, shape (n_resamples, n_galaxies); shape (0, 0) without galaxies.
+    """
+    counts = [np.bincount(rows, minlength=n_galaxies) for rows in _draws(n_galaxies, n_resamples, seed)]
+    return np.array(counts, float).reshape(len(counts), n_galaxies)
+
+
+def central_interval(scores: Sequence[float] | np.ndarray, level: float = INTERVAL_LEVEL) -> tuple[float, float]:
+    """Compute the central interval of the scores of random test sets, of which those that are NaN are left out.
+
+    Returns:
+        Lower and upper end of the interval; NaN if there is no score.
+    """
+    scores = np.asarray(scores, float)
     scores = scores[np.isfinite(scores)]
     if not len(scores):
         return float("nan"), float("nan")
@@ -100,3 +121,10 @@ def ratio_score(parts: np.ndarray, wholes: np.ndarray | None = None) -> Score:
         return parts[rows].sum() / whole if whole else float("nan")
 
     return bootstrap_score(ratio, len(parts))
+
+
+def _draws(n_galaxies: int, n_resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """Indices of the galaxies of each random test set; no test set without galaxies."""
+    rng = np.random.default_rng(seed)
+    for _ in range(n_resamples if n_galaxies else 0):
+        yield rng.integers(n_galaxies, size=n_galaxies)

@@ -129,16 +129,32 @@ class Pairs:
         """
         row = self.catalog.iloc[index]
         image = read_image(row["file_loc"], self.stretch)
-        shape, n_volunteers = image.shape[:2], int(row["n_volunteers"])
+        shape = image.shape[:2]
         predicted = {
             name: _read_prediction(locations[index], shape)
             for name, locations in self.predicted_masks.items()
             if locations[index]
         }
-        mask_locs = {name: row[f"{name}_loc"] for name in MASKS}
-        counts = read_known_masks(mask_locs, row["marks_loc"], shape, n_volunteers)
-        true = {name: count / np.float32(n_volunteers) for name, count in counts.items()}
-        return Pictures(image, predicted, true)
+        return Pictures(image, predicted, true_masks(row, shape))
+
+
+def true_masks(row: pd.Series, shape: tuple[int, int]) -> dict[str, np.ndarray]:
+    """Read the masks that volunteers drew of one galaxy.
+
+    Args:
+        row: row of a training catalogue.
+        shape: height and width of its image, in pixels.
+
+    Returns:
+        Observed shares of volunteers by name of the mask, float32 (H, W) each; absent where nobody was asked.
+
+    Raises:
+        ImageError: a file is missing or damaged, or a mask is not on the grid of the image.
+    """
+    n_volunteers = int(row["n_volunteers"])
+    mask_locs = {name: row[f"{name}_loc"] for name in MASKS}
+    counts = read_known_masks(mask_locs, row["marks_loc"], shape, n_volunteers)
+    return {name: count / np.float32(n_volunteers) for name, count in counts.items()}
 
 
 def read_pairs(

@@ -9,6 +9,7 @@ import io
 import json
 import warnings
 from collections.abc import Mapping
+from typing import BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, TiffImagePlugin
@@ -16,7 +17,7 @@ from PIL import ExifTags, Image, ImageOps, TiffImagePlugin
 from zoobot3d_tf.files import PathLike
 from zoobot3d_tf.images.fits_cutouts import is_fits, read_fits_cutout
 from zoobot3d_tf.images.image_file import MAX_SIDE, MIN_SIDE, ImageError, check_sides, open_image_file, read_content
-from zoobot3d_tf.images.masks import MASKS, counts_from_marks, is_enclosed
+from zoobot3d_tf.images.masks import MASKS, Marks, check_marks, counts_from_marks, is_enclosed
 from zoobot3d_tf.images.rgb import DEFAULT_STRETCH
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "read_known_masks",
     "read_marks",
     "read_mask",
+    "read_own_marks",
     "read_picture",
     "resize_counts",
     "resize_image",
@@ -161,10 +163,7 @@ def read_marks(path: PathLike, shape: tuple[int, int], n_volunteers: int) -> dic
     """Read the marks of volunteers, and count the volunteers who marked each pixel.
 
     Args:
-        path: path of a JSON file `{"spiral_mask": [volunteer] -> list of components, "bar_mask": ...}`. A component is
-            a closed outline, `[[x, y], ...]`, or a line, `{"line": [[x, y], ...], "width": pixels}`, in pixels of the
-            image, with x to the right and y down. A name is absent if nobody was asked to draw this mask. A volunteer
-            who drew nothing has an empty list.
+        path: path of the file; see `read_own_marks`.
         shape: height and width of the image of the galaxy, in pixels.
         n_volunteers: number of volunteers who were asked to draw.
 
@@ -172,30 +171,45 @@ def read_marks(path: PathLike, shape: tuple[int, int], n_volunteers: int) -> dic
         Counts by the name of the mask, uint8 (H, W) each. Row 0 is the top row.
 
     Raises:
-        ImageError: the file does not exist or has another form, or the number of volunteers in it is not
-            `n_volunteers`.
+        ImageError: as in `read_own_marks`.
         OSError, MemoryError: the machine cannot read the file.
     """
     with open_image_file(path) as file:
-        content = file.read(_MAX_MARKS_BYTES + 1)
-        if len(content) > _MAX_MARKS_BYTES:
-            raise ImageError(f"{path}: a file of marks must have at most {_MAX_MARKS_BYTES} bytes")
-        marks = json.loads(content)
-        names = [name for name in MASKS if name in marks] if isinstance(marks, dict) else []
-        if not names or not all(isinstance(marks[name], list) for name in names):
-            raise ImageError(f"{path}: marks must be a JSON object with the lists spiral_mask, bar_mask or both")
         counts = {}
-        for name in names:
-            if len(marks[name]) != n_volunteers:
-                raise ImageError(
-                    f"{path}: {name} must have one list per volunteer, also for those who drew nothing: n_volunteers "
-                    f"of the galaxy is {n_volunteers}; the number of lists is {len(marks[name])}"
-                )
+        for name, marks in _read_json_marks(path, file, n_volunteers).items():
             try:
-                counts[name] = counts_from_marks(marks[name], shape)
+                counts[name] = counts_from_marks(marks, shape)
             except ValueError as error:
                 raise ImageError(f"{path}: {name}: {error}") from None
         return counts
+
+
+def read_own_marks(path: PathLike, n_volunteers: int) -> dict[str, Marks]:
+    """Read what each volunteer drew.
+
+    Args:
+        path: path of a JSON file `{"spiral_mask": [volunteer] -> list of components, "bar_mask": ...}`. A component is
+            a closed outline, `[[x, y], ...]`, or a line, `{"line": [[x, y], ...], "width": pixels}`, in pixels of the
+            image, with x to the right and y down. A name is absent if nobody was asked to draw this mask. A volunteer
+            who drew nothing has an empty list.
+        n_volunteers: number of volunteers who were asked to draw.
+
+    Returns:
+        Marks by the name of the mask.
+
+    Raises:
+        ImageError: the file does not exist or has another form, a component is wrong, or the number of volunteers in it
+            is not `n_volunteers`.
+        OSError, MemoryError: the machine cannot read the file.
+    """
+    with open_image_file(path) as file:
+        named = _read_json_marks(path, file, n_volunteers)
+        for name, marks in named.items():
+            try:
+                check_marks(marks)
+            except ValueError as error:
+                raise ImageError(f"{path}: {name}: {error}") from None
+        return named
 
 
 def read_known_masks(
@@ -318,3 +332,21 @@ def _resize_central_square(image: Image.Image, size: int) -> Image.Image:
     # If the difference of the sides is odd, only a box with fractions of pixels keeps the centre.
     left, top = (image.width - side) / 2, (image.height - side) / 2
     return image.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
+
+
+def _read_json_marks(path: PathLike, file: BinaryIO, n_volunteers: int) -> dict[str, Marks]:
+    """Read marks by the name of the mask. Their components are not checked."""
+    content = file.read(_MAX_MARKS_BYTES + 1)
+    if len(content) > _MAX_MARKS_BYTES:
+        raise ImageError(f"{path}: a file of marks must have at most {_MAX_MARKS_BYTES} bytes")
+    marks = json.loads(content)
+    names = [name for name in MASKS if name in marks] if isinstance(marks, dict) else []
+    if not names or not all(isinstance(marks[name], list) for name in names):
+        raise ImageError(f"{path}: marks must be a JSON object with the lists spiral_mask, bar_mask or both")
+    for name in names:
+        if len(marks[name]) != n_volunteers:
+            raise ImageError(
+                f"{path}: {name} must have one list per volunteer, also for those who drew nothing: n_volunteers "
+                f"of the galaxy is {n_volunteers}; the number of lists is {len(marks[name])}"
+            )
+    return {name: marks[name] for name in names}
