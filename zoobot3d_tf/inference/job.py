@@ -7,7 +7,7 @@ the missing parts.
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from zoobot3d_tf.data.framing import Framing
 from zoobot3d_tf.failures import is_of_machine
 from zoobot3d_tf.files import empty_owned, read_json_object, whole_file, write_atomically
 
@@ -31,16 +32,37 @@ _PARTS_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
-class JobSettings:
-    """Everything that the rows of any table depend on. A run continues only with the same settings.
+class NetworkSettings:
+    """A trained network of a job, and the sizes of its images.
 
     Attributes:
-        version: version of this package.
         run_folder: path of the run folder of the model.
         weights_sha256: SHA-256 of the weights.
         initial_size: height and width of the stored training images, in pixels; see `Framing`.
         crop_size: height and width of the part that the network sees, in pixels.
         final_size: height and width of the input of the network, in pixels.
+    """
+
+    run_folder: str
+    weights_sha256: str
+    initial_size: int
+    crop_size: int
+    final_size: int
+
+    @property
+    def framing(self) -> Framing:
+        """Sizes of stored images, crop and network input."""
+        return Framing(self.initial_size, self.crop_size, self.final_size)
+
+
+@dataclass(frozen=True)
+class JobSettings:
+    """Everything, besides the networks, that the rows of any table depend on.
+
+    A run continues only with the same settings.
+
+    Attributes:
+        version: version of this package.
         stretch: colour stretch of FITS cutouts; see `images.rgb.to_rgb`.
         engine: engine that runs the network, "tf" or "openvino".
         precision: precision of the engine, "f32" or "bf16".
@@ -50,11 +72,6 @@ class JobSettings:
     """
 
     version: str
-    run_folder: str
-    weights_sha256: str
-    initial_size: int
-    crop_size: int
-    final_size: int
     stretch: str
     engine: str
     precision: str
@@ -231,7 +248,7 @@ def start_job(folder: Path, settings: AnySettings, galaxies: pd.DataFrame) -> Jo
     if before == wanted:
         return job
     if before and any(folder.glob("part-*.parquet")):
-        changed = [name for name in wanted | before if wanted.get(name) != before.get(name)]
+        changed = _changed(before, wanted)
         raise ValueError(
             f"{folder} holds an unfinished run with other {', '.join(changed)}: "
             "finish that run first, with its own settings, or delete the folder"
@@ -243,6 +260,22 @@ def start_job(folder: Path, settings: AnySettings, galaxies: pd.DataFrame) -> Jo
         pq.write_table(table, partial, row_group_size=settings.part_size)
     write_atomically(folder / _SETTINGS_NAME, json.dumps(wanted, indent=1) + "\n")
     return job
+
+
+def _changed(before: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Names of the settings that differ; of settings in lists, such as those of the networks, their own names."""
+    names: list[str] = []
+    for name in {**wanted, **before}:
+        old, new = before.get(name), wanted.get(name)
+        if old == new:
+            continue
+        is_nested = _are_objects(old) and _are_objects(new) and len(old) == len(new)
+        names += [key for pair in zip(old, new, strict=True) for key in _changed(*pair)] if is_nested else [name]
+    return list(dict.fromkeys(names))
+
+
+def _are_objects(stored: Any) -> bool:
+    return isinstance(stored, list) and all(isinstance(item, dict) for item in stored)
 
 
 def _read_settings(folder: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from zoobot3d_tf.failures import check_failures, may_fail
 from zoobot3d_tf.files import failed_loc, sha256_of, whole_file
 from zoobot3d_tf.images.read import ImageError
-from zoobot3d_tf.inference.job import AnySettings, Failure, Job, JobSettings
+from zoobot3d_tf.inference.job import AnySettings, Failure, Job, NetworkSettings
 from zoobot3d_tf.inference.metadata import write_metadata
 from zoobot3d_tf.inference.source_images import read_images
 from zoobot3d_tf.machine import available_cores
@@ -30,7 +30,7 @@ _Loaded = TypeVar("_Loaded")
 log = logging.getLogger(__name__)
 
 
-def check_same_weights(run: TrainedRun, settings: JobSettings) -> None:
+def check_same_weights(run: TrainedRun, settings: NetworkSettings) -> None:
     """Check that the weights have not changed since a job was started.
 
     Raises:

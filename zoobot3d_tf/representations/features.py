@@ -16,12 +16,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from zoobot3d_tf.data.framing import Framing
 from zoobot3d_tf.failures import MAX_FAILED, check_max_failed
 from zoobot3d_tf.files import PathLike, check_output, one_owner, partial_path, path_of, sha256_of
 from zoobot3d_tf.images.read import ImageError
 from zoobot3d_tf.inference.inputs import fingerprint
-from zoobot3d_tf.inference.job import Failure, Job, JobSettings, start_job
+from zoobot3d_tf.inference.job import Failure, Job, JobSettings, NetworkSettings, start_job
 from zoobot3d_tf.inference.metadata import how_it_was_made
 from zoobot3d_tf.inference.options import DEFAULT_BATCH_SIZE, DEFAULT_ENGINE, ENGINES
 from zoobot3d_tf.inference.run_job import (
@@ -43,7 +42,7 @@ LEVELS = ("top", "P1", "P2", "P3", "P4", "P5")
 
 
 @dataclass(frozen=True)
-class FeatureSettings(JobSettings):
+class FeatureSettings(JobSettings, NetworkSettings):
     """Settings of a job that computes features.
 
     Attributes:
@@ -162,14 +161,13 @@ def features_part(job: Job[FeatureSettings], number: int) -> None:
     """
     settings = job.settings
     network = _load(settings)
-    framing = Framing(settings.initial_size, settings.crop_size, settings.final_size)
     galaxies = job.galaxies(number)
     images = named_images(galaxies, settings.stretch)
     identity: list[tuple[str, str]] = []
     failures: list[Failure] = []
     vectors = [np.empty((0, network.n_features), np.float32)]
     while batch := list(islice(images, network.step)):
-        (features,) = network.function(frame_images([image for _, image in batch], framing, network.step))
+        (features,) = network.function(frame_images([image for _, image in batch], settings.framing, network.step))
         is_usable = [not isinstance(image, ImageError) for _, image in batch]
         vectors.append(features[: len(batch)][is_usable])
         for galaxy, image in batch:

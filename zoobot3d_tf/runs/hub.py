@@ -4,8 +4,8 @@ Usage:
     push_to_hub("run", "owner/name")
     folder = from_hub("hf://owner/name")  # read_run, and each command that takes a run folder, accept this name too
 
-Only data are downloaded: `config.json`, which is read as JSON and checked, and the weights of a model that this package
-builds. No code of others is executed. `model.keras` is published for users of plain Keras, and never downloaded.
+Only data are downloaded: `config.json` and `calibration.json`, which are read as JSON and checked, and the weights of a
+model that this package builds. No code of others is executed. `model.keras` is published for users of plain Keras, and never downloaded.
 """
 
 from pathlib import Path
@@ -16,7 +16,9 @@ from zoobot3d_tf.files import PathLike, sha256_of
 from zoobot3d_tf.hub_files import hub_errors, repository_name, require_hub
 from zoobot3d_tf.images.masks import MASK_TITLES
 from zoobot3d_tf.labels import Label
+from zoobot3d_tf.runs.calibration import read_calibration
 from zoobot3d_tf.runs.run_folder import (
+    CALIBRATION_NAME,
     CONFIG_NAME,
     HISTORY_NAME,
     MODEL_NAME,
@@ -36,7 +38,7 @@ _PAPERS = {
 
 
 def push_to_hub(run: PathLike, repository: str) -> str:
-    """Publish configuration, weights, model file, history and model card of a run, in one commit.
+    """Publish configuration, weights, calibration, model file, history and model card of a run, in one commit.
 
     Checkpoints and files of TensorBoard are not published. If the run folder has a `README.md`, it is the model card;
     otherwise `model_card` makes one.
@@ -50,17 +52,19 @@ def push_to_hub(run: PathLike, repository: str) -> str:
         Address of the page of the repository.
 
     Raises:
-        ValueError: the run is unfinished or damaged, or `repository` is not the name of a repository.
+        ValueError: the run is unfinished or damaged, its calibration is damaged or of other weights, or `repository` is
+            not the name of a repository.
         OSError: `run` is not a run folder, or the hub refuses the upload or cannot be reached.
         ImportError: huggingface_hub is not installed.
     """
     repository = repository_name(repository)
     trained = read_run(run)
+    read_calibration(trained)  # raises an error if it is damaged, or of other weights
     require_hub()
     from huggingface_hub import CommitOperationAdd, HfApi
 
     content: dict[str, str | bytes] = {CARD_NAME: model_card(trained, repository).encode()}
-    for name in (CONFIG_NAME, WEIGHTS_NAME, MODEL_NAME, HISTORY_NAME, CARD_NAME):
+    for name in (CONFIG_NAME, WEIGHTS_NAME, CALIBRATION_NAME, MODEL_NAME, HISTORY_NAME, CARD_NAME):
         if (trained.folder / name).is_file():
             content[name] = str(trained.folder / name)
     with hub_errors(repository, "such branch"):
@@ -72,7 +76,7 @@ def push_to_hub(run: PathLike, repository: str) -> str:
 
 
 def from_hub(name: PathLike) -> Path:
-    """Download the configuration and the weights of a run, from one commit.
+    """Download the configuration, the weights and the calibration (if there is one) of a run, from one commit.
 
     Files in the cache of huggingface_hub are not downloaded again, and can be used without a network.
 

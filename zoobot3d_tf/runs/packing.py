@@ -1,20 +1,23 @@
 """Run folders with weights in half precision, which take half the space."""
 
+from dataclasses import replace
 from pathlib import Path
 from shutil import copyfile
 
 import h5py
 import numpy as np
 
-from zoobot3d_tf.files import PathLike, check_space, move_into_place, path_of, workspace
-from zoobot3d_tf.runs.run_folder import CONFIG_NAME, WEIGHTS_NAME, read_run
+from zoobot3d_tf.files import PathLike, check_space, move_into_place, path_of, sha256_of, workspace
+from zoobot3d_tf.runs.calibration import read_calibration, write_calibration
+from zoobot3d_tf.runs.run_folder import CALIBRATION_NAME, CONFIG_NAME, WEIGHTS_NAME, read_run
 
 
 def pack_run(run: PathLike, out_dir: PathLike) -> Path:
-    """Write a smaller run folder for predictions: `config.json`, and the weights in half precision, compressed.
+    """Write a smaller run folder for predictions: configuration, calibration, and weights in half precision, compressed.
 
     Kernels keep three digits of each weight. Statistics of batch normalisation remain in float32, since they take
     little space and span many orders of magnitude. A kernel with a weight too large for float16 remains in float32 too.
+    The calibration, if there is one, is kept, since the predictions hardly change; it names the packed weights.
 
     Args:
         run: run folder of a finished run, as `read_run` takes it.
@@ -24,21 +27,26 @@ def pack_run(run: PathLike, out_dir: PathLike) -> Path:
         Absolute path of the folder.
 
     Raises:
-        ValueError: the run is unfinished or damaged.
+        ValueError: the run is unfinished or damaged, or its calibration is damaged or of other weights.
         OSError: `run` is not a run folder, or `out_dir` holds a run or cannot be written.
     """
     out_dir = path_of(out_dir).absolute()
     trained = read_run(run)
     if (out_dir / CONFIG_NAME).exists() or (out_dir / WEIGHTS_NAME).exists():
         raise FileExistsError(f"{out_dir}: already holds a run; choose another out_dir")
+    calibration = read_calibration(trained)
     trained.load_model()  # raises an error if the weights do not fit the configuration
     with workspace(out_dir) as folder:
         check_space(folder / WEIGHTS_NAME, trained.weights_loc.stat().st_size)
         with h5py.File(trained.weights_loc) as weights, h5py.File(folder / WEIGHTS_NAME, "w") as packed:
             _pack(weights, packed)
         copyfile(trained.folder / CONFIG_NAME, folder / CONFIG_NAME)
+        names = [WEIGHTS_NAME, CONFIG_NAME]
+        if calibration is not None:
+            write_calibration(folder, replace(calibration, weights_sha256=sha256_of(folder / WEIGHTS_NAME)))
+            names.insert(0, CALIBRATION_NAME)
         out_dir.mkdir(exist_ok=True)
-        for name in (WEIGHTS_NAME, CONFIG_NAME):  # a folder is a run folder once it has config.json
+        for name in names:  # a folder is a run folder once it has config.json
             move_into_place(folder / name, out_dir / name)
     return out_dir
 

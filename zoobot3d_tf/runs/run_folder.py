@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 MODEL_NAME = "model.keras"
 WEIGHTS_NAME = "model.weights.h5"
 HISTORY_NAME = "history.csv"
+CALIBRATION_NAME = "calibration.json"
 FORMAT_VERSION = 1
 SHIPPED = "shipped"
 """Name of the run that comes with the package, in place of a run folder."""
@@ -52,7 +54,7 @@ class TrainedRun:
 
     @classmethod
     def from_folder(cls, folder: ModelFolder) -> "TrainedRun":
-        """Read the configuration of a run, and download the weights if the run is on the hub.
+        """Read the configuration of a run, and download weights and calibration if the run is on the hub.
 
         Args:
             folder: folder with the `config.json` of a run.
@@ -81,7 +83,10 @@ class TrainedRun:
             ) from error
         except (AttributeError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"{folder.config_name} cannot be used as the configuration of a run: {error}") from error
-        if folder.repository is not None:
+        # The calibration comes before the weights, so that a commit whose weights are in the cache needs no network.
+        if folder.repository is not None and not (folder.path / WEIGHTS_NAME).is_file():
+            with suppress(FileNotFoundError):  # many runs have none
+                folder.fetch(CALIBRATION_NAME)
             folder.fetch(WEIGHTS_NAME)
         return run
 
