@@ -95,12 +95,20 @@ def test_every_format_holds_the_same_in_the_order_of_the_files(run, images, tmp_
 def test_metadata_say_what_made_the_table(run, images, tmp_path):
     predict(images, run, tmp_path / "table.csv", n_samples=2, seed=7, engine="tf")
     metadata = json.loads((tmp_path / "table_metadata.json").read_text())
-    assert metadata["weights_sha256"] == sha256_of(run / WEIGHTS_NAME)
-    assert metadata["run_folder"] == str(run)
-    assert [metadata[name] for name in ("initial_size", "crop_size", "final_size")] == [64, 48, 32]
-    assert [metadata[name] for name in ("n_samples", "n_votes", "seed", "n_galaxies")] == [2, 40, 7, 11]
+    assert metadata["runs"] == [
+        {
+            "run_folder": str(run),
+            "weights_sha256": sha256_of(run / WEIGHTS_NAME),
+            "initial_size": 64,
+            "crop_size": 48,
+            "final_size": 32,
+            "n_samples": 2,
+            "calibration": None,
+            "forced": {},
+        }
+    ]
+    assert [metadata[name] for name in ("n_votes", "seed", "n_galaxies")] == [40, 7, 11]
     assert (metadata["engine"], metadata["precision"], metadata["stretch"]) == ("tf", "f32", "galaxy-zoo")
-    assert metadata["forced"] == {}
     assert {"zoobot3d_tf", "tensorflow", "keras", "numpy"} <= set(metadata["versions"])
     assert "openvino" not in metadata["versions"]
     assert metadata["command"] == shlex.join(sys.argv)
@@ -621,8 +629,9 @@ def test_a_contradiction_that_is_forced_is_used_and_recorded(run, images, tmp_pa
     as_trained = load_predictions(predict(images, run, tmp_path / "a.csv"))
     forced = load_predictions(predict(images, run, tmp_path / "b.csv", crop_size=24, final_size=64, force=True))
     assert not np.allclose(forced.concentrations, as_trained.concentrations)
-    assert forced.metadata["forced"] == {"crop_size": [48, 24], "final_size": [32, 64]}
-    assert (forced.metadata["crop_size"], forced.metadata["final_size"]) == (24, 64)
+    (of_run,) = forced.metadata["runs"]
+    assert of_run["forced"] == {"crop_size": [48, 24], "final_size": [32, 64]}
+    assert (of_run["crop_size"], of_run["final_size"]) == (24, 64)
 
 
 def test_mistakes_are_answered_before_tensorflow_is_imported(run, images):

@@ -49,7 +49,7 @@ def test_predictions_need_no_run_folder_and_record_the_note(shipped, caplog, cap
     assert capsys.readouterr().out == "predictions.csv\n"
     metadata = json.loads(Path("predictions_metadata.json").read_text())
     assert metadata["note"] == NOTE
-    assert metadata["weights_sha256"] == sha256_of(shipped / WEIGHTS_NAME)
+    assert metadata["runs"][0]["weights_sha256"] == sha256_of(shipped / WEIGHTS_NAME)
 
 
 def test_predictions_of_an_own_run_have_no_note(shipped, tmp_path, caplog):

@@ -16,7 +16,15 @@ def _predict_arguments(parser: argparse.ArgumentParser) -> None:
     from zoobot3d_tf.runs.run_folder import SHIPPED
 
     add = parser.add_argument
-    add("--checkpoint-dir", metavar="RUN", default=SHIPPED, help=RUN)
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--checkpoint-dir", metavar="RUN", default=SHIPPED, help=RUN)
+    which.add_argument(
+        "--runs",
+        metavar="RUN",
+        nargs="+",
+        help="Instead of --checkpoint-dir: several trained models with the same decision tree, whose predictions are "
+        "joined. Give FOLDER before this option, or as --folder",
+    )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("folder", metavar="FOLDER", nargs="?", type=path_of, help="Folder of images")
     what.add_argument("--folder", metavar="DIR", dest="folder_too", type=path_of, help="The same as FOLDER")
@@ -43,7 +51,8 @@ def _predict_arguments(parser: argparse.ArgumentParser) -> None:
         "--n-samples",
         type=at_least(1),
         default=options.n_samples,
-        help="Number of predictions per galaxy with different dropout, which give the uncertainty; 1 turns dropout off",
+        help="Number of predictions per galaxy and model with different dropout, which give the uncertainty; 1 turns "
+        "dropout off",
     )
     add(
         "--n-votes",
@@ -51,6 +60,7 @@ def _predict_arguments(parser: argparse.ArgumentParser) -> None:
         default=options.n_votes,
         help="Number of volunteers assumed for the columns of expected votes",
     )
+    add("--no-calibration", action="store_true", help="Do not apply the calibration that the run folder holds")
     add("--masks-dir", type=path_of, help="Folder to write masks to, one file per mask")
     add(
         "--mask-format",
@@ -99,13 +109,14 @@ def _predict(args: argparse.Namespace) -> None:
         args.save_loc = DEFAULT_TABLE
         if args.save_loc.exists():
             raise FileExistsError(f"{args.save_loc}: already exists; name the table to write with --save-loc")
+    runs = args.runs or args.checkpoint_dir
     options = given(args)
     settings = split_off(options, PredictionOptions)
     with executor_of(args.scheduler) as executor:
         if folder:
             predict(
                 folder,
-                args.checkpoint_dir,
+                runs,
                 args.save_loc,
                 args.file_format,
                 args.recursive,
@@ -119,7 +130,7 @@ def _predict(args: argparse.Namespace) -> None:
                 galaxies = inputs.galaxies_in_shards(args.shards)
             else:
                 galaxies = inputs.galaxies_in_list(args.files)
-            predict_galaxies(galaxies, args.checkpoint_dir, args.save_loc, PredictionOptions(**settings), executor)
+            predict_galaxies(galaxies, runs, args.save_loc, PredictionOptions(**settings), executor)
     print(args.save_loc)
 
 

@@ -13,6 +13,8 @@ from zoobot3d_tf.machine import available_cores
 # More images do not fit into the cache of a CPU: at 224 px, a galaxy takes twice as long in steps of 64 as in steps
 # of 4.
 CPU_STEP = 4
+# On a GPU one call at a time, of all networks, since its memory may not be large enough for several.
+_GPU_TURN = threading.Lock()
 
 
 def has_gpu() -> bool:
@@ -72,8 +74,7 @@ def _tf_function(traced: Any) -> Callable[..., list[np.ndarray]]:
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     frozen = convert_variables_to_constants_v2(traced)
-    # On a GPU one call at a time, since its memory may not be large enough for several.
-    turn: AbstractContextManager[Any] = threading.Lock() if has_gpu() else nullcontext()
+    turn: AbstractContextManager[Any] = _GPU_TURN if has_gpu() else nullcontext()
 
     def run(*inputs: np.ndarray) -> list[np.ndarray]:
         with turn:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeGuard, TypeVar
 
 import pandas as pd
 import pyarrow as pa
@@ -269,12 +269,14 @@ def _changed(before: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
         old, new = before.get(name), wanted.get(name)
         if old == new:
             continue
-        is_nested = _are_objects(old) and _are_objects(new) and len(old) == len(new)
-        names += [key for pair in zip(old, new, strict=True) for key in _changed(*pair)] if is_nested else [name]
+        if _are_objects(old) and _are_objects(new) and len(old) == len(new):
+            names += [inner for pair in zip(old, new, strict=True) for inner in _changed(*pair)]
+        else:
+            names.append(name)
     return list(dict.fromkeys(names))
 
 
-def _are_objects(stored: Any) -> bool:
+def _are_objects(stored: Any) -> TypeGuard[list[dict[str, Any]]]:
     return isinstance(stored, list) and all(isinstance(item, dict) for item in stored)
 
 

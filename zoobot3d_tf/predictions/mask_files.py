@@ -7,7 +7,7 @@ in extensions SPIRAL and BAR. They are written here, since astropy takes ten tim
 import errno
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
 from io import BytesIO
 from math import prod
@@ -69,6 +69,25 @@ def to_image(fraction: np.ndarray, framing: Framing, shape: tuple[int, int]) -> 
         round(255 * fraction), uint8, of the shape of the image: 255 means all volunteers. 0 outside the crop.
     """
     return np.rint(_EVERY_VOLUNTEER * warp_to_image(fraction, framing, shape)).astype(np.uint8)
+
+
+def mean_to_image(fractions: Sequence[np.ndarray], framings: Sequence[Framing], shape: tuple[int, int]) -> np.ndarray:
+    """Average the masks of several networks on the pixel grid of their image.
+
+    Args:
+        fractions: one mask per network, each as in `to_image`.
+        framings: how the image was cropped and resized for each network.
+        shape: height and width of the image.
+
+    Returns:
+        As `to_image`, which it equals for one network. A pixel is the mean over the networks that see it.
+    """
+    if len(fractions) == 1:
+        return to_image(fractions[0], framings[0], shape)
+    pairs = list(zip(fractions, framings, strict=True))
+    total = sum(warp_to_image(fraction, framing, shape) for fraction, framing in pairs)
+    n_seeing = sum(warp_to_image(np.ones_like(fraction), framing, shape) for fraction, framing in pairs)
+    return np.rint(_EVERY_VOLUNTEER * total / np.maximum(n_seeing, 1)).astype(np.uint8)
 
 
 def to_fraction(mask: np.ndarray) -> np.ndarray:

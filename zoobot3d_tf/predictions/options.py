@@ -25,7 +25,7 @@ class PredictionOptions:
     with `force`, to change the sizes and the stretch.
 
     Attributes:
-        n_samples: number of dropout samples of the concentrations per galaxy (Gal & Ghahramani 2016,
+        n_samples: number of dropout samples of the concentrations per galaxy and run (Gal & Ghahramani 2016,
             arXiv 1506.02142). 1 turns dropout off.
         n_votes: number of volunteers assumed for the expected votes.
         batch_size: number of galaxies per step on a GPU. A CPU takes fewer.
@@ -37,6 +37,7 @@ class PredictionOptions:
         crop_size: height and width of their central part that the network sees, in pixels.
         final_size: height and width of the input of the network, in pixels.
         stretch: colour stretch of FITS cutouts, see `images.rgb.to_rgb`.
+        no_calibration: predict without the calibration that the run folder holds; see `runs.calibration`.
         force: allow sizes and a stretch that differ from the run folder. The metadata record them.
         masks_dir: folder to write masks to, on the pixel grid of each image. PNG files are named
             `<id_str>_spiral_mask.png` and `<id_str>_bar_mask.png`, 8-bit; 255 means all volunteers. FITS files are
@@ -61,6 +62,7 @@ class PredictionOptions:
     crop_size: int | None = None
     final_size: int | None = None
     stretch: str | None = None
+    no_calibration: bool = False
     force: bool = False
     masks_dir: PathLike | None = None
     mask_format: str = "png"

@@ -4,9 +4,10 @@ TensorFlow is imported only when all arguments have been checked.
 """
 
 import logging
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +26,20 @@ from zoobot3d_tf.predictions.measurements import COLUMNS
 from zoobot3d_tf.predictions.options import PredictionOptions
 from zoobot3d_tf.predictions.prediction_tables import SUFFIXES, write_table
 from zoobot3d_tf.predictions.results import column_names
-from zoobot3d_tf.predictions.settings import PredictionSettings
+from zoobot3d_tf.predictions.settings import PredictionSettings, RunSettings
+from zoobot3d_tf.runs.calibration import Calibration, read_calibration
 from zoobot3d_tf.runs.run_folder import TrainedRun, read_run
 from zoobot3d_tf.version import __version__
 
 _DEFAULTS = PredictionOptions()
-_FRAMING = ("initial_size", "crop_size", "final_size", "stretch")
+_SIZES = tuple(field.name for field in fields(Framing))
 
 log = logging.getLogger(__name__)
 
 
 def predict_galaxies(
     galaxies: pd.DataFrame,
-    checkpoint_dir: PathLike,
+    checkpoint_dir: PathLike | Sequence[PathLike],
     save_loc: PathLike,
     options: PredictionOptions = _DEFAULTS,
     executor: Executor | None = None,
@@ -49,9 +51,14 @@ def predict_galaxies(
     fault, the run stops. The same call continues an interrupted run. An existing table at `save_loc` is replaced when
     the new one is complete. `<table>_metadata.json` records how the table was made.
 
+    Several runs are predicted together: the samples of the first run, then those of the second, and so on. As all
+    samples, they form a mixture of Dirichlet distributions with equal weights (a deep ensemble; Lakshminarayanan et al.
+    2017, arXiv 1612.01474). Labels and masks are means. The calibration of each run is applied to its own outputs.
+
     Args:
         galaxies: galaxies, as the functions of `inference.inputs` list them.
-        checkpoint_dir: run folder of the trained model, as `read_run` takes it.
+        checkpoint_dir: run folder of the trained model, as `read_run` takes it; or several run folders, of runs with
+            the same decision tree and the same tasks.
         save_loc: table to write, .csv, .parquet or .hdf5, with one row per galaxy in the order given. For its columns
             see `results.column_names` and `measurements.COLUMNS`.
         options: what to predict, how, and which masks to write.
@@ -62,8 +69,9 @@ def predict_galaxies(
         Path of the table.
 
     Raises:
-        ValueError: the options contradict the run folder, no image can be used, more galaxies failed than
-            `max_failed` allows, or an unfinished run at `save_loc` has other settings or galaxies.
+        ValueError: the options contradict the run folder, the runs cannot be predicted together, a calibration cannot
+            be used, no image can be used, more galaxies failed than `max_failed` allows, or an unfinished run at
+            `save_loc` has other settings or galaxies.
         OSError: a folder or file does not exist or cannot be written, or the disk has a fault. The finished parts are
             kept.
         ImportError: OpenVINO is requested but not installed.
@@ -71,40 +79,46 @@ def predict_galaxies(
     save_loc = path_of(save_loc).absolute()
     masks_dir = None if options.masks_dir is None else path_of(options.masks_dir).absolute()
     masks_file = None if options.masks_file is None else path_of(options.masks_file).absolute()
-    run = read_run(checkpoint_dir)
-    weights_sha256 = sha256_of(run.weights_loc)
+    runs = _read_runs(checkpoint_dir)
+    hashes = _hash_weights(runs)
     check_output(save_loc, "table", SUFFIXES)
     _check_metadata(save_loc)
-    _check_tasks(run, options)
+    _check_alike(runs)
+    for run in runs:
+        _check_tasks(run, options)
     if masks_file:
         check_output(masks_file, "file of masks", (".fits",))
     if masks_dir:
         check_masks_dir(masks_dir)
-    framing, forced = _choose_framing(run, options)
+    chosen = [_choose_framing(run, options) for run in runs]
+    stretch = _one_stretch(runs, [framing.pop("stretch") for framing, _ in chosen])
+    calibrations = [None if options.no_calibration else read_calibration(run) for run in runs]
 
     from zoobot3d_tf.predictions.predict_part import load, predict_part
 
-    if run.note:
-        log.warning("%s: %s", run.folder.name, run.note)
+    notes = [f"{run.folder.name}: {run.note}" for run in runs if run.note]
+    for warning in notes + _doubts_about(calibrations, runs, options.n_samples):
+        log.warning(warning)
     engine, precision = choose_engine(options.engine)
     settings = PredictionSettings(
         version=__version__,
-        run_folder=str(run.folder),
-        weights_sha256=weights_sha256,
-        **framing,
+        stretch=stretch,
         engine=engine,
         precision=precision,
-        n_samples=options.n_samples,
-        n_votes=options.n_votes,
         batch_size=options.batch_size,
+        n_galaxies=len(galaxies),
+        fingerprint=fingerprint(galaxies),
+        runs=tuple(
+            RunSettings(str(run.folder), sha256, **framing, n_samples=options.n_samples, calibration=calibration)
+            for run, sha256, (framing, _), calibration in zip(runs, hashes, chosen, calibrations, strict=True)
+        ),
+        n_votes=options.n_votes,
         seed=options.seed,
-        masks=run.model.masks if options.writes_masks else (),
+        masks=runs[0].model.masks if options.writes_masks else (),
         masks_dir=None if masks_dir is None else str(masks_dir),
         mask_format=options.mask_format,
         masks_file=None if masks_file is None else str(masks_file),
         overlays=options.overlays,
-        n_galaxies=len(galaxies),
-        fingerprint=fingerprint(galaxies),
     )
     with one_owner(partial_path(save_loc)):
         job = start_job(partial_path(save_loc), settings, galaxies)
@@ -112,9 +126,66 @@ def predict_galaxies(
             load(settings)  # an error of the weights is then raised once, not once per thread
         with keeping_what_is_finished(job, save_loc):
             run_parts(job, predict_part, executor, save_loc, options.max_failed)
-            metadata = {"table": save_loc.name, "note": run.note} | _metadata(settings, run.model, forced)
+            note = "; ".join(run.note for run in runs if run.note) or None
+            forced = [changed for _, changed in chosen]
+            metadata = {"table": save_loc.name, "note": note} | _metadata(settings, runs[0].model, forced)
             join_parts(job, save_loc, metadata, write_table, lambda: _join_masks(job))
     return save_loc
+
+
+def _read_runs(checkpoint_dir: PathLike | Sequence[PathLike]) -> list[TrainedRun]:
+    if isinstance(checkpoint_dir, str | os.PathLike):
+        return [read_run(checkpoint_dir)]
+    if not checkpoint_dir:
+        raise ValueError("checkpoint_dir must be a run folder or several run folders; received an empty list")
+    if len(checkpoint_dir) == 1:
+        log.warning("%s is the only run: the predictions are those of this run alone", checkpoint_dir[0])
+    return [read_run(folder) for folder in checkpoint_dir]
+
+
+def _hash_weights(runs: Sequence[TrainedRun]) -> list[str]:
+    """SHA-256 of the weights of each run. Raise a ValueError if two are equal, which would count one network twice."""
+    found: dict[str, TrainedRun] = {}
+    for run in runs:
+        sha256 = sha256_of(run.weights_loc)
+        if (other := found.setdefault(sha256, run)) is not run:
+            raise ValueError(f"{other.folder} and {run.folder} have the same weights; give each run once")
+    return list(found)
+
+
+def _check_alike(runs: Sequence[TrainedRun]) -> None:
+    """Check that runs predict the same quantities, so that their predictions can be joined."""
+    first = runs[0]
+    for run in runs[1:]:
+        both = f"{first.folder} and {run.folder} cannot be predicted together: they were trained"
+        if set(run.model.tasks) != set(first.model.tasks):
+            tasks = (", ".join(each.model.tasks) for each in (first, run))
+            raise ValueError(f"{both} on other tasks ({' and on '.join(tasks)})")
+        if run.model.vote_schema != first.model.vote_schema:
+            raise ValueError(f"{both} with other decision trees ({first.model.schema!r} and {run.model.schema!r})")
+        if first.model.label is not None and not first.model.label.same_as(run.model.label):
+            raise ValueError(f"{both} on other labels ({first.model.label!r} and {run.model.label!r})")
+
+
+def _one_stretch(runs: Sequence[TrainedRun], stretches: Sequence[str]) -> str:
+    """Stretch of FITS cutouts of all runs, which see one image."""
+    if len(set(stretches)) > 1:
+        named = ", ".join(f"{run.folder}: {stretch}" for run, stretch in zip(runs, stretches, strict=True))
+        raise ValueError(f"the runs were trained with other values of stretch ({named}); give stretch, and set force")
+    return stretches[0]
+
+
+def _doubts_about(calibrations: Sequence[Calibration | None], runs: Sequence[TrainedRun], n_samples: int) -> list[str]:
+    """Warnings about calibrations that are missing for some of the runs, or fitted to another number of samples."""
+    pairs = list(zip(runs, calibrations, strict=True))
+    without = [str(run.folder) for run, calibration in pairs if calibration is None]
+    doubts = [f"not calibrated, unlike the other runs: {', '.join(without)}"] if 0 < len(without) < len(runs) else []
+    return doubts + [
+        f"{run.folder}: the calibration was fitted with {calibration.n_samples} dropout samples, not {n_samples}; the "
+        "intervals may be too wide or too narrow"
+        for run, calibration in pairs
+        if calibration is not None and calibration.n_samples != n_samples
+    ]
 
 
 def _check_metadata(save_loc: Path) -> None:
@@ -147,13 +218,13 @@ def _check_tasks(run: TrainedRun, options: PredictionOptions) -> None:
 def _choose_framing(run: TrainedRun, options: PredictionOptions) -> tuple[dict[str, Any], dict[str, Any]]:
     """Sizes and stretch to use, and the forced ones among them, as name -> [trained with, used]."""
     trained = asdict(run.framing) | {"stretch": run.stretch}
-    wanted = {name: getattr(options, name) for name in _FRAMING}
+    wanted = {name: getattr(options, name) for name in (*_SIZES, "stretch")}
     forced = {name: [trained[name], value] for name, value in wanted.items() if value not in (None, trained[name])}
     if forced and not options.force:
         name, (before, now) = next(iter(forced.items()))
         raise ValueError(f"{run.folder} was trained with {name} {before}, not {now}; omit {name}, or set force")
     chosen = trained | {name: now for name, (_, now) in forced.items()}
-    framing = Framing(**{name: size for name, size in chosen.items() if name != "stretch"})
+    framing = Framing(**{name: chosen[name] for name in _SIZES})
     replace(run.model, image_size=framing.final_size)  # raises an error if the network cannot have this size
     return chosen, forced
 
@@ -166,11 +237,13 @@ def _join_masks(job: Job[PredictionSettings]) -> None:
         file.writelines(job.mask_hdus())
 
 
-def _metadata(settings: PredictionSettings, model: ModelConfig, forced: Mapping[str, Any]) -> dict[str, Any]:
+def _metadata(settings: PredictionSettings, model: ModelConfig, forced: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    stored = asdict(settings)
+    runs = [run | {"forced": dict(changed)} for run, changed in zip(stored["runs"], forced, strict=True)]
     return {
         "schema": model.vote_schema and model.vote_schema.to_dict(),
         "label": model.label and model.label.to_dict(),
-        **asdict(settings),
-        "forced": dict(forced),
+        **stored,
+        "runs": runs,
         **how_it_was_made(settings.engine),
     }

@@ -1,5 +1,6 @@
 """Predict the images in a folder: `predict`, as users of Zoobot know it."""
 
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from zoobot3d_tf.predictions.predict_galaxies import predict_galaxies
 
 def predict(
     folder_to_predict: PathLike,
-    checkpoint_dir: PathLike,
+    checkpoint_dir: PathLike | Sequence[PathLike],
     save_loc: PathLike,
     file_format: str | None = "png",
     recursive: bool = False,
@@ -23,7 +24,7 @@ def predict(
 
     Args:
         folder_to_predict: folder of images. Hidden files are ignored.
-        checkpoint_dir: run folder of the trained model, as `read_run` takes it.
+        checkpoint_dir: run folder of the trained model, or several; see `predict_galaxies`.
         save_loc: table to write, .csv, .parquet or .hdf5, with one row per galaxy in the order of the file names.
         file_format: format of the images to take: "png", "jpg", "fits", or None for all of them.
         recursive: whether to include sub-folders. The id of a galaxy is its path in the folder, such as `sub/galaxy`.

@@ -23,8 +23,8 @@ from zoobot3d_tf.models.config import ModelConfig
 from zoobot3d_tf.predictions.mask_files import (
     fits_extensions,
     fits_loc,
+    mean_to_image,
     to_fraction,
-    to_image,
     write_fits_masks,
     write_masks,
     write_overlay,
@@ -33,8 +33,38 @@ from zoobot3d_tf.predictions.measurements import COLUMNS, measure
 from zoobot3d_tf.predictions.network import Network
 from zoobot3d_tf.predictions.prediction_tables import table_schema
 from zoobot3d_tf.predictions.results import column_names, vote_values
-from zoobot3d_tf.predictions.settings import PredictionSettings
+from zoobot3d_tf.predictions.settings import PredictionSettings, RunSettings
+from zoobot3d_tf.runs.calibration import Calibration
 from zoobot3d_tf.runs.run_folder import read_run
+
+
+@dataclass(frozen=True)
+class _CalibratedNetwork:
+    """The network of a run, and what belongs to it.
+
+    Attributes:
+        network: the network.
+        model: configuration of the network.
+        framing: how images are cropped and resized for it.
+        calibration: calibration of its outputs; None for none.
+    """
+
+    network: Network
+    model: ModelConfig
+    framing: Framing
+    calibration: Calibration | None
+
+    def predict(self, images: np.ndarray, id_strs: Sequence[str]) -> dict[str, np.ndarray]:
+        """Predict one step of galaxies, as `Network` does, and apply the calibration."""
+        outputs = self.network(images, id_strs)
+        if self.calibration is None:
+            return outputs
+        outputs |= {
+            name: self.calibration.map_mask(name, outputs[name]) for name in self.model.masks if name in outputs
+        }
+        if self.model.vote_schema is not None:
+            outputs["votes"] = self.calibration.scale(outputs["votes"], self.model.vote_schema)
+        return outputs
 
 
 @dataclass(frozen=True)
@@ -44,8 +74,8 @@ class _Prediction:
     Attributes:
         id_str: id of the galaxy.
         file_loc: path of its image, or of the shard that holds it.
-        concentrations: shape (answers, samples); None if the model does not predict votes.
-        label: shape (columns of `Label.outputs`, samples); None if the model does not predict a label.
+        concentrations: shape (answers, samples of all runs); None if the runs do not predict votes.
+        label: shape (columns of `Label.outputs`, samples of all runs); None if the runs do not predict a label.
         mask_columns: paths of the masks and measurements on them, by column; empty if no masks are written.
         mask_hdus: masks as FITS extensions; empty if the masks do not go to one file.
     """
@@ -71,57 +101,77 @@ def predict_part(job: Job[PredictionSettings], number: int) -> None:
         OSError: the part or its masks cannot be written.
     """
     settings = job.settings
-    network, model = load(settings)
+    networks = load(settings)
     galaxies = job.galaxies(number)
     images = named_images(galaxies, settings.stretch)
     outcomes: list[_Prediction | Failure] = []
-    while batch := list(islice(images, network.step)):
-        outcomes += _predict_batch(batch, network, settings)
+    while batch := list(islice(images, networks[0].network.step)):
+        outcomes += _predict_batch(batch, networks, settings)
     predicted = [outcome for outcome in outcomes if isinstance(outcome, _Prediction)]
     failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
     hdus = b"".join(prediction.mask_hdus for prediction in predicted) if settings.masks_file else None
-    job.add(number, _rows(predicted, model, settings), failures, hdus)
+    job.add(number, _rows(predicted, networks[0].model, settings), failures, hdus)
 
 
 @loaded_once
-def load(settings: PredictionSettings) -> tuple[Network, ModelConfig]:
-    """Load the network of a job, and its configuration. Both are kept for the following parts.
+def load(settings: PredictionSettings) -> tuple[_CalibratedNetwork, ...]:
+    """Load the networks of a job. They are kept for the following parts.
 
     Raises:
         ValueError: the weights do not fit the configuration of the run, or have changed since the job was started.
     """
-    run = read_run(settings.run_folder)
-    check_same_weights(run, settings)
-    model = replace(run.model, image_size=settings.final_size)
+    return tuple(_load_run(run, settings) for run in settings.runs)
+
+
+def _load_run(wanted: RunSettings, settings: PredictionSettings) -> _CalibratedNetwork:
+    run = read_run(wanted.run_folder)
+    check_same_weights(run, wanted)
+    model = replace(run.model, image_size=wanted.final_size)
     network = Network(
         replace(run, model=model),
         settings.masks,
-        settings.n_samples,
+        wanted.n_samples,
         settings.batch_size,
         settings.seed,
         settings.engine,
         settings.precision,
     )
-    return network, model
+    return _CalibratedNetwork(network, model, wanted.framing, wanted.calibration)
 
 
 def _predict_batch(
-    batch: Sequence[tuple[Any, np.ndarray | ImageError]], network: Network, settings: PredictionSettings
+    batch: Sequence[tuple[Any, np.ndarray | ImageError]],
+    networks: Sequence[_CalibratedNetwork],
+    settings: PredictionSettings,
 ) -> Iterator[_Prediction | Failure]:
-    """Predict one step of galaxies, each with its image or the error that says why there is none."""
-    framing = Framing(settings.initial_size, settings.crop_size, settings.final_size)
-    inputs = frame_images([image for _, image in batch], framing, network.step)
-    outputs = network(inputs, [galaxy.id_str for galaxy, _ in batch])
-    concentrations, labels = (outputs.pop(name, [None] * len(batch)) for name in ("votes", "label"))
+    """Predict one step of galaxies, each with its image or the error that says why there is none.
+
+    All networks see an image while it is in memory, so that several runs read each image once.
+    """
+    images, id_strs = [image for _, image in batch], [galaxy.id_str for galaxy, _ in batch]
+    framings = [each.framing for each in networks]
+    inputs = {framing: frame_images(images, framing, networks[0].network.step) for framing in set(framings)}
+    outputs = [each.predict(inputs[each.framing], id_strs) for each in networks]
+    concentrations, labels = (_side_by_side(outputs, name, len(batch)) for name in ("votes", "label"))
     for i, (galaxy, image) in enumerate(batch):
         try:
             if isinstance(image, ImageError):
                 raise image
-            masks = {name: to_image(fraction[i], framing, image.shape[:2]) for name, fraction in outputs.items()}
+            masks = {
+                name: mean_to_image([output[name][i] for output in outputs], framings, image.shape[:2])
+                for name in settings.masks
+            }
             columns, hdus = _finish_masks(galaxy, image, masks, settings) if masks else ({}, b"")
             yield _Prediction(galaxy.id_str, galaxy.file_loc, concentrations[i], labels[i], columns, hdus)
         except ImageError as error:
             yield Failure(galaxy.id_str, galaxy.file_loc, str(error), was_read=error is not image)
+
+
+def _side_by_side(outputs: Sequence[Mapping[str, np.ndarray]], name: str, n_galaxies: int) -> np.ndarray | list[None]:
+    """Samples of all runs, in their order, per galaxy: (columns, samples) each; None if the runs do not predict it."""
+    if name not in outputs[0]:
+        return [None] * n_galaxies
+    return np.concatenate([output[name] for output in outputs], axis=2)
 
 
 def _finish_masks(

@@ -2,7 +2,21 @@
 
 from dataclasses import dataclass
 
-from zoobot3d_tf.inference.job import JobSettings
+from zoobot3d_tf.inference.job import JobSettings, NetworkSettings
+from zoobot3d_tf.runs.calibration import Calibration
+
+
+@dataclass(frozen=True)
+class RunSettings(NetworkSettings):
+    """A run whose predictions the table holds.
+
+    Attributes:
+        n_samples: number of dropout samples per galaxy.
+        calibration: calibration of the votes and masks; None if they remain as the network predicts them.
+    """
+
+    n_samples: int
+    calibration: Calibration | None
 
 
 @dataclass(frozen=True)
@@ -10,7 +24,7 @@ class PredictionSettings(JobSettings):
     """Everything that the rows of a table of predictions depend on.
 
     Attributes:
-        n_samples: number of dropout samples per galaxy.
+        runs: one run; or several, whose samples are columns of the table in this order.
         n_votes: number of volunteers assumed for the expected votes.
         seed: random seed of the dropout.
         masks: names of the masks to write.
@@ -20,7 +34,7 @@ class PredictionSettings(JobSettings):
         overlays: whether to also write images with their masks drawn over them.
     """
 
-    n_samples: int
+    runs: tuple[RunSettings, ...]
     n_votes: int
     seed: int
     masks: tuple[str, ...]
@@ -28,3 +42,8 @@ class PredictionSettings(JobSettings):
     mask_format: str
     masks_file: str | None
     overlays: bool
+
+    @property
+    def n_samples(self) -> int:
+        """Number of samples of all runs together."""
+        return sum(run.n_samples for run in self.runs)

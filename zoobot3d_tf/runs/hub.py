@@ -5,7 +5,8 @@ Usage:
     folder = from_hub("hf://owner/name")  # read_run, and each command that takes a run folder, accept this name too
 
 Only data are downloaded: `config.json` and `calibration.json`, which are read as JSON and checked, and the weights of a
-model that this package builds. No code of others is executed. `model.keras` is published for users of plain Keras, and never downloaded.
+model that this package builds. No code of others is executed. `model.keras` is published for users of plain Keras, and
+never downloaded.
 """
 
 from pathlib import Path

@@ -13,7 +13,7 @@ from zoobot3d_tf.runs.run_folder import CALIBRATION_NAME, CONFIG_NAME, WEIGHTS_N
 
 
 def pack_run(run: PathLike, out_dir: PathLike) -> Path:
-    """Write a smaller run folder for predictions: configuration, calibration, and weights in half precision, compressed.
+    """Write a smaller run folder for predictions: configuration, calibration, and compressed half-precision weights.
 
     Kernels keep three digits of each weight. Statistics of batch normalisation remain in float32, since they take
     little space and span many orders of magnitude. A kernel with a weight too large for float16 remains in float32 too.
