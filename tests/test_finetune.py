@@ -27,6 +27,7 @@ from zoobot3d_tf.models.heads import restore_class_shares
 from zoobot3d_tf.runs.run_folder import SHIPPED_FOLDER, WEIGHTS_NAME, read_run, write_config
 from zoobot3d_tf.schemas import get_schema
 from zoobot3d_tf.shards.manifest import read_manifest
+from zoobot3d_tf.shards.read import iterate_records
 from zoobot3d_tf.training.assemble import batches, compile_model
 from zoobot3d_tf.training.progress import EpochLines
 from zoobot3d_tf.training.run_config import RunConfig
@@ -285,6 +286,8 @@ def test_the_network_of_the_package_is_fine_tuned(catalog, tmp_path, monkeypatch
         ({"label_col": "blue", "crop_size": 65}, "crop.size.* 65 .* 64"),
         ({"label_col": "blue", "resize_size": 50}, "multiple of 32"),
         ({"label_col": "blue", "eval_size": 0.0}, "eval_size"),
+        ({"label_col": "blue", "eval_size": 60, "split_seed": 0}, "eval_size must leave .* 60 of 60"),
+        ({"label_col": "blue", "eval_size": 9, "eval_ids": "ids.txt"}, "eval_ids .* contradicts eval_size"),
     ],
 )
 def test_impossible_fine_tunings_are_refused_before_anything_is_written(catalog, base, tmp_path, settings, words):
@@ -302,6 +305,20 @@ def test_a_column_split_decides_which_galaxies_are_for_validation(catalog, base,
     finetune(tmp_path / "split.csv", tmp_path / "run", base, label_col="brightness")
     manifest = read_manifest(tmp_path / "run" / "shards")
     assert (manifest.count("train"), manifest.count("eval")) == (names.count("train"), names.count("val"))
+
+
+def test_a_seed_and_ids_decide_which_galaxies_are_for_validation(catalog, base, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(stages, "run_stages", lambda finetuning: None)
+    finetune(catalog, tmp_path / "run", base, label_col="colour", eval_size=12, split_seed=3)
+    held_back = [galaxy["label"] for galaxy in iterate_records(read_manifest(tmp_path / "run/shards").paths("eval"))]
+    assert sorted(held_back) == [0] * 4 + [1] * 4 + [2] * 4
+    assert "4 with colour 'red' to evaluate on (fewer than 5)" in caplog.text
+
+    (tmp_path / "ids.txt").write_text("disc-3\ndisc-7\n")
+    arguments = ["--catalog", catalog, "--save-dir", tmp_path / "ids", "--base", base, "--label-col", "brightness"]
+    assert main(["finetune", *map(str, arguments), "--eval-ids", str(tmp_path / "ids.txt")]) == 0
+    eval_files = read_manifest(tmp_path / "ids/shards").paths("eval")
+    assert {galaxy["id_str"] for galaxy in iterate_records(eval_files)} == {"disc-3", "disc-7"}
 
 
 def test_one_class_is_refused(catalog, base, tmp_path):

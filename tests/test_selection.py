@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from zoobot3d_tf.catalogs.selection import hash_share, passes_cuts, split_of
-from zoobot3d_tf.shards.write import split_by_hash
+from zoobot3d_tf.shards.split import split_by_hash
 
 IDS = [f"J{number}" for number in range(20_000)]
 

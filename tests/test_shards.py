@@ -32,7 +32,8 @@ from zoobot3d_tf.shards.manifest import Manifest, check_shards, read_manifest
 from zoobot3d_tf.shards.options import ShardOptions
 from zoobot3d_tf.shards.read import iterate_records, read_records
 from zoobot3d_tf.shards.record import Record, encode_image, encode_mask, parse, serialise
-from zoobot3d_tf.shards.write import create_shards, split_by_hash
+from zoobot3d_tf.shards.split import split_by_hash
+from zoobot3d_tf.shards.write import create_shards
 
 RINGS = get_schema("rings")
 N_GALAXIES = 40
@@ -350,6 +351,7 @@ def test_the_column_split_decides_and_test_galaxies_are_left_out(catalog, tmp_pa
     ("names", "changes", "message"),
     [
         (["train", "val"], {"eval_size": 0.2}, r"column split .* contradicts eval_size"),
+        (["train", "val"], {"split_seed": 1}, r"column split .* contradicts split_seed"),
         (["train", "valid"], {}, r"split is 'valid' in row 3 \(0001\) and 19 more; it must be train, val or test"),
         (["train", None], {}, r"split is empty in row 3 \(0001\) and 19 more"),
         ([0.0, 1.0], {}, "split is stored as floating-point"),
@@ -368,6 +370,31 @@ def test_without_a_column_split_a_fifth_of_the_galaxies_is_for_evaluation(catalo
     by_default = read_manifest(create_shards(catalog, tmp_path / "a", RINGS, options(eval_size=None)).parent)
     assert by_default.made_by["eval_size"] == 0.2
     create_shards(catalog, tmp_path / "a", RINGS, options(eval_size=0.2, resume=True))
+
+
+def test_ids_and_seeds_divide_galaxies_as_the_manifest_says(catalog, tmp_path, caplog):
+    (tmp_path / "ids.txt").write_text("0004\n0021\n")
+    by_ids = options(eval_size=None, eval_ids=tmp_path / "ids.txt")
+    manifest = read_manifest(create_shards(catalog, tmp_path / "ids", RINGS, by_ids).parent)
+    assert {galaxy["id_str"] for galaxy in iterate_records(manifest.paths("eval"))} == {"0004", "0021"}
+    assert manifest.made_by["eval_ids"]["sha256"] == hashlib.sha256(b"0004\n0021\n").hexdigest()
+    (tmp_path / "ids.txt").write_text("0004\n")
+    with pytest.raises(ValueError, match="other values of eval_ids"):
+        create_shards(catalog, tmp_path / "ids", RINGS, replace(by_ids, resume=True))
+
+    exact = options(eval_size=9, split_seed=5)
+    manifest = read_manifest(create_shards(catalog, tmp_path / "exact", RINGS, exact).parent)
+    assert (manifest.count("train"), manifest.count("eval")) == (31, 9)
+    assert manifest.made_by["split_seed"] == 5
+    assert "to evaluate on (fewer than 20)" in caplog.text
+
+
+def test_a_hash_that_leaves_few_galaxies_is_told_with_the_numbers(catalog, tmp_path, caplog):
+    manifest = read_manifest(create_shards(catalog, tmp_path / "shards", RINGS, options(eval_size=37)).parent)
+    assert f"{manifest.count('train', 'with_votes')} with votes to train on (fewer than 100)" in caplog.text
+    assert f"Of 40 galaxies, 37 were to be evaluated on, and the hash of the ids gives {manifest.count('eval')}" in (
+        caplog.text
+    )
 
 
 def test_a_folder_of_shards_has_one_owner(catalog, tmp_path):
@@ -429,6 +456,8 @@ def test_an_empty_split_is_an_error_that_tells_what_to_change(catalog, tmp_path)
         ({"shard_size": 0}, "shard_size must be at least 1; received 0"),
         ({"max_labelled": 0}, "max_labelled must be at least 1; received 0"),
         ({"overwrite": True, "resume": True}, "overwrite=True .* resume=True"),
+        ({"eval_ids": "ids.txt"}, "eval_ids .* contradicts eval_size"),
+        ({"eval_ids": "ids.txt", "eval_size": None, "split_seed": 1}, "eval_ids .* contradicts split_seed"),
         ({"label_kind": "binary"}, "label_kind 'binary' needs label_col"),
     ],
 )

@@ -5,7 +5,6 @@ import contextlib
 from concurrent.futures import Executor
 
 from zoobot3d_tf.commands.stage import (
-    EVAL_SIZE,
     IMAGE_ROOT,
     LABEL_COLUMN,
     LABEL_VALUES,
@@ -13,6 +12,7 @@ from zoobot3d_tf.commands.stage import (
     UNASKED,
     Stage,
     add_max_failed,
+    add_split,
     at_least,
     given,
     names,
@@ -25,7 +25,7 @@ from zoobot3d_tf.machine import available_cores
 def _shards_arguments(parser: argparse.ArgumentParser) -> None:
     from zoobot3d_tf.images.rgb import STRETCHES
     from zoobot3d_tf.labels import LABEL_KINDS
-    from zoobot3d_tf.shards.options import DEFAULT_EVAL_SIZE, ShardOptions
+    from zoobot3d_tf.shards.options import ShardOptions
 
     add = parser.add_argument
     add(
@@ -56,7 +56,7 @@ def _shards_arguments(parser: argparse.ArgumentParser) -> None:
         choices=STRETCHES,
         help="Stretch that converts FITS cutouts to colour images",
     )
-    add("--eval-size", type=float, help=f"{EVAL_SIZE} (default: the column split, or {DEFAULT_EVAL_SIZE} without it)")
+    add_split(parser)
     add("--image-root", type=path_of, help=IMAGE_ROOT)
     add("--max-labelled", type=at_least(1), help="Largest number of labelled galaxies to use (default: all)")
     add("--max-unlabelled", type=at_least(1), help="Largest number of unlabelled galaxies to use (default: all)")

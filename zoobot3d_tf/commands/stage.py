@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from zoobot3d_tf.failures import FEW_FAILED, MAX_FAILED
+from zoobot3d_tf.files import path_of
 
 TABLE = "Table to write: .csv, .parquet, .fits or .ecsv"
 RUN = (
@@ -18,7 +19,6 @@ LABEL_VALUES = (
     "Classes of --label-col, separated by commas (a list that begins with a minus: --label-values=-1,1), or single "
     "numbers, that are accepted although they look like placeholders for missing values or like two spellings"
 )
-EVAL_SIZE = "Approximate number of validation galaxies; or, if below 1, their fraction of all labelled galaxies"
 IMAGE_ROOT = "Folder that relative paths in the catalogue start from (default: the folder of the catalogue)"
 UNASKED = "Accept a catalogue without the columns of some questions: nobody was asked these questions"
 
@@ -91,6 +91,33 @@ def add_max_failed(parser: argparse.ArgumentParser) -> None:
         type=_fraction,
         default=MAX_FAILED,
         help=f"Stop if more than this fraction of the galaxies fails. {FEW_FAILED} may always fail, unless it is 0",
+    )
+
+
+def add_split(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose the validation galaxies."""
+    from zoobot3d_tf.shards.options import DEFAULT_EVAL_SIZE
+
+    add = parser.add_argument
+    add(
+        "--eval-size",
+        type=float,
+        help="Number of validation galaxies, approximate without --split-seed; or, if below 1, their fraction of all "
+        f"labelled galaxies (default: the column split, or {DEFAULT_EVAL_SIZE} without it)",
+    )
+    add(
+        "--eval-ids",
+        type=path_of,
+        metavar="FILE",
+        help="Instead of --eval-size, the validation galaxies themselves: .txt with one id_str per line, or a table "
+        "with the column id_str",
+    )
+    add(
+        "--split-seed",
+        type=at_least(0),
+        metavar="N",
+        help="Choose exactly --eval-size validation galaxies, with exact numbers of each class; N chooses one of the "
+        "possible sets (default: about --eval-size, by a hash of id_str, so that new galaxies do not move others)",
     )
 
 

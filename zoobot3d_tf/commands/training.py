@@ -3,7 +3,6 @@
 import argparse
 
 from zoobot3d_tf.commands.stage import (
-    EVAL_SIZE,
     IMAGE_ROOT,
     LABEL_COLUMN,
     LABEL_VALUES,
@@ -11,6 +10,7 @@ from zoobot3d_tf.commands.stage import (
     Stage,
     add_color,
     add_resize_size,
+    add_split,
     at_least,
     given,
     names,
@@ -141,7 +141,6 @@ def _train(args: argparse.Namespace) -> None:
 def _finetune_arguments(parser: argparse.ArgumentParser) -> None:
     from zoobot3d_tf.finetuning.recipe import FINETUNE_TASKS, Recipe
     from zoobot3d_tf.runs.run_folder import SHIPPED
-    from zoobot3d_tf.shards.options import DEFAULT_EVAL_SIZE
 
     add = parser.add_argument
     add("--catalog", type=path_of, required=True, help="Catalogue: CSV, Parquet, FITS or ECSV, one row per galaxy")
@@ -156,7 +155,7 @@ def _finetune_arguments(parser: argparse.ArgumentParser) -> None:
     add("--save-dir", type=path_of, required=True, help="Run folder to fill, or to continue")
     add("--base", default=SHIPPED, metavar="RUN", help=f"{RUN}. Training begins with its weights")
     add("--image-root", type=path_of, help=IMAGE_ROOT)
-    add("--eval-size", type=float, help=f"{EVAL_SIZE} (default: the column split, or {DEFAULT_EVAL_SIZE} without it)")
+    add_split(parser)
     add(
         "--n-blocks",
         type=at_least(0),

@@ -48,6 +48,8 @@ def finetune(
     task: str | None = None,
     image_root: PathLike | None = None,
     eval_size: float | None = None,
+    eval_ids: PathLike | None = None,
+    split_seed: int | None = None,
     crop_size: int | None = None,
     resize_size: int | None = None,
     workers: int = 1,
@@ -73,6 +75,9 @@ def finetune(
         image_root: folder that relative paths start from; by default the folder of the catalogue.
         eval_size: approximate number of galaxies for validation, or their share if below 1. By default the column
             `split` of the catalogue decides, or 0.2 without this column; see `create_shards`.
+        eval_ids: file with the ids of the galaxies for validation, instead of `eval_size`; see `read_ids`.
+        split_seed: seed of a division with exactly `eval_size` galaxies for validation, and exact numbers of each
+            class; see `split_by_class`.
         crop_size: height and width of the central part that the network sees, in pixels of the stored images; by
             default as of the base.
         resize_size: height and width of the network's input, in pixels; a multiple of 32; by default as of the base.
@@ -106,6 +111,8 @@ def finetune(
         img_size=framing.initial_size,
         stretch=run.stretch,
         eval_size=eval_size,
+        eval_ids=eval_ids,
+        split_seed=split_seed,
         seed=settings.seed,
         image_root=image_root,
         label_col=label_col,
@@ -195,7 +202,7 @@ def _learnable(manifest: Manifest, kind: str) -> tuple[str, ...]:
                 what = "votes" if task == "votes" else f"a {task.replace('_', ' ')}"
                 raise ValueError(
                     f"{manifest.folder}: none of the {manifest.count(split)} galaxies to {use} on has {what}; add "
-                    "labelled galaxies, or choose another eval_size"
+                    "labelled galaxies, or choose others with eval_size, eval_ids or split_seed"
                 )
     return tasks
 

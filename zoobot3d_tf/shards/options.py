@@ -24,6 +24,9 @@ class ShardOptions:
         eval_size: approximate number of labelled galaxies for evaluation, or their share if below 1; see
             `split_by_hash`. By default the column `split` of the catalogue decides or, without this column,
             `DEFAULT_EVAL_SIZE`.
+        eval_ids: file with the ids of the galaxies for evaluation, see `read_ids`; instead of `eval_size`.
+        split_seed: seed of a division with exact numbers, in total and of each class, see `split_by_class`. By default
+            galaxies are divided by a hash of their ids, whose numbers are approximate.
         shard_size: number of galaxies per file.
         seed: random seed of the order of the galaxies in a split.
         max_labelled: largest number of labelled galaxies; all if None. The first ones in this order are used.
@@ -47,6 +50,8 @@ class ShardOptions:
     img_size: int = 300
     stretch: str = DEFAULT_STRETCH
     eval_size: float | None = None
+    eval_ids: PathLike | None = None
+    split_seed: int | None = None
     shard_size: int = 512
     seed: int = 0
     max_labelled: int | None = None
@@ -69,6 +74,11 @@ class ShardOptions:
             raise ValueError(
                 f"eval_size must be a share between 0 and 1 or a whole number of galaxies; received {size}"
             )
+        for name in ("eval_size", "split_seed"):
+            if self.eval_ids is not None and getattr(self, name) is not None:
+                raise ValueError(
+                    f"eval_ids names the galaxies to evaluate on, and contradicts {name}; omit one of them"
+                )
         check_stretch(self.stretch)
         if self.label_kind and not self.label_col:
             raise ValueError(f"label_kind {self.label_kind!r} needs label_col, the column of the label")

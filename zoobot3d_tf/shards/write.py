@@ -33,14 +33,22 @@ from zoobot3d_tf.shards.manifest import (
     read_manifest,
 )
 from zoobot3d_tf.shards.options import DEFAULT_EVAL_SIZE, ShardOptions
+from zoobot3d_tf.shards.split import (
+    SPLIT_COLUMN,
+    few_galaxies,
+    read_ids,
+    read_split_column,
+    split_by_class,
+    split_by_column,
+    split_by_hash,
+    split_by_ids,
+)
 from zoobot3d_tf.shards.task import Outcome, ShardTask, run_tasks
-from zoobot3d_tf.tables.columns import read_text, refuse
+from zoobot3d_tf.tables.columns import shorten
 from zoobot3d_tf.tables.formats import read_table, write_failures
 from zoobot3d_tf.version import __version__
 
 PLAN_NAME = "plan.json"
-SPLIT_COLUMN = "split"
-"""Column of a catalogue that divides its galaxies into train, val and test; see `build_catalog`."""
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +83,7 @@ def create_shards(
         FileExistsError: the folder is not empty, and `options` has neither `overwrite` nor `resume`, or there is no
             run to resume.
         BlockingIOError: another process writes the folder.
-        ValueError: a catalogue has an error, a split is empty, `options` has an `eval_size` beside a column `split`,
+        ValueError: a catalogue has an error, a split is empty, `options` divides the galaxies beside a column `split`,
             too many galaxies were skipped, or the run to resume had another catalogue or other options.
         OSError: a file cannot be read or written, or a worker died. Finished shards are kept for `resume`.
     """
@@ -100,7 +108,7 @@ def _create_shards(
         )
     table = read_table(labelled_catalog)
     split = _read_split_column(labelled_catalog, table, options)
-    if split is None and options.eval_size is None:
+    if split is None and options.eval_ids is None and options.eval_size is None:
         options = replace(options, eval_size=DEFAULT_EVAL_SIZE)
     splits, label = _read_splits(labelled_catalog, table, unlabelled_catalog, schema, split, options)
     if split is not None:
@@ -154,60 +162,17 @@ def _create_shards(
     return shard_dir / MANIFEST_NAME
 
 
-def split_by_hash(labelled: pd.DataFrame, eval_size: float) -> dict[str, pd.DataFrame]:
-    """Divide labelled galaxies into `train` and `eval` by a hash of their ids. The seed has no influence.
-
-    A number of galaxies is converted to a share, rounded to two digits. If the catalogue grows slightly, the share
-    stays the same, and each galaxy stays in its split.
-
-    Args:
-        labelled: table with one row per galaxy and the column `id_str`.
-        eval_size: approximate number of galaxies of `eval`, or their share if below 1.
-
-    Returns:
-        Rows of `train` and of `eval`, in the order of the table.
-
-    Raises:
-        ValueError: a split would be empty.
-    """
-    share = eval_size if eval_size < 1 else float(f"{eval_size / len(labelled):.2g}")
-    is_eval = np.array([hash_share(id_str) < share for id_str in labelled["id_str"]], dtype=bool)
-    splits = {"train": labelled[~is_eval], "eval": labelled[is_eval]}
-    for split, change in (("train", "smaller"), ("eval", "larger")):
-        if splits[split].empty:
-            raise ValueError(
-                f"eval_size must be {change} than {eval_size:g}: none of the {len(labelled)} labelled galaxies would "
-                f"be in the split {split}"
-            )
-    return splits
-
-
 def _read_split_column(catalog: PathLike, table: pd.DataFrame, options: ShardOptions) -> pd.Series | None:
     """Read train, val or test for each galaxy; None if the catalogue has no column `split`."""
     if SPLIT_COLUMN not in table or options.label_col == SPLIT_COLUMN:
         return None
-    if options.eval_size is not None:
-        raise ValueError(
-            f"{catalog}: its column {SPLIT_COLUMN} says which galaxies to evaluate on, and contradicts eval_size; omit "
-            "eval_size, or rename the column"
-        )
-    split = read_text(catalog, table, SPLIT_COLUMN)
-    rule = "it must be train, val or test; rename the column if it has another meaning"
-    refuse(catalog, table, SPLIT_COLUMN, ~split.isin(["train", "val", "test"]), rule)
-    return split
-
-
-def _split_by_column(catalog: PathLike, labelled: pd.DataFrame, split: pd.Series) -> dict[str, pd.DataFrame]:
-    """Divide labelled galaxies into `train` and `eval`."""
-    splits = {}
-    for name, value in (("train", "train"), ("eval", "val")):
-        splits[name] = labelled[split[labelled.index] == value]
-        if splits[name].empty:
+    for name in ("eval_size", "eval_ids", "split_seed"):
+        if getattr(options, name) is not None:
             raise ValueError(
-                f"{catalog}: none of the {len(labelled)} galaxies for training and evaluation has the {SPLIT_COLUMN} "
-                f"{value!r}; both need galaxies"
+                f"{catalog}: its column {SPLIT_COLUMN} says which galaxies to evaluate on, and contradicts {name}; "
+                f"omit {name}, or rename the column"
             )
-    return splits
+    return read_split_column(catalog, table)
 
 
 def _read_splits(
@@ -225,7 +190,7 @@ def _read_splits(
         table: the labelled catalogue as `read_table` returns it.
         unlabelled_catalog: path of the unlabelled catalogue, if any.
         schema: decision tree of the votes, if any.
-        split: train, val or test for each row of the labelled catalogue; None to use `options.eval_size`.
+        split: train, val or test for each row of the labelled catalogue; None to divide by `options`.
         options: options of making shards.
 
     Returns:
@@ -239,11 +204,25 @@ def _read_splits(
     if label_col is not None:
         label, values = read_labels(labelled_catalog, labelled, label_col, options.label_kind, options.label_values)
     labelled["label"] = values
-    if split is None:
-        splits = split_by_hash(_in_order(labelled, options.seed, options.max_labelled), cast(float, options.eval_size))
+    may_use = labelled if split is None else labelled[split != "test"]
+    used = _in_order(may_use, options.seed, options.max_labelled)
+    asked = ""
+    if split is not None:
+        splits = split_by_column(labelled_catalog, used, split)
+    elif options.eval_ids is not None:
+        splits = split_by_ids(used, read_ids(options.eval_ids, labelled_catalog, labelled["id_str"]))
+    elif options.split_seed is not None:
+        splits = split_by_class(used, cast(float, options.eval_size), options.split_seed, label)
     else:
-        used = _in_order(labelled[split != "test"], options.seed, options.max_labelled)
-        splits = _split_by_column(labelled_catalog, used, split)
+        size = cast(float, options.eval_size)
+        splits = split_by_hash(used, size)
+        number = size if size >= 1 else size * len(used)
+        asked = (
+            f". Of {len(used)} galaxies, {number:.0f} were to be evaluated on, and the hash of the ids gives "
+            f"{len(splits['eval'])}; split_seed gives exact numbers, in total and of each class"
+        )
+    if few := few_galaxies(splits, label):
+        log.warning("Few galaxies: %s%s", shorten(few), asked)
     label = label and label.of_training(splits["train"]["label"].to_numpy())
     if unlabelled_catalog is not None:
         unlabelled = read_training_catalog(unlabelled_catalog, schema, options.image_root, labels=())
@@ -280,6 +259,8 @@ def _made_by(labelled: PathLike, unlabelled: PathLike | None, options: ShardOpti
         "img_size": options.img_size,
         "stretch": options.stretch,
         "eval_size": options.eval_size,
+        "eval_ids": None if options.eval_ids is None else identity(options.eval_ids),
+        "split_seed": options.split_seed,
         "shard_size": options.shard_size,
         "seed": options.seed,
         "max_labelled": options.max_labelled,
