@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from zoobot3d_tf.evaluation.bootstrap import Score, bootstrap_interval, bootstrap_score, ratio_score
+from zoobot3d_tf.evaluation.bootstrap import (
+    Score,
+    bootstrap_interval,
+    bootstrap_score,
+    interval_of_draws,
+    ratio,
+    ratio_score,
+    ratio_scores,
+    resampled_sums,
+)
 
 
 def test_interval_of_a_mean_is_that_of_the_normal_distribution():
@@ -55,3 +64,27 @@ def test_ratio_of_sums_and_mean():
 def test_score_in_words():
     assert Score(0.8123, 0.79, 0.8341).text() == "0.812 (0.790 to 0.834)"
     assert Score(0.8123, 0.79, 0.8341).text(".0%") == "81% (79% to 83%)"
+
+
+def test_many_scores_at_once_have_the_same_intervals():
+    rng = np.random.default_rng(0)
+    parts, wholes = rng.random((2, 30, 2))
+    scores = ratio_scores(parts, wholes)
+    for column, ends in enumerate(zip(*scores, strict=True)):
+        score = ratio_score(parts[:, column], wholes[:, column])
+        assert ends == pytest.approx((score.value, score.low, score.high))
+
+
+def test_sums_of_drawn_galaxies():
+    sums = resampled_sums(np.array([[1.0, 100.0], [1.0, 200.0]]), n_resamples=120)
+    assert sums.shape == (120, 2)
+    assert set(sums[:, 0]) == {2}
+    assert set(sums[:, 1]) == {200, 300, 400}
+
+
+def test_draws_of_nothing_have_no_interval():
+    draws = resampled_sums(np.zeros((0, 2)))
+    assert np.isnan(interval_of_draws(ratio(draws, draws))).all()
+    low, high = interval_of_draws(np.array([[0.0, np.nan], [np.nan, np.nan], [1.0, np.nan]]), level=0.5)
+    assert (low[0], high[0]) == (0.25, 0.75)
+    assert np.isnan([low[1], high[1]]).all()

@@ -17,7 +17,7 @@ from zoobot3d_tf.evaluation.bootstrap import Score, bootstrap_score, ratio_score
 from zoobot3d_tf.evaluation.ceilings import group_ceilings
 from zoobot3d_tf.evaluation.masks import THRESHOLD_NAMES, MaskSums, MaskTable, mask_values, smoothed_brightness
 from zoobot3d_tf.evaluation.pairs import Pairs, read_pairs
-from zoobot3d_tf.evaluation.votes import noise_floor
+from zoobot3d_tf.evaluation.votes import CLEAR_SHARE, CLEAR_VOTES, clear_answers, noise_floor
 from zoobot3d_tf.images.masks import MASK_TITLES
 from zoobot3d_tf.schemas import Schema, get_schema
 
@@ -36,10 +36,6 @@ GAINS = {
 }
 """Answers whose vote fractions are scored, by the name of the figure."""
 CLEAR_QUESTIONS = ("smooth-or-featured", "disk-edge-on", "has-spiral-arms", "bar", "how-rounded")
-CLEAR_SHARE = 0.8
-"""Share of the volunteers that must agree for a galaxy to have a clear answer."""
-CLEAR_VOTES = 10
-"""Smallest number of votes of a clear answer. One or two volunteers always agree."""
 RING_SHARE, NO_RING_SHARE = 0.5, 0.1
 """Share of the votes on the odd feature from which a galaxy has a ring, and below which it has none."""
 RING_VOTES = 3
@@ -179,10 +175,13 @@ def clear_figures(labels: pd.DataFrame, training: pd.DataFrame, tables: Tables) 
     figures = []
     for question in CLEAR_QUESTIONS:
         answers = answers_of(question)
-        clear, known, share = clear_answers(labels[gz2_columns(question)].to_numpy(float))
+        known, share = clear_answers(labels[gz2_columns(question)].to_numpy(float))
+        clear = known >= 0
         if not clear.any():
             continue
-        _, usual, _ = clear_answers(training[gz2_columns(question)].to_numpy(float))
+        known, share = known[clear], share[clear]
+        usual, _ = clear_answers(training[gz2_columns(question)].to_numpy(float))
+        usual = usual[usual >= 0]
         commonest = np.bincount(usual, minlength=len(answers)).argmax() if len(usual) else -1
         scores = {}
         for model, table in tables.items():
@@ -202,22 +201,6 @@ def clear_figures(labels: pd.DataFrame, training: pd.DataFrame, tables: Tables) 
             )
         )
     return figures
-
-
-def clear_answers(votes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Find the galaxies whose volunteers agree.
-
-    Args:
-        votes: numbers of votes on one question, shape (galaxies, answers).
-
-    Returns:
-        Whether the galaxy has a clear answer, (galaxies,); and for those galaxies the index of the answer and the share
-        of the volunteers who gave it.
-    """
-    n_votes = votes.sum(axis=1)
-    share = votes.max(axis=1) / np.maximum(n_votes, 1)
-    clear = (n_votes >= CLEAR_VOTES) & (share >= CLEAR_SHARE)
-    return clear, votes[clear].argmax(axis=1), share[clear]
 
 
 def example_figures(labels: pd.DataFrame, tables: Tables) -> list[Figure]:

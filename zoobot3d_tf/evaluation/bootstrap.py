@@ -1,7 +1,10 @@
 """Confidence intervals of scores: how much a score depends on which galaxies happen to be in the test set."""
 
+import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -9,6 +12,8 @@ from zoobot3d_tf.predictions.results import INTERVAL_LEVEL
 
 N_RESAMPLES = 1000
 """Number of random test sets from which an interval is computed."""
+
+_DRAWS_AT_ONCE = 50  # limits the memory, and is enough for a fast product of matrices
 
 
 @dataclass(frozen=True)
@@ -116,11 +121,68 @@ def ratio_score(parts: np.ndarray, wholes: np.ndarray | None = None) -> Score:
     parts = np.asarray(parts, float)
     wholes = np.ones(len(parts)) if wholes is None else np.asarray(wholes, float)
 
-    def ratio(rows: np.ndarray) -> float:
-        whole = wholes[rows].sum()
-        return parts[rows].sum() / whole if whole else float("nan")
+    return bootstrap_score(lambda rows: float(ratio(parts[rows].sum(), wholes[rows].sum())), len(parts))
 
-    return bootstrap_score(ratio, len(parts))
+
+def resampled_sums(values: np.ndarray, n_resamples: int = N_RESAMPLES, seed: int = 0) -> np.ndarray:
+    """Sum values over the galaxies of each random test set, for many scores at once that follow from sums.
+
+    The galaxies are those that `bootstrap_interval` draws with the same seed.
+
+    Args:
+        values: contributions of each galaxy, finite, shape (galaxies, ...).
+        n_resamples: number of draws.
+        seed: seed of the draws.
+
+    Returns:
+        Sums, shape (n_resamples, ...).
+    """
+    n_galaxies = len(values)
+    flat = values.reshape(n_galaxies, math.prod(values.shape[1:]))
+    sums = np.zeros((n_resamples, flat.shape[1]))
+    draws = _draws(n_galaxies, n_resamples, seed)
+    for start in range(0, n_resamples if n_galaxies else 0, _DRAWS_AT_ONCE):
+        part = sums[start : start + _DRAWS_AT_ONCE]
+        times = [np.bincount(rows, minlength=n_galaxies) for rows in islice(draws, len(part))]
+        part[:] = np.stack(times).astype(float) @ flat
+    return sums.reshape(n_resamples, *values.shape[1:])
+
+
+def interval_of_draws(scores: np.ndarray, level: float = INTERVAL_LEVEL) -> tuple[np.ndarray, np.ndarray]:
+    """Compute the central interval of scores of random test sets.
+
+    Args:
+        scores: scores, shape (draws, ...); NaN for draws without a score.
+        level: probability of the interval, 0..1.
+
+    Returns:
+        Lower and upper ends, each of shape (...); NaN if no draw has a score.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
+        low, high = np.nanquantile(scores, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return low, high
+
+
+def ratio(parts: np.ndarray, wholes: np.ndarray) -> np.ndarray:
+    """Divide sums; NaN where the denominator is 0. Both have the same shape."""
+    return np.divide(parts, wholes, out=np.full(np.shape(wholes), np.nan), where=np.asarray(wholes) != 0)
+
+
+def ratio_scores(parts: np.ndarray, wholes: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Compute many scores of `ratio_score` at once.
+
+    Args:
+        parts: contributions of each galaxy to the numerators, finite, shape (galaxies, ...).
+        wholes: contributions of each galaxy to the denominators, same shape.
+        seed: seed of the draws.
+
+    Returns:
+        Values, and lower and upper ends of their intervals, each of shape (...); NaN where a denominator is 0.
+    """
+    draws = resampled_sums(np.stack([parts, wholes], axis=1).astype(float), seed=seed)
+    low, high = interval_of_draws(ratio(draws[:, 0], draws[:, 1]))
+    return ratio(parts.sum(axis=0), wholes.sum(axis=0)), low, high
 
 
 def _draws(n_galaxies: int, n_resamples: int, seed: int) -> Iterator[np.ndarray]:

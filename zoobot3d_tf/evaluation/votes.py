@@ -1,12 +1,31 @@
-"""Scores of vote fractions, with two errors for comparison: always predicting the mean, and the noise of the votes."""
+"""Scores of predicted votes, beside those of simple baselines and the noise of the votes.
 
+errors = vote_errors(predicted, concentrations, votes, schema, training_votes)
+errors.scores()["bar"].nll       # over all galaxies
+errors.scores(rows)              # over some of them
+errors.estimates()["bar"]["nll"] # with its interval
+"""
+
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import betaln, gammaln, xlog1py, xlogy
+from scipy.special import gammaln, xlog1py, xlogy
 
-from zoobot3d_tf.predictions.results import INTERVAL_LEVEL
-from zoobot3d_tf.schemas import Schema, fraction_errors, vote_fractions
+from zoobot3d_tf.evaluation.bootstrap import Score, interval_of_draws, ratio, resampled_sums
+from zoobot3d_tf.evaluation.calibration import fit_scales, predictive_coverage, scaled
+from zoobot3d_tf.evaluation.distributions import votes_nll
+from zoobot3d_tf.schemas import Question, Schema, fraction_errors, vote_fractions
+
+ASKED_SHARE = 0.5
+"""Share of the volunteers from which a question counts as asked by many."""
+CLEAR_SHARE = 0.8
+"""Share of the votes that one answer must have for the volunteers to be confident."""
+CLEAR_VOTES = 10
+"""Smallest number of votes of confident volunteers. One or two volunteers always agree."""
+ALL = "all"
+"""Name of the scores over all questions."""
 
 # Number of fractions in the fitted distribution, and of steps of its fit. Larger numbers change the floor by < 1 %.
 _N_FRACTIONS = 50
@@ -15,67 +34,319 @@ _EM_STEPS = 200
 
 @dataclass(frozen=True)
 class VoteScores:
-    """Scores over the answers of one question, or of all questions. Each answer of each galaxy asked has equal weight.
+    """Scores over the answers of one question, or of all questions.
+
+    Errors of fractions and coverage are means over the answers of the galaxies that were asked, with equal weight. The
+    negative log-likelihood is per galaxy that was asked: of the votes on the question, or the sum over all questions.
+    Accuracies are over galaxies with confident volunteers; see `clear_answers`. A score is NaN if no galaxy has it.
+
+    The baseline `mean_...` is the same prediction for all galaxies: the mean fractions, the distribution of
+    `mean_concentrations`, and the commonest answer of confident volunteers. The baseline `uniform_...` predicts equal
+    fractions for the answers of a question; for the likelihood, all combinations of fractions are equally likely
+    (concentrations 1); for the accuracy, one of the answers at random.
 
     Attributes:
         n_galaxies: number of galaxies for which the question was asked.
+        n_asked_by_half: number of galaxies for which it was asked by at least half of the volunteers; see
+            `asked_by_many`.
+        n_clear: number of pairs of galaxy and question with confident volunteers.
+        is_training_mean: whether the mean is that of the training galaxies. If not, it is that of the scored galaxies,
+            which favours this baseline a little.
         mae: mean absolute difference of predicted and observed fractions.
-        mean_mae: mean absolute difference if the mean observed fraction of each answer is predicted for all galaxies.
-            The mean is taken over the scored galaxies, which favours this baseline a little.
+        mean_mae: the same for the mean fractions.
+        uniform_mae: the same for uniform fractions.
+        gain: relative decrease of the error compared with always predicting the mean, 1 - mae / mean_mae.
         noise_floor: expected mean absolute difference of the true fractions; see `noise_floor`.
+        times_floor: error divided by the noise floor.
+        mae_by_half: `mae` of the galaxies for which at least half of the volunteers were asked.
+        mean_mae_by_half: `mean_mae` of these galaxies.
+        uniform_mae_by_half: `uniform_mae` of these galaxies.
+        nll: negative log-likelihood of the votes, in nats; see `distributions.votes_nll`.
+        mean_nll: the same for the mean.
+        uniform_nll: the same for the uniform distribution.
+        nll_gain: decrease of the negative log-likelihood compared with always predicting the mean, mean_nll - nll.
         coverage: share of the observed votes in the central predicted interval of probability `INTERVAL_LEVEL`; see
-            `predictive_coverage`.
+            `calibration.coverage`.
+        accuracy: share of the galaxies with confident volunteers whose likeliest predicted answer is theirs.
+        mean_accuracy: the same for the commonest answer.
+        uniform_accuracy: the same for an answer at random.
+        volunteer_accuracy: mean share of the volunteers themselves who gave this answer.
     """
 
     n_galaxies: int
+    n_asked_by_half: int
+    n_clear: int
+    is_training_mean: bool
     mae: float
     mean_mae: float
+    uniform_mae: float
+    gain: float
     noise_floor: float
+    times_floor: float
+    mae_by_half: float
+    mean_mae_by_half: float
+    uniform_mae_by_half: float
+    nll: float
+    mean_nll: float
+    uniform_nll: float
+    nll_gain: float
     coverage: float
+    accuracy: float
+    mean_accuracy: float
+    uniform_accuracy: float
+    volunteer_accuracy: float
+
+
+@dataclass(frozen=True)
+class VoteErrors:
+    """Errors of the predicted votes of each galaxy, from which the scores of any of the galaxies follow.
+
+    Attributes:
+        schema: decision tree.
+        sums: contributions of each galaxy to sums that scores are ratios of, by name, finite, shape
+            (galaxies, questions + 1). The last column is for all questions.
+        predicted_answers: place of the likeliest predicted answer in each question, int, shape (galaxies, questions).
+        clear_answers: place of the answer of confident volunteers, likewise; -1 if they are not confident.
+        is_training_mean: as in `VoteScores`.
+    """
+
+    schema: Schema
+    sums: Mapping[str, np.ndarray]
+    predicted_answers: np.ndarray
+    clear_answers: np.ndarray
+    is_training_mean: bool
+
+    def scores(self, rows: np.ndarray | slice = slice(None)) -> dict[str, VoteScores]:
+        """Compute the scores of some galaxies.
+
+        Args:
+            rows: indices of the galaxies, which may repeat; or a mask, bool; by default all galaxies.
+
+        Returns:
+            Scores by the text of the question, for questions asked for at least one galaxy; last, under `ALL`, the
+            scores over all questions.
+        """
+        totals = {name: values[rows].sum(axis=0) for name, values in self.sums.items()}
+        ratios = _ratios(totals)
+        return {
+            name: VoteScores(
+                n_galaxies=int(totals["asked"][column]),
+                n_asked_by_half=int(totals["asked_by_half"][column]),
+                n_clear=int(totals["clear"][column]),
+                is_training_mean=self.is_training_mean,
+                **{score: _number(values[column]) for score, values in ratios.items()},
+            )
+            for column, name in enumerate(self._names)
+            if totals["asked"][column]
+        }
+
+    def estimates(self, seed: int = 0) -> dict[str, dict[str, Score]]:
+        """Compute the scores of all galaxies with their intervals over galaxies; see `bootstrap.bootstrap_interval`.
+
+        Args:
+            seed: seed of the bootstrap.
+
+        Returns:
+            By question as in `scores`, the scores by their names in `VoteScores`, without numbers of galaxies.
+        """
+        values = self.scores()
+        draws = resampled_sums(np.stack(list(self.sums.values()), axis=1), seed=seed)
+        ratios = _ratios(dict(zip(self.sums, np.moveaxis(draws, 1, 0), strict=True)))
+        ends = {score: interval_of_draws(drawn) for score, drawn in ratios.items()}
+        return {
+            name: {
+                score: Score(getattr(values[name], score), _number(low[column]), _number(high[column]))
+                for score, (low, high) in ends.items()
+            }
+            for column, name in enumerate(self._names)
+            if name in values
+        }
+
+    def confusion(self, question: Question, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """Count the galaxies with confident volunteers by their answer and the likeliest predicted answer.
+
+        Args:
+            question: question of the tree.
+            rows: indices of the galaxies, or a mask; by default all galaxies.
+
+        Returns:
+            Numbers of galaxies, int, shape (answers, answers): answers of the volunteers in rows, predicted answers in
+            columns.
+        """
+        column = self.schema.questions.index(question)
+        known, predicted = self.clear_answers[rows, column], self.predicted_answers[rows, column]
+        counts = np.zeros((len(question.answers), len(question.answers)), int)
+        np.add.at(counts, (known[known >= 0], predicted[known >= 0]), 1)
+        return counts
 
     @property
-    def gain(self) -> float:
-        """Relative decrease of the error compared with always predicting the mean."""
-        return 1 - self.mae / self.mean_mae if self.mean_mae > 0 else float("nan")
-
-    @property
-    def times_floor(self) -> float:
-        """Error divided by the noise floor."""
-        return self.mae / self.noise_floor if self.noise_floor > 0 else float("nan")
+    def _names(self) -> list[str]:
+        return [*(question.text for question in self.schema.questions), ALL]
 
 
-def score_votes(
-    predicted: np.ndarray, concentrations: np.ndarray, votes: np.ndarray, schema: Schema
-) -> dict[str, VoteScores]:
-    """Score predicted votes.
+def vote_errors(
+    predicted: np.ndarray,
+    concentrations: np.ndarray,
+    votes: np.ndarray,
+    schema: Schema,
+    training_votes: np.ndarray | None = None,
+) -> VoteErrors:
+    """Compute the errors of predicted votes, and of the baselines, for each galaxy.
 
     Args:
         predicted: expected fractions, shape (galaxies, answers), in the order of `schema.label_cols`.
-        concentrations: concentrations of the predicted Dirichlet distributions, shape (galaxies, answers, samples).
+        concentrations: concentrations of the predicted Dirichlet distributions, > 0, shape (galaxies, answers,
+            samples).
+        votes: numbers of votes, shape (galaxies, answers).
+        schema: decision tree.
+        training_votes: numbers of votes of the training galaxies, for the baseline of the mean, shape (training
+            galaxies, answers); None if they are not known.
+
+    Raises:
+        ValueError: the arrays do not belong together; a prediction is not a number or not possible; or a number of
+            votes is negative.
+    """
+    _check(predicted, concentrations, votes, schema)
+    known = votes if training_votes is None else training_votes
+    asked = schema.sum_by_question(votes) > 0
+    by_half = asked_by_many(votes, schema)
+    means, of_mean = mean_fractions(known, schema), mean_concentrations(known, schema)
+    of_questions = zip(*(clear_answers(votes[:, part]) for part in schema.slices), strict=True)
+    clear, share = (np.stack(values, axis=1) for values in of_questions)
+    usual = np.array([_commonest_answer(known[:, part], means[part]) for part in schema.slices])
+    chosen = np.stack([predicted[:, part].argmax(axis=1) for part in schema.slices], axis=1)
+    n_answers = np.array([len(question.answers) for question in schema.questions])
+    is_clear = clear >= 0
+
+    sums: dict[str, np.ndarray] = {}
+    for name, fractions in (
+        ("error", predicted),
+        ("mean_error", means),
+        ("uniform_error", schema.repeat_by_question(1 / n_answers)),
+    ):
+        sums[name] = schema.sum_by_question(fraction_errors(fractions, votes, schema, np)[0])
+        sums[f"{name}_by_half"] = sums[name] * by_half
+    for name, alpha in (
+        ("nll", concentrations),
+        ("mean_nll", np.broadcast_to(of_mean[:, None], (*votes.shape, 1))),
+        ("uniform_nll", np.ones((*votes.shape, 1))),
+    ):
+        sums[name] = np.nan_to_num(votes_nll(alpha, votes, schema))
+    sums |= {
+        "answers": asked * n_answers,
+        "answers_by_half": by_half * n_answers,
+        "noise": schema.sum_by_question(np.nan_to_num(noise_floor(votes, schema))),
+        "covered": schema.sum_by_question(np.nan_to_num(predictive_coverage(concentrations, votes, schema))),
+        "clear": is_clear,
+        "right": is_clear & (chosen == clear),
+        "mean_right": is_clear & (usual == clear),
+        "uniform_right": is_clear / n_answers,
+        "volunteers_right": share,
+    }
+    with_all = {name: np.column_stack([values, values.sum(axis=1)]) for name, values in sums.items()}
+    # Galaxies are counted once, however many questions were asked.
+    counted = {"asked": asked, "asked_by_half": by_half}
+    with_all |= {name: np.column_stack([values, values.any(axis=1)]) for name, values in counted.items()}
+    return VoteErrors(
+        schema,
+        {name: values.astype(float) for name, values in with_all.items()},
+        predicted_answers=chosen,
+        clear_answers=clear,
+        is_training_mean=training_votes is not None,
+    )
+
+
+def score_votes(
+    predicted: np.ndarray,
+    concentrations: np.ndarray,
+    votes: np.ndarray,
+    schema: Schema,
+    training_votes: np.ndarray | None = None,
+) -> dict[str, VoteScores]:
+    """Score predicted votes. Arguments and errors are those of `vote_errors`, the scores those of all galaxies."""
+    return vote_errors(predicted, concentrations, votes, schema, training_votes).scores()
+
+
+def asked_by_many(votes: np.ndarray, schema: Schema, share: float = ASKED_SHARE) -> np.ndarray:
+    """Find the galaxies for which many of the volunteers were asked a question.
+
+    All volunteers of a galaxy are asked the first question of the tree. Therefore their number is that of the votes on
+    the question without conditions from which the question is reached; in most trees this is the first question.
+
+    Args:
+        votes: numbers of votes, shape (galaxies, answers).
+        schema: decision tree.
+        share: share of the volunteers, 0..1.
+
+    Returns:
+        Whether at least this share, and at least one volunteer, was asked each question, shape (galaxies, questions).
+    """
+    n_asked = schema.sum_by_question(votes)
+    places = {question.text: place for place, question in enumerate(schema.questions)}
+    first: list[int] = []
+    for place, question in enumerate(schema.questions):
+        # Questions are after the questions that lead to them.
+        first.append(first[places[question.asked_after[0].question]] if question.asked_after else place)
+    n_volunteers = n_asked[:, first]
+    return (n_asked > 0) & (n_volunteers > 0) & (n_asked >= share * n_volunteers)
+
+
+def clear_answers(
+    votes: np.ndarray, share: float = CLEAR_SHARE, n_votes: int = CLEAR_VOTES
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find the galaxies whose volunteers are confident of their answer to one question.
+
+    Args:
+        votes: numbers of votes on the question, shape (galaxies, answers).
+        share: smallest share of the votes that one answer must have, above 0.5.
+        n_votes: smallest number of votes on the question, >= 1.
+
+    Returns:
+        Index of this answer, int, -1 if there is none; and the share of its votes, 0 if there is none. Both have the
+        shape (galaxies,).
+    """
+    n_asked, most = votes.sum(axis=1), votes.max(axis=1)
+    is_clear = (n_asked >= n_votes) & (most >= share * n_asked)
+    return np.where(is_clear, votes.argmax(axis=1), -1), np.where(is_clear, most / np.maximum(n_asked, 1), 0.0)
+
+
+def mean_fractions(votes: np.ndarray, schema: Schema) -> np.ndarray:
+    """Average the observed fractions over the galaxies that were asked.
+
+    Args:
         votes: numbers of votes, shape (galaxies, answers).
         schema: decision tree.
 
     Returns:
-        Scores by the text of the question, for questions asked for at least one galaxy; last, under 'all', the scores
-        over all answers.
+        Mean fractions, shape (answers,); uniform for a question that nobody was asked.
     """
-    error, error_of_mean, asked = _errors(predicted, votes, schema)
-    by_answer = {
-        "mae": error,
-        "mean_mae": error_of_mean,
-        "noise_floor": noise_floor(votes, schema),
-        "coverage": predictive_coverage(concentrations, votes, schema),
-    }
-    parts = {question.text: part for question, part in zip(schema.questions, schema.slices, strict=True)}
-    parts["all"] = slice(None)
-    return {
-        name: VoteScores(
-            n_galaxies=int(asked[:, part].any(axis=1).sum()),
-            **{score: float(values[:, part].mean(where=asked[:, part])) for score, values in by_answer.items()},
-        )
-        for name, part in parts.items()
-        if asked[:, part].any()
-    }
+    observed = vote_fractions(votes, schema)
+    uniform = 1 / schema.same_question.sum(axis=1)
+    n_asked = np.isfinite(observed).sum(axis=0)
+    return np.where(n_asked > 0, np.nansum(observed, axis=0) / np.maximum(n_asked, 1), uniform)
+
+
+def mean_concentrations(votes: np.ndarray, schema: Schema) -> np.ndarray:
+    """Fit one Dirichlet distribution for all galaxies: the baseline of the likelihood.
+
+    Its fractions are the mean fractions of the galaxies and of one more galaxy with uniform fractions, so that an
+    answer that nobody gave is not impossible. The sum of its concentrations maximises the likelihood; see
+    `calibration.fit_scales`. The mean fractions alone would be a multinomial distribution, as if all galaxies were
+    equal: an overconfident baseline, which is easy to beat.
+
+    Args:
+        votes: numbers of votes, shape (galaxies, answers).
+        schema: decision tree.
+
+    Returns:
+        Concentrations, > 0, shape (answers,).
+    """
+    n_asked = schema.repeat_by_question((schema.sum_by_question(votes) > 0).sum(axis=0))
+    uniform = 1 / schema.same_question.sum(axis=1)
+    # Before the fit, the sum is 10, in the middle of the limits of the fit.
+    unscaled = 10 * (n_asked * mean_fractions(votes, schema) + uniform) / (n_asked + 1)
+    repeated = np.broadcast_to(unscaled[:, None], (*votes.shape, 1))
+    return scaled(unscaled[:, None], fit_scales(repeated, votes, schema), schema)[:, 0]
 
 
 def fraction_scores(predicted: np.ndarray, votes: np.ndarray, schema: Schema) -> dict[str, float]:
@@ -90,7 +361,8 @@ def fraction_scores(predicted: np.ndarray, votes: np.ndarray, schema: Schema) ->
         `fraction_mae`, the mean absolute error over all questions that were asked; `fraction_mae_of_always_the_mean`,
         the mean absolute error of always predicting the mean observed fraction of each answer.
     """
-    error, error_of_mean, asked = _errors(predicted, votes, schema)
+    error, asked = fraction_errors(predicted, votes, schema, np)
+    error_of_mean, _ = fraction_errors(mean_fractions(votes, schema), votes, schema, np)
     return {
         "fraction_mae": float(error.mean(where=asked)),
         "fraction_mae_of_always_the_mean": float(error_of_mean.mean(where=asked)),
@@ -142,48 +414,62 @@ def binomial_deviation(n: np.ndarray, p: np.ndarray) -> np.ndarray:
     return 2 * above / n * np.exp(log_choose + xlogy(above, p) + xlog1py(n - above + 1, -p))
 
 
-def predictive_coverage(
-    concentrations: np.ndarray, votes: np.ndarray, schema: Schema, level: float = INTERVAL_LEVEL
-) -> np.ndarray:
-    """Compute how much of each observed number of votes lies in the central interval of its predicted distribution.
-
-    The predicted distribution is a mixture of beta-binomial distributions, one per sample of the concentrations, so it
-    includes the noise of the votes. Votes are whole numbers. A number at the edge of the interval counts in part: by
-    the share of its probability inside the interval. For perfect predictions the mean over galaxies is then `level`,
-    for any number of volunteers. This is the non-randomised probability integral transform (Czado, Gneiting & Held
-    2009, Biometrics 65, 1254).
-
-    Args:
-        concentrations: concentrations, > 0, shape (galaxies, answers, samples).
-        votes: numbers of votes, shape (galaxies, answers).
-        schema: decision tree.
-        level: probability of the interval, 0..1.
-
-    Returns:
-        Values in 0..1, shape (galaxies, answers); NaN where a question was not asked.
-    """
-    n_asked = schema.repeat_by_question(schema.sum_by_question(votes))
-    tail = (1 - level) / 2
-    coverage = np.full(votes.shape, np.nan)
-    for question, part in zip(schema.questions, schema.slices, strict=True):
-        total = concentrations[:, part].sum(axis=1)
-        for answer in question.answers:
-            asked = n_asked[:, answer.index] > 0
-            alpha = concentrations[asked, answer.index]
-            beta = total[asked] - alpha
-            pmf, cdf = _beta_binomial(votes[asked, answer.index], n_asked[asked, answer.index], alpha, beta)
-            inside = np.clip(cdf, tail, 1 - tail) - np.clip(cdf - pmf, tail, 1 - tail)
-            coverage[asked, answer.index] = np.divide(inside, pmf, out=np.zeros_like(pmf), where=pmf > 0)
-    return coverage
+def _ratios(totals: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Scores by name from sums over galaxies, whose last axis is that of `VoteErrors.sums`."""
+    answers, by_half, asked, clear = (totals[name] for name in ("answers", "answers_by_half", "asked", "clear"))
+    mae, mean_mae, noise = (ratio(totals[name], answers) for name in ("error", "mean_error", "noise"))
+    nll, mean_nll = (ratio(totals[name], asked) for name in ("nll", "mean_nll"))
+    return {
+        "mae": mae,
+        "mean_mae": mean_mae,
+        "uniform_mae": ratio(totals["uniform_error"], answers),
+        "gain": 1 - ratio(mae, mean_mae),
+        "noise_floor": noise,
+        "times_floor": ratio(mae, noise),
+        "mae_by_half": ratio(totals["error_by_half"], by_half),
+        "mean_mae_by_half": ratio(totals["mean_error_by_half"], by_half),
+        "uniform_mae_by_half": ratio(totals["uniform_error_by_half"], by_half),
+        "nll": nll,
+        "mean_nll": mean_nll,
+        "uniform_nll": ratio(totals["uniform_nll"], asked),
+        "nll_gain": mean_nll - nll,
+        "coverage": ratio(totals["covered"], answers),
+        "accuracy": ratio(totals["right"], clear),
+        "mean_accuracy": ratio(totals["mean_right"], clear),
+        "uniform_accuracy": ratio(totals["uniform_right"], clear),
+        "volunteer_accuracy": ratio(totals["volunteers_right"], clear),
+    }
 
 
-def _errors(predicted: np.ndarray, votes: np.ndarray, schema: Schema) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Errors of the predictions and of the mean fractions, and whether asked: (galaxies, answers) each."""
-    error, asked = fraction_errors(predicted, votes, schema, np)
-    observed = vote_fractions(votes, schema)
-    means = observed.sum(axis=0, where=asked) / np.maximum(asked.sum(axis=0), 1)
-    error_of_mean, _ = fraction_errors(means, votes, schema, np)
-    return error, error_of_mean, asked
+def _number(value: float) -> float:
+    # One NaN for all, so that equal scores compare equal.
+    return math.nan if math.isnan(value) else float(value)
+
+
+def _commonest_answer(votes: np.ndarray, fractions: np.ndarray) -> int:
+    """Index of the commonest answer of confident volunteers to one question; without any, of the largest fraction."""
+    clear, _ = clear_answers(votes)
+    # Fractions of at most 1 decide between equal numbers only.
+    return int((2 * np.bincount(clear[clear >= 0], minlength=len(fractions)) + fractions).argmax())
+
+
+def _check(predicted: np.ndarray, concentrations: np.ndarray, votes: np.ndarray, schema: Schema) -> None:
+    shape = len(votes), len(schema.answers)
+    if votes.shape != shape or predicted.shape != shape or concentrations.shape[:2] != shape:
+        raise ValueError(
+            f"predicted, concentrations and votes must be of the same galaxies and of the {shape[1]} answers of "
+            f"{schema!r}; received shapes {predicted.shape}, {concentrations.shape} and {votes.shape}"
+        )
+    for name, values, wrong, right in (
+        ("predicted", predicted, ~((predicted >= 0) & (predicted <= 1 + 1e-6)), "from 0 to 1"),
+        ("concentrations", concentrations, ~((concentrations > 0) & np.isfinite(concentrations)), "above 0 and finite"),
+    ):
+        if wrong.any():
+            row, answer, *sample = np.argwhere(wrong)[0]
+            raise ValueError(
+                f"{name} of galaxy {row} is {values[row, answer, *sample]:g} for '{schema.label_cols[answer]}'; "
+                f"it must be {right}"
+            )
 
 
 def _expected_deviation(k: np.ndarray, n: np.ndarray) -> np.ndarray:
@@ -200,17 +486,3 @@ def _expected_deviation(k: np.ndarray, n: np.ndarray) -> np.ndarray:
         posterior /= posterior.sum(axis=1, keepdims=True)
         weights = n_galaxies @ posterior / n_galaxies.sum()
     return (posterior * binomial_deviation(n, p)).sum(axis=1)[place.ravel()]
-
-
-def _beta_binomial(k: np.ndarray, n: np.ndarray, alpha: np.ndarray, beta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities of k, and of at most k, votes of n: (m,) each; alpha and beta of the mixture are (m, samples)."""
-    k, n = k[:, None], n[:, None]
-    log_pmf = betaln(alpha, beta + n) - betaln(alpha, beta)
-    cdf = np.exp(log_pmf)
-    for j in range(1, int(k.max(initial=0)) + 1):
-        reached = j <= k
-        left = np.maximum(n - j, 0)
-        ratio = (left + 1) / j * (alpha + j - 1) / (beta + left)
-        log_pmf += np.log(np.where(reached, ratio, 1))
-        cdf += np.where(reached, np.exp(log_pmf), 0)
-    return np.exp(log_pmf).mean(axis=1), cdf.mean(axis=1)
