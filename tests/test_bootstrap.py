@@ -7,10 +7,12 @@ from zoobot3d_tf.evaluation.bootstrap import (
     Score,
     bootstrap_interval,
     bootstrap_score,
+    central_interval,
     interval_of_draws,
     ratio,
     ratio_score,
     ratio_scores,
+    resample_counts,
     resampled_sums,
 )
 
@@ -88,3 +90,12 @@ def test_draws_of_nothing_have_no_interval():
     low, high = interval_of_draws(np.array([[0.0, np.nan], [np.nan, np.nan], [1.0, np.nan]]), level=0.5)
     assert (low[0], high[0]) == (0.25, 0.75)
     assert np.isnan([low[1], high[1]]).all()
+
+
+def test_counts_are_those_of_the_galaxies_that_intervals_draw():
+    values = np.random.default_rng(0).random(12)
+    counts = resample_counts(12)
+    assert (counts.sum(axis=1) == 12).all()
+    by_rows = bootstrap_interval(lambda rows: values[rows].mean(), 12)
+    assert central_interval(counts @ values / 12) == pytest.approx(by_rows)
+    assert resample_counts(0).shape == (0, 0)

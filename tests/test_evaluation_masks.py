@@ -5,7 +5,6 @@ import pytest
 from scipy.spatial import cKDTree
 from sklearn.metrics import average_precision_score
 
-from zoobot3d_tf.evaluation.bootstrap import resample_counts
 from zoobot3d_tf.evaluation.masks import (
     MAX_KNOTS,
     MIN_GALAXIES,
@@ -218,7 +217,8 @@ def sums_of(predicted, observed):
 
 
 def test_squared_fractions_are_mended():
-    knots = fit_mask_map(*sums_of(*(lambda f, observed: (f**2, observed))(*volunteers_of(40, seed=0))))
+    fraction, observed = volunteers_of(40, seed=0)
+    knots = fit_mask_map(*sums_of(fraction**2, observed))
     fraction, observed = volunteers_of(40, seed=1)
     mended = np.interp(fraction**2, *knots)
     assert np.abs(fraction**2 - fraction).mean() > 0.1
@@ -255,15 +255,3 @@ def test_fractions_above_those_of_enough_galaxies_go_straight_to_one():
     predicted[0, 0, 0] = observed[0, 0, 0] = 0.9  # one galaxy
     knots = fit_mask_map(*sums_of(predicted, observed))
     assert np.interp([0.25, 0.75, 1], *knots) == pytest.approx([0.125, 0.625, 1], abs=0.02)
-
-
-def test_resampled_galaxies_are_those_of_the_intervals():
-    from zoobot3d_tf.evaluation.bootstrap import bootstrap_interval, central_interval
-
-    values = np.random.default_rng(0).random(12)
-    weights = resample_counts(12)
-    assert (weights.sum(axis=1) == 12).all()
-    assert bootstrap_interval(lambda rows: values[rows].mean(), 12) == pytest.approx(
-        central_interval(weights @ values / 12)
-    )
-    assert resample_counts(0).shape == (0, 0)

@@ -1,12 +1,13 @@
-"""Ceilings of the scores of masks: how well volunteers agree with each other.
+"""How well volunteers agree with each other, with which the scores of masks are to be compared.
 
-No model can be expected to agree with volunteers better than other volunteers do. Two ceilings can be measured: one
-volunteer against the others who drew the same galaxy, and one group of volunteers against another group, where
-galaxies were drawn twice.
+Two agreements can be measured: one volunteer against the others who drew the same galaxy, and one group of volunteers
+against another group, where galaxies were drawn twice. The first is what one careful look reaches; a prediction, which
+averages over volunteers, can be better. The second is what a repetition of the whole survey reaches. It is the ceiling
+in practice, though not a strict one: the second group has noise of its own, which a prediction need not have.
 
-A ceiling cannot be computed from the numbers of volunteers per pixel alone. Drawing new numbers from a binomial
-distribution in each pixel would treat pixels as independent, but a volunteer who shifts or misses an arm does so in
-hundreds of pixels at once. Such groups would agree far better than real ones.
+Neither can be computed from the numbers of volunteers per pixel alone. Drawing new numbers from a binomial distribution
+in each pixel would treat pixels as independent, but a volunteer who shifts or misses an arm does so in hundreds of
+pixels at once. Such groups would agree far better than real ones.
 """
 
 import logging
@@ -85,7 +86,7 @@ def volunteer_sums(
     """Compare each volunteer of a galaxy with the others (leave one out).
 
     The mask of a volunteer is 1 in the pixels that they marked. With V volunteers, the fraction of the others is
-    (count - own) / (V - 1). This is how a model would be scored that predicts what one volunteer draws.
+    (count - own) / (V - 1). This is how a model that predicts the marks of one volunteer would be scored.
 
     Args:
         marks: marks of at least two volunteers, in pixels of the image; see `images.masks.Marks`.

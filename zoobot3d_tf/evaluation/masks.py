@@ -261,8 +261,8 @@ def on_same_galaxies(tables: Sequence[MaskTable]) -> list[MaskTable]:
     Args:
         tables: sums of several models, at least one. The ids of each are unique.
     """
-    shared = [id_str for id_str in tables[0].ids if all(id_str in set(table.ids) for table in tables[1:])]
     places = [{id_str: row for row, id_str in enumerate(table.ids)} for table in tables]
+    shared = [id_str for id_str in tables[0].ids if all(id_str in place for place in places)]
     return [
         table.take(np.array([place[id_str] for id_str in shared], int))
         for table, place in zip(tables, places, strict=True)
