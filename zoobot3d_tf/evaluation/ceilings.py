@@ -57,7 +57,8 @@ class VolunteerCeilings:
 
     Attributes:
         tables: sums by name of the mask; absent if no galaxy has marks of it.
-        n_only_counts: number of galaxies with masks left out since what each volunteer drew is not known.
+        n_only_counts: number of galaxies with masks left out since what each volunteer drew is not known, or since
+            there was only one volunteer.
         n_unreadable: number of galaxies left out since a file cannot be read.
     """
 
