@@ -151,6 +151,7 @@ def test_deviations_by_hand():
     np.testing.assert_allclose(curve.predicted, [1 / 3, 1 / 3, 1])
     np.testing.assert_allclose(curve.observed, [1 / 2, 1 / 2, 1])
     np.testing.assert_allclose(curve.errors, [1 / 6, 1 / 6, 0])
+    assert (curve.error_at(0.2), curve.error_at(0.5)) == pytest.approx((1 / 6, 0))
     np.testing.assert_array_equal(curve.numbers, [4, 4, 4])
     first = deviation_curve(np.ones((3, 2, 1)), votes, ONE_QUESTION, where=np.array([[True], [False], [True]]))
     assert (first.observed[0], first.numbers[0]) == (1, 2)
