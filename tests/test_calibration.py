@@ -119,6 +119,7 @@ def test_scaled_concentrations_keep_their_question():
         (Score(0.97, 0.96, 0.98), "they are too wide"),
         (Score(0.88, 0.87, 0.89), "as they should"),
         (Score(0.8, 0.6, 0.95), "as they should"),
+        (coverage_score(VotePlaces(*np.full((2, 1, 1), np.nan))), "cannot be checked"),
     ],
 )
 def test_coverage_in_words(score, verdict):

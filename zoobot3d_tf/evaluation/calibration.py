@@ -165,6 +165,8 @@ def coverage_in_words(score: Score, level: float = INTERVAL_LEVEL) -> str:
 
     Intervals count as right if the coverage differs by at most `TOLERANCE` from the level, or not significantly.
     """
+    if np.isnan(score.value):
+        return f"{level:.0%} intervals cannot be checked: no volunteers were asked"
     if abs(score.value - level) <= TOLERANCE or score.low <= level <= score.high:
         verdict = "as they should"
     elif score.value < level:
