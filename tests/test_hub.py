@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 import yaml
 from hub_server import hub_server
-from prediction_runs import make_run
+from prediction_runs import DECALS, make_run
 
 from zoobot3d_tf.files import sha256_of
 from zoobot3d_tf.labels import Label
 from zoobot3d_tf.models import ModelConfig
 from zoobot3d_tf.models.timm_files import find_timm_weights
+from zoobot3d_tf.runs.calibration import Calibration, read_calibration, write_calibration
 from zoobot3d_tf.runs.hub import from_hub, model_card, push_to_hub
 from zoobot3d_tf.runs.run_folder import CONFIG_NAME, HISTORY_NAME, MODEL_NAME, WEIGHTS_NAME, read_run
 
@@ -57,11 +58,22 @@ def test_downloaded_run_is_the_published_run(hub, run):
     push_to_hub(run, "owner/galaxies")
     hub.requests.clear()
     fetched = read_run("hf://owner/galaxies")
-    assert {path.rsplit("/", 1)[1] for _, path in hub.requests} == {CONFIG_NAME, WEIGHTS_NAME}
+    assert {path.rsplit("/", 1)[1] for method, path in hub.requests if method == "GET"} == {CONFIG_NAME, WEIGHTS_NAME}
     assert fetched.folder.name == hub.commit_of("owner/galaxies")
     assert (fetched.model, fetched.framing) == (read_run(run).model, read_run(run).framing)
     assert sha256_of(fetched.weights_loc) == sha256_of(run / WEIGHTS_NAME)
     assert read_run(Path("hf://owner/galaxies")).folder == from_hub("owner/galaxies") == fetched.folder
+
+
+def test_the_calibration_goes_up_and_down_with_the_weights(hub, run):
+    factors = {question.text: 0.5 for question in DECALS.questions}
+    fitted = Calibration(factors, {}, sha256_of(run / WEIGHTS_NAME), 100, 5, "eval_shards", "0.1")
+    write_calibration(run, fitted)
+    push_to_hub(run, "owner/galaxies")
+    assert read_calibration(read_run("hf://owner/galaxies")) == fitted
+    (run / WEIGHTS_NAME).write_bytes(b"weights of a longer training")
+    with pytest.raises(ValueError, match=r"calibration\.json: .*other weights"):
+        push_to_hub(run, "owner/galaxies")
 
 
 def test_files_in_the_cache_are_used_without_a_network(hub, run, monkeypatch):

@@ -1,6 +1,7 @@
 """Packed runs: weights in half precision, which predict the same."""
 
 import shutil
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -8,8 +9,10 @@ import pytest
 from prediction_runs import DECALS
 
 from zoobot3d_tf.cli import main
+from zoobot3d_tf.files import sha256_of
 from zoobot3d_tf.images.read import read_image
 from zoobot3d_tf.inference.source_images import frame_images
+from zoobot3d_tf.runs.calibration import Calibration, read_calibration, write_calibration
 from zoobot3d_tf.runs.packing import _pack, pack_run
 from zoobot3d_tf.runs.run_folder import CONFIG_NAME, WEIGHTS_NAME, read_run
 from zoobot3d_tf.shards.options import ShardOptions
@@ -60,6 +63,15 @@ def test_packed_kernels_are_those_of_half_precision_and_half_the_size(small_mode
     assert sorted(path.name for path in packed.iterdir()) == [CONFIG_NAME, WEIGHTS_NAME]
     assert (packed / CONFIG_NAME).read_bytes() == (small_model.run.folder / CONFIG_NAME).read_bytes()
     assert run.weights_loc.stat().st_size < 0.55 * small_model.run.weights_loc.stat().st_size
+
+
+def test_the_calibration_belongs_to_the_packed_weights(small_model, tmp_path):
+    run = shutil.copytree(small_model.run.folder, tmp_path / "run")
+    factors = {question.text: 0.5 for question in DECALS.questions}
+    fitted = Calibration(factors, {}, sha256_of(run / WEIGHTS_NAME), 100, 5, "eval_shards", "0.1")
+    write_calibration(run, fitted)
+    packed_run = read_run(pack_run(run, tmp_path / "packed"))
+    assert read_calibration(packed_run) == replace(fitted, weights_sha256=sha256_of(packed_run.weights_loc))
 
 
 def test_weights_beyond_half_precision_remain_unchanged(tmp_path):

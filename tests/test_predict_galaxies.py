@@ -35,6 +35,7 @@ from prediction_runs import (
 )
 from scipy import ndimage
 
+from zoobot3d_tf.cli import main
 from zoobot3d_tf.files import sha256_of, write_atomically
 from zoobot3d_tf.images.read import ImageError
 from zoobot3d_tf.inference import job
@@ -46,8 +47,9 @@ from zoobot3d_tf.predictions.options import PredictionOptions
 from zoobot3d_tf.predictions.predict_galaxies import predict_galaxies
 from zoobot3d_tf.predictions.predict_on_images import predict
 from zoobot3d_tf.predictions.prediction_tables import load_predictions
-from zoobot3d_tf.predictions.results import column_names
-from zoobot3d_tf.runs.run_folder import WEIGHTS_NAME
+from zoobot3d_tf.predictions.results import column_names, vote_values
+from zoobot3d_tf.runs.calibration import Calibration, MaskMap, write_calibration
+from zoobot3d_tf.runs.run_folder import CONFIG_NAME, WEIGHTS_NAME
 from zoobot3d_tf.schemas import get_schema
 
 RINGS = get_schema("rings")
@@ -729,3 +731,161 @@ def test_sub_folders_are_part_of_the_id_and_of_the_masks_path(run, tmp_path):
     assert table.bar_mask_loc[2] == str(tmp_path / "masks/south/galaxy_0_bar_mask.png")
     written = {str(path.relative_to(tmp_path / "masks")) for path in (tmp_path / "masks").rglob("*.png")}
     assert written == {f"{i}_{what}.png" for i in table.id_str for what in ("spiral_mask", "bar_mask", "overlay")}
+
+
+# Calibration
+
+
+def calibrate(run: Path, **changed) -> Calibration:
+    """Give a run a calibration: factors of 1/2, and half of each mask."""
+    known = {"weights_sha256": sha256_of(run / WEIGHTS_NAME), "n_galaxies": 9, "n_samples": 2, "source": "eval_shards"}
+    halves = {name: MaskMap((0.0, 1.0), (0.0, 0.5)) for name in ("spiral_mask", "bar_mask")}
+    factors = {question.text: 0.5 for question in DECALS.questions}
+    fitted = Calibration(**{"factors": factors, "masks": halves, "version": "0.1", **known, **changed})
+    write_calibration(run, fitted)
+    return fitted
+
+
+@pytest.mark.usefixtures("red")
+def test_the_calibration_of_a_run_is_applied_unless_it_is_turned_off(run, images, tmp_path):
+    def predicted(name, **options):
+        return load_predictions(predict(images, run, tmp_path / f"{name}.csv", n_samples=2, **options))
+
+    before = predicted("before", masks_file=tmp_path / "before.fits")
+    fitted = calibrate(run)
+    after = predicted("after", masks_file=tmp_path / "after.fits")
+    np.testing.assert_allclose(after.concentrations, before.concentrations / 2, rtol=1e-6)
+    answer = "bar_strong"
+    np.testing.assert_allclose(after.table[f"{answer}_fraction"], before.table[f"{answer}_fraction"], rtol=1e-5)
+    assert (after.table[f"{answer}_high"] > before.table[f"{answer}_high"]).all()
+    for name in ("spiral_mask", "bar_mask"):
+        masks = (read_mask_file(each.table[f"{name}_loc"][3]) for each in (before, after))
+        np.testing.assert_allclose(np.subtract(*masks) * 2, read_mask_file(before.table[f"{name}_loc"][3]), atol=0.009)
+    assert Calibration.from_dict(after.metadata["runs"][0]["calibration"]) == fitted
+    without = predicted("without", no_calibration=True)
+    np.testing.assert_array_equal(without.concentrations, before.concentrations)
+    assert without.metadata["runs"][0]["calibration"] is None
+
+
+@pytest.mark.usefixtures("red")
+def test_a_run_does_not_continue_with_another_calibration(run, images, tmp_path, monkeypatch):
+    monkeypatch.setattr("zoobot3d_tf.inference.run_job.available_cores", lambda: 0)
+    calibrate(run)
+    with monkeypatch.context() as patch:
+        read_until(patch, "galaxy_6.png", MemoryError())
+        with pytest.raises(OSError, match="run the same again"):
+            predict(images, run, tmp_path / "table.csv", n_samples=2)
+    with pytest.raises(ValueError, match=r"unfinished run with other calibration:"):
+        predict(images, run, tmp_path / "table.csv", n_samples=2, no_calibration=True)
+
+
+@pytest.mark.usefixtures("red")
+def test_a_stale_calibration_is_refused_and_another_number_of_samples_is_said(run, images, tmp_path, caplog):
+    calibrate(run)
+    predict(images, run, tmp_path / "table.csv", n_samples=3)
+    assert "fitted with 2 dropout samples, not 3" in caplog.text
+    calibrate(run, weights_sha256="0" * 64)
+    with pytest.raises(ValueError, match=r"other weights.*set no_calibration"):
+        predict(images, run, tmp_path / "table.csv")
+    assert main(["predict", str(images), "--checkpoint-dir", str(run), "--save-loc", str(tmp_path / "t.csv")]) == 2
+    predict(images, run, tmp_path / "table.csv", no_calibration=True)
+
+
+# Several runs
+
+
+@pytest.fixture
+def other(tmp_path) -> Path:
+    """A second run, which sees the whole image."""
+    folder = make_run(tmp_path / "other", sizes=(INITIAL, INITIAL, FINAL))
+    (folder / WEIGHTS_NAME).write_bytes(b"other weights")
+    return folder
+
+
+@pytest.mark.usefixtures("red")
+def test_samples_of_several_runs_are_side_by_side_with_the_framing_of_each(run, other, images, tmp_path):
+    alone = [load_predictions(predict(images, each, tmp_path / "one.csv", n_samples=2)) for each in (run, other)]
+    assert not np.allclose(alone[0].concentrations, alone[1].concentrations)
+    both = load_predictions(predict(images, [run, other], tmp_path / "both.csv", n_samples=2))
+    expected = np.concatenate([each.concentrations for each in alone], axis=2)
+    np.testing.assert_array_equal(both.concentrations, expected)
+    for name, column in vote_values(expected, DECALS, 40).items():
+        if name != "most_likely":
+            np.testing.assert_allclose(both.table[name], column, rtol=1e-5)
+    stored = both.metadata["runs"]
+    assert [each["run_folder"] for each in stored] == [str(run), str(other)]
+    assert [each["weights_sha256"] for each in stored] == [sha256_of(each / WEIGHTS_NAME) for each in (run, other)]
+    assert [(each["n_samples"], each["crop_size"]) for each in stored] == [(2, 48), (2, 64)]
+
+
+@pytest.mark.usefixtures("red")
+def test_masks_of_several_runs_are_the_mean_of_those_that_see_the_pixel(run, other, images, tmp_path):
+    def masks_of(name, runs):
+        table = load_predictions(predict(images, runs, tmp_path / f"{name}.csv", masks_file=tmp_path / f"{name}.fits"))
+        return read_mask_file(table.table["spiral_mask_loc"][0])
+
+    first, second, both = masks_of("first", run), masks_of("second", other), masks_of("both", [run, other])
+    corner, centre = np.s_[:4, :4], np.s_[20:40, 25:45]
+    assert (first[corner] == 0).all()
+    np.testing.assert_allclose(both[corner], second[corner], atol=0.005)
+    np.testing.assert_allclose(both[centre], (first[centre] + second[centre]) / 2, atol=0.005)
+
+
+@pytest.mark.usefixtures("red")
+def test_each_run_has_its_own_calibration(run, other, images, tmp_path, caplog):
+    before = load_predictions(predict(images, [run, other], tmp_path / "table.csv", n_samples=2))
+    calibrate(other)
+    after = load_predictions(predict(images, [run, other], tmp_path / "table.csv", n_samples=2))
+    ratio = after.concentrations / before.concentrations
+    np.testing.assert_allclose(ratio, np.broadcast_to([1, 1, 0.5, 0.5], ratio.shape), rtol=1e-6)
+    assert f"not calibrated, unlike the other runs: {run}" in caplog.text
+
+
+@pytest.mark.usefixtures("red")
+def test_each_image_is_read_once_for_all_runs(run, other, images, tmp_path, monkeypatch):
+    from zoobot3d_tf.inference import source_images
+
+    read, names = source_images.read_image, []
+    monkeypatch.setattr(source_images, "read_image", lambda path, stretch: names.append(path) or read(path, stretch))
+    predict(images, [run, other], tmp_path / "table.csv")
+    assert len(names) == len(set(names)) == 11
+
+
+@pytest.mark.usefixtures("red")
+def test_one_run_in_a_list_is_that_run_alone(run, images, tmp_path, caplog):
+    expected = load_predictions(predict(images, run, tmp_path / "one.csv"))
+    received = load_predictions(predict(images, [run], tmp_path / "list.csv"))
+    pd.testing.assert_frame_equal(received.table, expected.table)
+    assert "is the only run" in caplog.text
+
+
+@pytest.mark.usefixtures("red")
+def test_the_command_takes_several_runs(run, other, images, tmp_path, capsys):
+    arguments = ["--folder", str(images), "--save-loc", str(tmp_path / "table.csv"), "--n-samples", "3"]
+    assert main(["predict", "--runs", str(run), str(other), *arguments]) == 0
+    assert load_predictions(tmp_path / "table.csv").concentrations.shape == (11, 34, 6)
+    with pytest.raises(SystemExit):
+        main(["predict", "--runs", str(run), "--checkpoint-dir", str(other), *arguments])
+
+
+def test_runs_that_cannot_be_predicted_together_are_refused(run, images, tmp_path):
+    def refused(words, *runs, **options):
+        with pytest.raises(ValueError, match=words):
+            predict(images, runs, tmp_path / "table.csv", **options)
+
+    def other_run(name, change=lambda config: None, **settings):
+        folder = make_run(tmp_path / name, **settings)
+        (folder / WEIGHTS_NAME).write_text(name)
+        config = json.loads((folder / CONFIG_NAME).read_text())
+        change(config)
+        (folder / CONFIG_NAME).write_text(json.dumps(config))
+        return folder
+
+    refused("an empty list")
+    refused("run and .*run have the same weights; give each run once", run, run)
+    refused("copy have the same weights", run, Path(shutil.copytree(run, tmp_path / "copy")))
+    refused("other tasks .*on votes", run, other_run("votes", tasks=("votes",)))
+    rings = other_run("rings", lambda config: config["model"].update(schema=RINGS.to_dict()))
+    refused("other decision trees .*'decals'.*'rings'", run, rings)
+    linear = other_run("stretch", lambda config: config.update(stretch="lupton"))
+    refused(r"values of stretch \(.*run: galaxy-zoo, .*stretch: lupton\)", run, linear)

@@ -4,7 +4,17 @@ import argparse
 from pathlib import Path
 
 from zoobot3d_tf.commands.shards import executor_of
-from zoobot3d_tf.commands.stage import IMAGE_ROOT, RUN, Stage, add_max_failed, at_least, given, split_off
+from zoobot3d_tf.commands.stage import (
+    IMAGE_ROOT,
+    RUN,
+    SCHEMA,
+    UNASKED,
+    Stage,
+    add_max_failed,
+    at_least,
+    given,
+    split_off,
+)
 from zoobot3d_tf.files import path_of
 
 DEFAULT_TABLE = Path("predictions.csv")
@@ -134,6 +144,48 @@ def _predict(args: argparse.Namespace) -> None:
     print(args.save_loc)
 
 
+def _calibrate_arguments(parser: argparse.ArgumentParser) -> None:
+    from zoobot3d_tf.predictions.options import ENGINES, PredictionOptions
+
+    add = parser.add_argument
+    add("run_folder", metavar="RUN", help="Run folder of the trained model, to which the calibration is written")
+    add("shards", metavar="SHARDS", nargs="*", type=path_of, help="Folders of validation shards")
+    add("--catalog", metavar="FILE", type=path_of, help="Instead of SHARDS: labelled catalogue of validation galaxies")
+    add("--schema", help=f"Of the catalogue. {SCHEMA} (default: the tree of the run)")
+    add("--image-root", type=path_of, help=IMAGE_ROOT)
+    add("--missing-questions-unasked", action="store_true", help=UNASKED)
+    options = PredictionOptions
+    add(
+        "--n-samples",
+        type=at_least(1),
+        default=options.n_samples,
+        help="Number of predictions per galaxy with different dropout; use the same number for predictions",
+    )
+    add("--engine", default=options.engine, choices=ENGINES, help="Program that runs the network")
+    add("--batch-size", type=at_least(1), default=options.batch_size, help="Number of galaxies per step on a GPU")
+    add("--seed", type=at_least(0), default=options.seed, help="Random seed of the dropout")
+
+
+def _calibrate(args: argparse.Namespace) -> None:
+    from zoobot3d_tf.evaluation.fit_calibration import calibrate_run
+    from zoobot3d_tf.runs.run_folder import CALIBRATION_NAME
+    from zoobot3d_tf.schemas import load_schema
+
+    if not args.catalog and (args.image_root or args.schema or args.missing_questions_unasked):
+        raise ValueError("--image-root, --schema and --missing-questions-unasked apply to --catalog only; omit them")
+    schema = None if args.schema is None else load_schema(args.schema)
+    fitted = calibrate_run(**given(args) | {"schema": schema})
+    calibration = fitted.calibration
+    print(f"{calibration.n_galaxies} galaxies, {calibration.n_samples} dropout samples each")
+    if len(fitted.votes):
+        print("\nShare of the votes in their 90 % intervals, before and after (cross-validated):")
+        print(fitted.votes.to_string(index=False, float_format="%.2f"))
+    if len(fitted.masks):
+        print("\nCalibration error of the masks, before and after (cross-validated):")
+        print(fitted.masks.to_string(index=False, float_format="%.3f"))
+    print(f"\n{path_of(args.run_folder) / CALIBRATION_NAME}")
+
+
 def _show_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("table", metavar="TABLE", type=path_of, help="Table written by `zoobot3d predict`")
@@ -162,6 +214,14 @@ STAGES = {
         "--masks-dir masks --overlays",
         _predict_arguments,
         _predict,
+    ),
+    "calibrate": Stage(
+        "Fit the width of intervals, and the masks, to validation galaxies; write the result to the run folder.",
+        "Galaxies on which the run was trained are left out. `zoobot3d predict` applies the calibration to votes and "
+        "masks.",
+        "zoobot3d calibrate run shards/eval_shards",
+        _calibrate_arguments,
+        _calibrate,
     ),
     "predictions show": Stage(
         "Write a page of galaxies with their predicted masks and votes, to sort and filter.",
