@@ -5,15 +5,18 @@ import pytest
 
 from zoobot3d_tf.evaluation.bootstrap import (
     Score,
+    ScoreLine,
     bootstrap_interval,
     bootstrap_score,
     central_interval,
     interval_of_draws,
+    lines_to_dict,
     ratio,
     ratio_score,
     ratio_scores,
     resample_counts,
     resampled_sums,
+    share_interval,
 )
 
 
@@ -61,6 +64,33 @@ def test_ratio_of_sums_and_mean():
     assert score.high == pytest.approx(5 / 6)
     assert ratio_score(np.array([True, False, True, True])).value == 0.75
     assert np.isnan(ratio_score(np.zeros(3), np.zeros(3)).value)
+
+
+def test_interval_of_a_share():
+    low, high = share_interval(np.array([0, 4, 2]), np.array([4, 4, 4]))
+    z2 = 1.6448536**2
+    np.testing.assert_allclose(low, [0, 4 / (4 + z2), 0.5 - np.sqrt(z2 + z2**2 / 4) / (4 + z2)], atol=1e-6)
+    np.testing.assert_allclose(high, 1 - low[[1, 0, 2]], atol=1e-6)
+
+
+def test_lines_of_a_table_in_words_and_as_json():
+    purity = ScoreLine("purity", Score(0.75, 0.5, 1), 8, 0.5, "the share of the class", "S0")
+    assert purity.text() == "purity of 'S0': 0.75 (0.5 to 1), 8 galaxies; the share of the class: 0.5"
+    unknown = ScoreLine("balanced_accuracy", Score(np.nan, np.nan, np.nan), 1)
+    assert unknown.text() == "balanced accuracy: not known from 1 galaxy"
+    assert lines_to_dict([purity, unknown]) == {
+        "purity": {
+            "S0": {
+                "value": 0.75,
+                "low": 0.5,
+                "high": 1,
+                "galaxies": 8,
+                "baseline": 0.5,
+                "baseline_name": "the share of the class",
+            }
+        },
+        "balanced_accuracy": {"value": None, "low": None, "high": None, "galaxies": 1},
+    }
 
 
 def test_score_in_words():

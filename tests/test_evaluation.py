@@ -16,7 +16,6 @@ from zoobot3d_tf.evaluation.pairs import read_pairs
 from zoobot3d_tf.evaluation.scores import evaluate, summary
 from zoobot3d_tf.evaluation.votes import (
     binomial_deviation,
-    fraction_scores,
     noise_floor,
     predictive_coverage,
     score_votes,
@@ -107,14 +106,6 @@ def test_errors_by_question_and_in_all():
     assert scores["shape"].gain == pytest.approx(0.2)
     assert np.isnan(scores["bar"].gain)
     assert scores["shape"].times_floor == pytest.approx(0.1 / scores["shape"].noise_floor)
-
-
-def test_mean_errors_of_fractions_are_those_of_all_answers():
-    votes = np.array([[3, 1, 1, 0], [5, 0, 0, 0]])
-    predicted = np.array([[0.65, 0.35, 0.8, 0.2], [0.9, 0.1, 0.5, 0.5]])
-    scores = fraction_scores(predicted, votes, SCHEMA)
-    assert scores["fraction_mae"] == pytest.approx(0.8 / 6)
-    assert scores["fraction_mae_of_always_the_mean"] == pytest.approx(0.5 / 6)
 
 
 def test_questions_that_nobody_was_asked_have_no_score():

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from zoobot3d_tf.evaluation.masks import mask_iou
-from zoobot3d_tf.evaluation.votes import fraction_scores
+from zoobot3d_tf.evaluation.votes import ALL, score_votes
 from zoobot3d_tf.schemas import Schema, vote_fractions
 from zoobot3d_tf.training.metrics import MaskError, MaskIoU, QuestionLoss, VoteFractionError
 
@@ -57,8 +57,8 @@ def test_metrics_of_training_are_those_of_the_scores():
     concentrations = rng.uniform(1, 20, (20, 4)).astype(np.float32)
     error = VoteFractionError(SCHEMA)
     error.update_state(votes, concentrations)
-    scores = fraction_scores(vote_fractions(concentrations, SCHEMA), votes, SCHEMA)
-    assert float(error.result()) == pytest.approx(scores["fraction_mae"], rel=1e-5)
+    scores = score_votes(vote_fractions(concentrations, SCHEMA), concentrations[..., None], votes, SCHEMA)
+    assert float(error.result()) == pytest.approx(scores[ALL].mae, rel=1e-5)
     true, predicted = rng.uniform(0, 0.4, (2, 20, 8, 8, 1)).astype(np.float32)
     iou = MaskIoU()
     iou.update_state(true, predicted)

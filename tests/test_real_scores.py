@@ -16,7 +16,6 @@ from real_figures import (
     GAINS,
     QUESTIONS,
     answers_of,
-    auc,
     class_figures,
     clear_figures,
     decals_ring_figures,
@@ -121,12 +120,6 @@ def test_clear_answers_need_agreement_and_votes():
     assert figure.scores["model"].value == 0.5
     assert figure.baseline == 0.5
     assert figure.human == pytest.approx(0.9)
-
-
-def test_auc_counts_pairs():
-    assert auc(np.array([0.1, 0.4, 0.35, 0.8]), np.array([False, False, True, True])) == 0.75
-    assert auc(np.array([0.5, 0.5]), np.array([False, True])) == 0.5
-    assert np.isnan(auc(np.array([0.5, 0.5]), np.array([True, True])))
 
 
 def test_spirals_against_ellipticals():

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
 from zoobot3d_tf.catalogs.training_catalog import read_training_catalog
 from zoobot3d_tf.evaluation.bootstrap import Score, bootstrap_score, ratio_score
 from zoobot3d_tf.evaluation.ceilings import group_ceilings
+from zoobot3d_tf.evaluation.labels import Ranking
 from zoobot3d_tf.evaluation.masks import THRESHOLD_NAMES, MaskSums, MaskTable, mask_values, smoothed_brightness
 from zoobot3d_tf.evaluation.pairs import Pairs, read_pairs
 from zoobot3d_tf.evaluation.votes import CLEAR_SHARE, CLEAR_VOTES, clear_answers, noise_floor
@@ -407,25 +407,6 @@ def share_of_hits(hits: np.ndarray) -> Score:
     return ratio_score(hits)
 
 
-def auc(values: np.ndarray, is_positive: np.ndarray) -> float:
-    """Compute the area under the ROC curve: the probability that a positive has a higher value than a negative.
-
-    Equal values count one half, so this is the statistic of Mann & Whitney (1947, Annals of Mathematical Statistics 18,
-    50), divided by the number of pairs.
-
-    Args:
-        values: float, shape (galaxies,).
-        is_positive: bool, same shape.
-
-    Returns:
-        The area, 0..1; NaN without galaxies of both kinds.
-    """
-    n_positive = int(is_positive.sum())
-    n_pairs = n_positive * (len(values) - n_positive)
-    above = rankdata(values)[is_positive].sum() - n_positive * (n_positive + 1) / 2
-    return _ratio(above, n_pairs)
-
-
 def likeliest(table: pd.DataFrame, question: str, answers: Sequence[str]) -> np.ndarray | None:
     """Find the answer with the highest predicted fraction.
 
@@ -494,8 +475,7 @@ def _auc_figure(
     scores = {}
     for model, fraction in fractions.items():
         if fraction is not None:
-            values = fraction[used]
-            scores[model] = bootstrap_score(lambda rows, v=values: auc(v[rows], positive[rows]), len(values))
+            scores[model] = bootstrap_score(Ranking.of(fraction[used], positive).auc, len(positive))
     return Figure(name, int(used.sum()), scores, 0.5, "chance")
 
 

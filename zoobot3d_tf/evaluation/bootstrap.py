@@ -2,11 +2,13 @@
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import numpy as np
+from scipy.special import ndtri
 
 from zoobot3d_tf.predictions.results import INTERVAL_LEVEL
 
@@ -37,6 +39,46 @@ class Score:
             form: format of the numbers, such as ".0%".
         """
         return f"{self.value:{form}} ({self.low:{form}} to {self.high:{form}})"
+
+
+@dataclass(frozen=True)
+class ScoreLine:
+    """One line of a table of scores.
+
+    Attributes:
+        name: what is measured.
+        score: the score with its interval.
+        n_galaxies: number of galaxies that decide it.
+        baseline: score of the baseline on the same galaxies; NaN if there is none.
+        baseline_name: what the baseline does, such as "always the training mean".
+        of_class: class that the score is about; '' for all.
+    """
+
+    name: str
+    score: Score
+    n_galaxies: int
+    baseline: float = math.nan
+    baseline_name: str = ""
+    of_class: str = ""
+
+    def text(self) -> str:
+        """Format as in "accuracy: 0.75 (0.5 to 1), 8 galaxies; always '0': 0.5"."""
+        name = self.name.replace("_", " ") + (f" of {self.of_class!r}" if self.of_class else "")
+        n_galaxies = f"{self.n_galaxies} galax{'y' if self.n_galaxies == 1 else 'ies'}"
+        if math.isnan(self.score.value):
+            return f"{name}: not known from {n_galaxies}"
+        has_baseline = self.baseline_name and not math.isnan(self.baseline)
+        baseline = f"; {self.baseline_name}: {self.baseline:.3g}" if has_baseline else ""
+        return f"{name}: {self.score.text('.3g')}, {n_galaxies}{baseline}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Convert to a dictionary for JSON, in which NaN is None."""
+        numbers = {"value": self.score.value, "low": self.score.low, "high": self.score.high}
+        stored: dict[str, Any] = {name: _or_none(value) for name, value in numbers.items()}
+        stored["galaxies"] = self.n_galaxies
+        if self.baseline_name:
+            stored |= {"baseline": _or_none(self.baseline), "baseline_name": self.baseline_name}
+        return stored
 
 
 def bootstrap_interval(
@@ -190,3 +232,38 @@ def _draws(n_galaxies: int, n_resamples: int, seed: int) -> Iterator[np.ndarray]
     rng = np.random.default_rng(seed)
     for _ in range(n_resamples if n_galaxies else 0):
         yield rng.integers(n_galaxies, size=n_galaxies)
+
+
+def lines_to_dict(lines: Iterable[ScoreLine]) -> dict[str, Any]:
+    """Convert scores to a dictionary for JSON: by name and, where they are about a class, then by class."""
+    stored: dict[str, Any] = {}
+    for line in lines:
+        if line.of_class:
+            stored.setdefault(line.name, {})[line.of_class] = line.to_dict()
+        else:
+            stored[line.name] = line.to_dict()
+    return stored
+
+
+def share_interval(hits: Any, n: Any, level: float = INTERVAL_LEVEL) -> tuple[Any, Any]:
+    """Compute the interval of shares that are measured on independent galaxies.
+
+    This is the score interval of Wilson (1927, Journal of the American Statistical Association 22, 209). Unlike a
+    bootstrap, it has a width if none or all of a few galaxies are hits.
+
+    Args:
+        hits: numbers of hits, 0..n, numbers or arrays of any shape.
+        n: numbers of galaxies, >= 1, same shape.
+        level: probability of the interval, 0..1.
+
+    Returns:
+        Lower and upper ends, 0..1, same shape.
+    """
+    z2 = ndtri((1 + level) / 2) ** 2
+    centre = (hits + z2 / 2) / (n + z2)
+    half = np.sqrt(z2 * (hits * (n - hits) / n + z2 / 4)) / (n + z2)
+    return centre - half, centre + half
+
+
+def _or_none(value: float) -> float | None:
+    return value if math.isfinite(value) else None

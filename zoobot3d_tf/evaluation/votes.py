@@ -349,26 +349,6 @@ def mean_concentrations(votes: np.ndarray, schema: Schema) -> np.ndarray:
     return scaled(unscaled[:, None], fit_scales(repeated, votes, schema), schema)[:, 0]
 
 
-def fraction_scores(predicted: np.ndarray, votes: np.ndarray, schema: Schema) -> dict[str, float]:
-    """Compute the mean error of vote fractions over all answers, and the mean error of a constant answer.
-
-    Args:
-        predicted: expected fractions, shape (galaxies, answers).
-        votes: numbers of votes, same shape.
-        schema: decision tree.
-
-    Returns:
-        `fraction_mae`, the mean absolute error over all questions that were asked; `fraction_mae_of_always_the_mean`,
-        the mean absolute error of always predicting the mean observed fraction of each answer.
-    """
-    error, asked = fraction_errors(predicted, votes, schema, np)
-    error_of_mean, _ = fraction_errors(mean_fractions(votes, schema), votes, schema, np)
-    return {
-        "fraction_mae": float(error.mean(where=asked)),
-        "fraction_mae_of_always_the_mean": float(error_of_mean.mean(where=asked)),
-    }
-
-
 def noise_floor(votes: np.ndarray, schema: Schema) -> np.ndarray:
     """Estimate the error that the true fractions are expected to have, because few volunteers vote.
 

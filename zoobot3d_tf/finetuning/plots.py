@@ -9,8 +9,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from zoobot3d_tf.evaluation.calibration import reliability
-from zoobot3d_tf.evaluation.labels import confusion
+from zoobot3d_tf.evaluation.calibration import Curve, reliability_curve
+from zoobot3d_tf.evaluation.labels import confusion, label_curve, stated_probability
 from zoobot3d_tf.files import whole_file
 from zoobot3d_tf.finetuning.scores import Validation
 from zoobot3d_tf.labels import Label
@@ -110,29 +110,27 @@ def _confusion_matrix(label: Label, validation: Validation, figure: Figure) -> N
 
 
 def _label_calibration(label: Label, validation: Validation, figure: Figure) -> None:
-    curve = reliability(validation.predicted[:, 0], validation.known[:, 0])
+    curve = label_curve(*stated_probability(validation.predicted, validation.known[:, 0]))
     _draw_calibration(figure, curve, f"predicted probability of {label.column}", f"observed share of {label.column}")
     figure.axes[0].set_title(f"{len(validation.known):,} validation galaxies", fontsize=10)
 
 
 def _vote_calibration(schema: Schema, validation: Validation, figure: Figure) -> None:
     observed = vote_fractions(validation.known, schema)
-    asked = ~np.isnan(observed)
-    predicted = vote_fractions(validation.predicted, schema)[asked]
-    curve = reliability(predicted, observed[asked])
+    curve = reliability_curve(vote_fractions(validation.predicted, schema), observed)
     _draw_calibration(figure, curve, "predicted vote fraction", "mean observed vote fraction")
     figure.axes[0].set_title(f"{len(observed):,} validation galaxies, all answers", fontsize=10)
 
 
-def _draw_calibration(figure: Figure, curve: tuple[np.ndarray, ...], x: str, y: str) -> None:
-    predicted, observed, numbers = curve
+def _draw_calibration(figure: Figure, curve: Curve, x: str, y: str) -> None:
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     above.plot((0, 1), (0, 1), color="0.7", linewidth=1, linestyle="--")
-    above.plot(predicted, observed, "o-", color=_BLUE)
+    above.plot(curve.predicted, curve.observed, "o-", color=_BLUE)
+    above.vlines(curve.predicted, curve.low, curve.high, color=_BLUE, linewidth=1)
     above.set_ylabel(y)
     above.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
-    below.bar(predicted, numbers, width=0.06, color=_BLUE)
-    for place, number in zip(predicted, numbers, strict=True):
+    below.bar(curve.predicted, curve.numbers, width=0.06, color=_BLUE)
+    for place, number in zip(curve.predicted, curve.numbers, strict=True):
         below.annotate(f"{number:,.0f}", (place, number), ha="center", va="bottom", fontsize=7)
     below.margins(y=0.25)
     below.set_xlabel(x)

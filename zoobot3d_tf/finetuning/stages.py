@@ -18,9 +18,10 @@ from zoobot3d_tf.files import write_atomically
 from zoobot3d_tf.finetuning.blocks import LayerDecayAdamW, unfreeze
 from zoobot3d_tf.finetuning.recipe import Finetuning
 from zoobot3d_tf.finetuning.scores import Validation, validation_scores
-from zoobot3d_tf.images.masks import MASKS
+from zoobot3d_tf.images.masks import MASKS, overlap
 from zoobot3d_tf.models.build import build_model
-from zoobot3d_tf.models.heads import POOLED_HEADS
+from zoobot3d_tf.models.heads import POOLED_HEADS, mask_fraction
+from zoobot3d_tf.predictions.results import INTERVAL_LEVEL
 from zoobot3d_tf.runs.run_folder import HISTORY_NAME, WEIGHTS_NAME, read_run
 from zoobot3d_tf.shards.manifest import galaxies_in
 from zoobot3d_tf.training.assemble import batches, compile_model, cosine, dropout_seeds, shards_checked_on_error
@@ -192,9 +193,13 @@ def _report(model: keras.Model, config: RunConfig, history: pd.DataFrame, kept: 
     """Write `validation.json`, and the plots if matplotlib is installed."""
     of_epoch = {name.removeprefix("val_"): value for name, value in best.items() if name.startswith("val_")}
     validation = _validate(model, config)
-    scores = {"stage": kept, "epoch": int(best["epoch"])} | of_epoch | validation_scores(config.model, validation)
-    write_atomically(config.log_dir / VALIDATION_NAME, json.dumps(scores, indent=1) + "\n")
+    scores, in_words = validation_scores(config.model, validation)
+    stored = {"stage": kept, "epoch": int(best["epoch"])} | of_epoch | scores
+    write_atomically(config.log_dir / VALIDATION_NAME, json.dumps(stored, indent=1) + "\n")
     logger.info("Best epoch: %d (%s stage). Scores: %s.", best["epoch"], kept, config.log_dir / VALIDATION_NAME)
+    logger.info("On the validation galaxies, with intervals of probability %.0f %%:", 100 * INTERVAL_LEVEL)
+    for words in in_words:
+        logger.info("  %s", words)
     if not is_installed("matplotlib"):
         logger.info("No plots: matplotlib is not installed; pip install 'zoobot3d_tf[plots]'.")
         return
@@ -204,15 +209,27 @@ def _report(model: keras.Model, config: RunConfig, history: pd.DataFrame, kept: 
 
 
 def _validate(model: keras.Model, config: RunConfig) -> Validation:
-    """Predictions for the validation galaxies that have votes or the label; empty for masks."""
-    if config.model.masks:
-        return Validation(np.empty((0, 0)), np.empty((0, 0)))
-    (task,) = config.model.tasks
+    """Predictions for the validation galaxies that have votes, the label or masks."""
     _, galaxies = batches(config, range(0))
     predict = _graph(model)
+    if config.model.masks:
+        return Validation(np.empty((0, 0)), np.empty((0, 0)), _overlaps(predict, galaxies, config.model.masks))
+    (task,) = config.model.tasks
     parts = [(predict(images)[task], targets[task], weights[task]) for images, targets, weights in galaxies]
     predicted, known, weights = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     return Validation(predicted[weights > 0], known[weights > 0])
+
+
+def _overlaps(predict: Callable, galaxies: Iterable, masks: Iterable[str]) -> dict[str, np.ndarray]:
+    """Pixels in intersection and union of each galaxy whose mask is known, (galaxies, 2), by name of the mask."""
+    overlaps: dict[str, list[np.ndarray]] = {mask: [] for mask in masks}
+    for images, targets, weights in galaxies:
+        outputs = predict(images)
+        for mask, of_batches in overlaps.items():
+            predicted, true = np.asarray(mask_fraction(outputs[mask]))[..., 0], np.asarray(targets[mask])[..., 0]
+            counts = np.stack(overlap(predicted, true, np), axis=1)
+            of_batches.append(counts[np.asarray(weights[mask]) > 0])
+    return {mask: np.concatenate(of_batches) for mask, of_batches in overlaps.items()}
 
 
 def _graph(model: keras.Model) -> tf.types.experimental.GenericFunction:
