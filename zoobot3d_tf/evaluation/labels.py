@@ -139,6 +139,12 @@ def score_label(label: Label, predicted: np.ndarray, known: np.ndarray) -> Label
     return LabelScores(n, tuple(lines), matrix, label_curve(*stated), tuple(notes))
 
 
+def measures_of(label: Label, predicted: np.ndarray, known: np.ndarray) -> list[Measure]:
+    """Measures of a label of any kind; see `class_measures` and `number_measures`."""
+    measures = number_measures if label.kind == "regression" else class_measures
+    return measures(label, predicted, known)
+
+
 def class_measures(label: Label, predicted: np.ndarray, known: np.ndarray) -> list[Measure]:
     """Measures of a label with classes.
 

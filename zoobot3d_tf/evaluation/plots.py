@@ -1,7 +1,9 @@
 """Plots of an evaluation, for the page (SVG) and for papers (PDF)."""
 
 import io
+import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,15 @@ COLOURS = ("#4c78a8", "#e45756", "#54a24b", "#f58518", "#b279a2", "#72b7b2", "#9
 Draw = Callable[[Figure], None]
 
 
+@dataclass(frozen=True)
+class Words:
+    """Title of a plot, and words of its axes."""
+
+    title: str
+    x: str
+    y: str
+
+
 def save(draw: Draw, pdf: Path, size: tuple[float, float] = (4.5, 4.0)) -> str:
     """Draw a plot, write it as PDF, and return it as SVG.
 
@@ -31,6 +42,7 @@ def save(draw: Draw, pdf: Path, size: tuple[float, float] = (4.5, 4.0)) -> str:
     """
     figure = Figure(figsize=size, layout="constrained")
     draw(figure)
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells how it shortens the fonts of PDF files
     # Text that stays text can be searched, and edited in a paper. The salt makes equal plots equal files.
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": pdf.stem, "pdf.fonttype": 42}):
         with whole_file(pdf) as partial:
@@ -41,55 +53,55 @@ def save(draw: Draw, pdf: Path, size: tuple[float, float] = (4.5, 4.0)) -> str:
     return content[content.index("<svg") :]
 
 
-def draw_curves(figure: Figure, curves: Mapping[str, Sequence[np.ndarray]], x: str, y: str, title: str) -> None:
-    """Draw observed against predicted values, with the diagonal where both are equal.
+def draw_curves(
+    figure: Figure, curves: Mapping[str, Sequence[np.ndarray]], words: Words, diagonal: bool = True
+) -> None:
+    """Draw curves of values in 0..1, such as observed against predicted ones.
 
     Args:
         figure: figure to draw into.
-        curves: by name, the predicted values, the observed values, and optionally the lower and the upper ends of their
-            intervals, each of shape (points,). The name is shown if there are several.
-        x: words of the horizontal axis.
-        y: words of the vertical axis.
-        title: title of the plot.
+        curves: by name, the values of both axes, and optionally the lower and the upper ends of the intervals of the
+            second, each of shape (points,). The name is shown if there are several.
+        words: words of the plot.
+        diagonal: whether both axes have the range 0..1, and the diagonal is drawn, where both are equal.
     """
     axes = figure.add_subplot()
-    axes.plot((0, 1), (0, 1), color="0.7", linewidth=1, linestyle="--")
-    for colour, (name, (predicted, observed, *ends)) in zip(_colours(len(curves)), curves.items(), strict=True):
-        axes.plot(predicted, observed, "o-", color=colour, markersize=3.5, linewidth=1.2, label=name)
+    if diagonal:
+        axes.plot((0, 1), (0, 1), color="0.7", linewidth=1, linestyle="--")
+        axes.set(xlim=(-0.02, 1.02))
+    for colour, (name, (places, values, *ends)) in zip(_colours(len(curves)), curves.items(), strict=True):
+        axes.plot(places, values, "o-", color=colour, markersize=3.5, linewidth=1.2, label=name)
         if ends:
             low, high = ends
-            axes.fill_between(predicted, low, high, color=colour, alpha=0.2, linewidth=0)
-    axes.set(xlabel=x, ylabel=y, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    _finish(axes, title, len(curves))
+            axes.fill_between(places, low, high, color=colour, alpha=0.2, linewidth=0)
+    axes.set(ylim=(-0.02, 1.02))
+    _finish(axes, words, len(curves))
 
 
-def draw_histogram(figure: Figure, heights: Mapping[str, np.ndarray], x: str, title: str) -> None:
+def draw_histogram(figure: Figure, heights: Mapping[str, np.ndarray], words: Words) -> None:
     """Draw histograms of values in 0..1, as densities, with the line 1 of a uniform distribution.
 
     Args:
         figure: figure to draw into.
         heights: densities by name, each of shape (bins,), for bins of equal width.
-        x: words of the horizontal axis.
-        title: title of the plot.
+        words: words of the plot.
     """
     axes = figure.add_subplot()
     axes.axhline(1, color="0.7", linewidth=1, linestyle="--")
     for colour, (name, values) in zip(_colours(len(heights)), heights.items(), strict=True):
         axes.stairs(values, np.linspace(0, 1, len(values) + 1), color=colour, label=name, fill=len(heights) == 1)
-    axes.set(xlabel=x, ylabel="density", xlim=(0, 1), ylim=(0, None))
-    _finish(axes, title, len(heights))
+    axes.set(xlim=(0, 1), ylim=(0, None))
+    _finish(axes, words, len(heights))
 
 
-def draw_confusion(figure: Figure, matrix: np.ndarray, names: Sequence[str], x: str, y: str, title: str) -> None:
+def draw_confusion(figure: Figure, matrix: np.ndarray, names: Sequence[str], words: Words) -> None:
     """Draw a confusion matrix, coloured by the share of each row.
 
     Args:
         figure: figure to draw into.
         matrix: numbers of galaxies, shape (classes, classes): true classes in rows, predicted classes in columns.
         names: names of the classes.
-        x: words of the predicted classes.
-        y: words of the true classes.
-        title: title of the plot.
+        words: words of the plot.
     """
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     axes = figure.add_subplot()
@@ -101,10 +113,10 @@ def draw_confusion(figure: Figure, matrix: np.ndarray, names: Sequence[str], x: 
     if len(names) <= 12:
         for row, column in np.ndindex(matrix.shape):
             colour = "white" if share[row, column] > 0.5 else "black"
-            words = f"{matrix[row, column]:,}\n{share[row, column]:.0%}"
-            axes.text(column, row, words, ha="center", va="center", color=colour, fontsize=8)
-    axes.set(xlabel=x, ylabel=y)
-    axes.set_title(title, fontsize=10)
+            text = f"{matrix[row, column]:,}\n{share[row, column]:.0%}"
+            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
+    axes.set(xlabel=words.x, ylabel=words.y)
+    axes.set_title(words.title, fontsize=10)
 
 
 def draw_losses(figure: Figure, histories: Mapping[str, pd.DataFrame]) -> None:
@@ -119,16 +131,16 @@ def draw_losses(figure: Figure, histories: Mapping[str, pd.DataFrame]) -> None:
         epochs = np.arange(1, len(history) + 1)
         axes.plot(epochs, history["loss"], color=colour, linewidth=1, linestyle=":", label=f"{name}: training")
         axes.plot(epochs, history["val_loss"], color=colour, label=f"{name}: validation")
-    axes.set(xlabel="epoch", ylabel="loss")
-    _finish(axes, "Loss of each epoch", 2)
+    _finish(axes, Words("Loss of each epoch", "epoch", "loss"), 2)
 
 
 def _colours(number: int) -> list[str]:
     return [COLOURS[place % len(COLOURS)] for place in range(number)]
 
 
-def _finish(axes: Axes, title: str, n_curves: int) -> None:
+def _finish(axes: Axes, words: Words, n_curves: int) -> None:
     axes.spines[["top", "right"]].set_visible(False)
-    axes.set_title(title, fontsize=10)
+    axes.set(xlabel=words.x, ylabel=words.y)
+    axes.set_title(words.title, fontsize=10)
     if n_curves > 1:
         axes.legend(frameon=False, fontsize=8)

@@ -256,6 +256,44 @@ def vote_errors(
     )
 
 
+def vote_differences(first: VoteErrors, second: VoteErrors, seed: int = 0) -> dict[str, dict[str, Score]]:
+    """Compare the predicted votes of two models on the same galaxies: the scores of the first minus the second.
+
+    Each random test set has the same galaxies for both models, so that what is hard for both cancels (paired
+    bootstrap).
+
+    Args:
+        first: errors of one model.
+        second: errors of the other, for the same galaxies in the same order, with the same decision tree.
+        seed: seed of the bootstrap.
+
+    Returns:
+        Differences by question and score, as in `VoteErrors.estimates`.
+
+    Raises:
+        ValueError: the trees or the numbers of galaxies differ.
+    """
+    if first.schema != second.schema or len(first.clear_answers) != len(second.clear_answers):
+        raise ValueError(
+            f"first and second must be of the same galaxies and decision tree; they have {len(first.clear_answers)} "
+            f"and {len(second.clear_answers)} galaxies, and {first.schema!r} and {second.schema!r}"
+        )
+    values, draws = [], []
+    for errors in (first, second):
+        values.append(_ratios({name: sums.sum(axis=0) for name, sums in errors.sums.items()}))
+        drawn = resampled_sums(np.stack(list(errors.sums.values()), axis=1), seed=seed)
+        draws.append(_ratios(dict(zip(errors.sums, np.moveaxis(drawn, 1, 0), strict=True))))
+    names, known = first._names, first.scores()
+    differences: dict[str, dict[str, Score]] = {name: {} for name in names if name in known}
+    for score, of_first in values[0].items():
+        low, high = interval_of_draws(draws[0][score] - draws[1][score])
+        value = of_first - values[1][score]
+        for column, name in enumerate(names):
+            if name in known:
+                differences[name][score] = Score(*(_number(ends[column]) for ends in (value, low, high)))
+    return differences
+
+
 def score_votes(
     predicted: np.ndarray,
     concentrations: np.ndarray,

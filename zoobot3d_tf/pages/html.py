@@ -59,11 +59,17 @@ p { margin: 0 0 10px; max-width: 110ch; }
 .tile b { display: block; font-size: 30px; line-height: 1.25; font-variant-numeric: tabular-nums; }
 .tile em { font-style: normal; font-weight: 600; }
 .scroll { overflow-x: auto; padding: 6px 4px; }
+.says { padding-left: 20px; max-width: 110ch; }
+.says li { margin: 0 0 8px; }
+.plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(320px, 1fr)); gap: 14px; }
+.plot { background: #fff; border: 1px solid var(--line); border-radius: 10px; padding: 8px; break-inside: avoid; }
+.plot svg { width: 100%; height: auto; }
 .scroll + p { font-size: 13px; margin-top: 10px; }
 table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 14px; }
-th, td { padding: 5px 14px; text-align: right; border-bottom: 1px solid var(--line); }
+th, td { padding: 5px 10px; text-align: right; border-bottom: 1px solid var(--line); white-space: pre-line; }
 tr:last-child td { border-bottom: 0; }
 th { font-weight: 600; vertical-align: bottom; line-height: 1.3; }
+td { line-height: 1.3; }
 th:first-child, td:first-child { text-align: left; }
 tr.all td { font-weight: 600; }
 .key { display: flex; flex-wrap: wrap; gap: 6px 22px; font-size: 13px; margin: 8px 0 14px; align-items: center; }
@@ -176,6 +182,16 @@ def heading(text: str, level: int = 1) -> str:
 def note(text: str) -> str:
     """A paragraph of explanation."""
     return f'<p class="quiet">{escape(text)}</p>'
+
+
+def sentences(texts: Sequence[str]) -> str:
+    """A list of sentences."""
+    return "\n".join(['<ul class="says">', *(f"<li>{escape(text)}</li>" for text in texts), "</ul>"])
+
+
+def plots(drawings: Sequence[str]) -> str:
+    """Drawings side by side, each an `<svg>` element."""
+    return "\n".join(['<div class="plots">', *(f'<div class="plot">{svg}</div>' for svg in drawings), "</div>"])
 
 
 def tiles(figures: Sequence[tuple[str, str, str]]) -> str:

@@ -1,7 +1,7 @@
 """Run folders: the files that training writes and predictions read."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
@@ -18,6 +18,7 @@ from zoobot3d_tf.schemas import Schema
 
 if TYPE_CHECKING:
     import keras
+    import pandas as pd
 
 MODEL_NAME = "model.keras"
 WEIGHTS_NAME = "model.weights.h5"
@@ -154,6 +155,21 @@ def read_run(folder: PathLike) -> TrainedRun:
     """
     source = SHIPPED_FOLDER if folder == SHIPPED else folder
     return TrainedRun.from_folder(open_model_folder(source, "a run folder", "`zoobot3d train` makes run folders"))
+
+
+def read_histories(runs: Iterable[PathLike]) -> "dict[str, pd.DataFrame]":
+    """Read the losses and metrics of each epoch of runs.
+
+    Args:
+        runs: run folders, as `read_run` takes them.
+
+    Returns:
+        Table of each run by the name of its folder, for the runs that have a history.
+    """
+    import pandas as pd
+
+    folders = [read_run(run).folder for run in runs]
+    return {folder.name: pd.read_csv(path) for folder in folders if (path := folder / HISTORY_NAME).is_file()}
 
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:
