@@ -110,6 +110,7 @@ def predict_labelled(
     Raises:
         ValueError, OSError: as `predict_galaxies`.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     table_loc = folder / "predictions.parquet"
     trained = [read_run(run) for run in runs]
     listed = galaxies_in_catalog(galaxies.catalog, galaxies.image_root)

@@ -174,7 +174,8 @@ def read_pairs(
             they must be equal, unless the predictions have the tree of several surveys, `galaxy_zoo`, to which the
             votes are then converted; see `common_tree.conversion`. Predictions of a label need none.
         image_root: folder that relative paths in the catalogue start from; by default the folder of the catalogue.
-        missing_questions_unasked: accept questions without any column in the catalogue, as asked of nobody.
+        missing_questions_unasked: accept questions without any column in the catalogue, as asked of nobody. A catalogue
+            without any column of votes is accepted unless `schema` is given.
 
     Raises:
         FileNotFoundError: a table does not exist.
@@ -184,9 +185,12 @@ def read_pairs(
     """
     read = load_predictions(predictions_path)
     predictions = read.table
+    is_named = schema is not None
     schema, counted = _choose_schemas(predictions_path, read, schema)
     table = read_table(catalog_path)
     label_col = read.label.column if read.label and read.label.column in table else None
+    if counted is not None and not is_named and table.columns.intersection(counted.label_cols).empty:
+        missing_questions_unasked = True  # a catalogue of masks or of a label
     catalog = check_training_catalog(
         catalog_path, table, counted, image_root, missing_questions_unasked, label_col=label_col
     )

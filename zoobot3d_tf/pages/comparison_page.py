@@ -69,7 +69,7 @@ def write_comparison(
         f"<header>{html.heading(title)}{html.note(_provenance(evaluations, n_scored))}</header>",
         *map(html.note, notes),
         html.sentences([_deciding(comparison, name, first) for name in others]),
-        html.plots([plot]),
+        html.plot(plot),
         html.heading("Scores", level=2),
         _table(comparison, list(evaluations)),
         html.note(_ABOUT),

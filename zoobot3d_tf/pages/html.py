@@ -191,7 +191,12 @@ def sentences(texts: Sequence[str]) -> str:
 
 def plots(drawings: Sequence[str]) -> str:
     """Drawings side by side, each an `<svg>` element."""
-    return "\n".join(['<div class="plots">', *(f'<div class="plot">{svg}</div>' for svg in drawings), "</div>"])
+    return "\n".join(['<div class="plots">', *map(plot, drawings), "</div>"])
+
+
+def plot(drawing: str) -> str:
+    """A drawing, an `<svg>` element, as wide as the page."""
+    return f'<div class="plot">{drawing}</div>'
 
 
 def tiles(figures: Sequence[tuple[str, str, str]]) -> str:
