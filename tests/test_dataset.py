@@ -166,6 +166,14 @@ def test_surveys_are_mixed_in_the_numbers_of_each_epoch(shards):
     np.testing.assert_array_equal(seen(range(1, 2)), whole[35:])
 
 
+def test_batches_of_surveys_alternate(shards):
+    paths = read_manifest(shards).paths("train")
+    surveys = [survey_of(paths, 0, per_epoch=8), survey_of(paths, 1, per_epoch=16)]
+    batches = numpy_batches(training_batches(surveys, FRAMING, 8, alternating=True))
+    has_survey = np.array([(batch[1]["votes"] > 0).any(axis=0) for batch in batches])
+    np.testing.assert_array_equal(has_survey, [[False, True], [True, False], [False, True]])
+
+
 def test_masked_galaxies_are_used_more_often(projects, shards):
     paths = read_manifest(shards).paths("train")
     records = list(iterate_records(paths))

@@ -52,6 +52,7 @@ def test_tasks_are_those_with_labels_unless_named(shards, tmp_path):
         ),
         ({"galaxies_per_epoch": [0]}, "galaxies_per_epoch must be at least 1; received 0"),
         ({"masked_times": 0}, "masked_times must be at least 1; received 0"),
+        ({"alternating": True}, "needs galaxies_per_epoch, as multiples of the batch size"),
     ],
 )
 def test_impossible_runs_are_refused(shards, tmp_path, settings, words):

@@ -57,6 +57,12 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
         help="Use a galaxy that has a mask this often for each use of a galaxy without one",
     )
     add(
+        "--alternating",
+        action="store_true",
+        help="Fill each batch from one --train-dir, in turn, instead of mixing them; --galaxies-per-epoch must be "
+        "multiples of --batch-size",
+    )
+    add(
         "--photometry",
         action="store_true",
         help="Augment brightness, colour, sharpness and noise too, so that the model can be used for other surveys",

@@ -62,6 +62,7 @@ def training_batches(
     with_volunteers: bool = False,
     epochs: range = range(1),
     photometry: bool = False,
+    alternating: bool = False,
 ) -> tf.data.Dataset:
     """Make shuffled and randomly augmented batches, of one or more epochs.
 
@@ -79,6 +80,8 @@ def training_batches(
         with_volunteers: whether to add the number of volunteers to the masks, as a second channel.
         epochs: numbers of the epochs, from 0.
         photometry: whether to change brightness, colour, sharpness and noise at random too; see `data.photometry`.
+        alternating: whether each batch has galaxies of one survey, and batches of the surveys alternate. The numbers of
+            galaxies per epoch must then be multiples of the batch size.
 
     Returns:
         Dataset of batches as described in this module, one epoch after the other.
@@ -89,7 +92,8 @@ def training_batches(
         # combine a global seed of 0 with a tensor.
         tf.compat.v1.set_random_seed(1)
         order = seed * 2**20 + epoch  # another number for each epoch of each run
-        galaxies = _mixed([_shuffled(survey, order) for survey in surveys], [s.per_epoch for s in surveys], order)
+        shuffled, numbers = [_shuffled(survey, order) for survey in surveys], [s.per_epoch for s in surveys]
+        galaxies = _mixed(shuffled, numbers, order, batch_size if alternating else None)
         batches = galaxies.batch(batch_size)
         return batches.enumerate().map(lambda number, batch: (*batch, tf.stack([seed, epoch, number])))
 
@@ -159,13 +163,25 @@ def _times(serialised: tf.Tensor, masked_times: int) -> tf.data.Dataset:
     return tf.data.Dataset.from_tensors(serialised).repeat(tf.where(is_masked, tf.cast(masked_times, tf.int64), 1))
 
 
-def _mixed(galaxies: Sequence[tf.data.Dataset], numbers: Sequence[int | None], order: tf.Tensor) -> tf.data.Dataset:
-    """Mix surveys in random order, with the given number of galaxies of each."""
+def _mixed(
+    galaxies: Sequence[tf.data.Dataset], numbers: Sequence[int | None], order: tf.Tensor, block: int | None
+) -> tf.data.Dataset:
+    """Mix surveys, with the given number of galaxies of each: in random order, or in blocks that alternate."""
     if len(galaxies) == 1:
         return galaxies[0]
-    survey_of = tf.repeat(tf.range(len(galaxies), dtype=tf.int64), tf.constant(numbers, tf.int64))
-    shuffled = tf.random.experimental.stateless_shuffle(survey_of, tf.stack([order, 0]))
-    return tf.data.Dataset.choose_from_datasets(galaxies, tf.data.Dataset.from_tensor_slices(shuffled))
+    if block is None:
+        survey_of = tf.repeat(tf.range(len(galaxies), dtype=tf.int64), tf.constant(numbers, tf.int64))
+        chosen = tf.random.experimental.stateless_shuffle(survey_of, tf.stack([order, 0]))
+    else:
+        chosen = tf.repeat(tf.constant(_alternating([number // block for number in numbers if number])), block)
+    return tf.data.Dataset.choose_from_datasets(galaxies, tf.data.Dataset.from_tensor_slices(chosen))
+
+
+def _alternating(numbers: Sequence[int]) -> np.ndarray:
+    """Order of the blocks of each survey, spread evenly: [2, 4] gives 1, 0, 1, 1, 0, 1."""
+    survey_of = np.repeat(np.arange(len(numbers), dtype=np.int64), numbers)
+    places = np.concatenate([(np.arange(number) + 0.5) / number for number in numbers])
+    return survey_of[np.argsort(places, kind="stable")]
 
 
 def in_parallel(batches: tf.data.Dataset, read: Callable) -> tf.data.Dataset:

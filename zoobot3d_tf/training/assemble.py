@@ -41,7 +41,12 @@ def batches(config: RunConfig, epochs: range) -> tuple[tf.data.Dataset, tf.data.
         "with_volunteers": model.mask_head == "beta-binomial",  # the likelihood of counts, not of fractions
     }
     training = training_batches(
-        training_surveys(config), seed=config.seed, epochs=epochs, photometry=config.photometry, **settings
+        training_surveys(config),
+        seed=config.seed,
+        epochs=epochs,
+        photometry=config.photometry,
+        alternating=config.alternating,
+        **settings,
     )
     validation = evaluation_batches(surveys_in(config.eval_records, config), **settings)
     # Keras warns that data ran out if it does not know the number of batches.

@@ -50,6 +50,8 @@ class RunConfig:
             first files. If empty, an epoch is one pass over all training galaxies.
         masked_times: how often a galaxy with a mask is used for each use of a galaxy without one.
         photometry: whether the augmentation changes brightness, colour, sharpness and noise too.
+        alternating: whether each batch has galaxies of one shard folder, and batches of the folders alternate, instead
+            of batches in which all folders are mixed.
         wandb: whether to log to Weights & Biases too (extra `[wandb]`).
 
     Raises:
@@ -75,6 +77,7 @@ class RunConfig:
     galaxies_per_epoch: tuple[int, ...] = ()
     masked_times: int = 1
     photometry: bool = False
+    alternating: bool = False
     wandb: bool = False
 
     def __post_init__(self) -> None:
@@ -94,6 +97,11 @@ class RunConfig:
             )
         if min(self.galaxies_per_epoch, default=1) < 1:
             raise ValueError(f"galaxies_per_epoch must be at least 1; received {min(self.galaxies_per_epoch)}")
+        if self.alternating and any(number % self.batch_size for number in self.galaxies_per_epoch or (1,)):
+            raise ValueError(
+                f"alternating=True needs galaxies_per_epoch, as multiples of the batch size {self.batch_size}; received "
+                f"{', '.join(map(str, self.galaxies_per_epoch)) or 'none'}"
+            )
         for name in ("epochs", "batch_size", "patience", "masked_times"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1; received {getattr(self, name)}")
@@ -132,7 +140,7 @@ class RunConfig:
         weights = {name: weight for name, weight in self.loss_weights.items() if label or name != "label"}
         training |= {"loss_weights": weights, "mixed_precision": self.mixed_precision}
         # Likewise, runs that were begun before these settings existed have their defaults.
-        newer = {name: getattr(self, name) for name in ("galaxies_per_epoch", "masked_times", "photometry")}
+        newer = {name: getattr(self, name) for name in ("galaxies_per_epoch", "masked_times", "photometry", "alternating")}
         training |= {name: value for name, value in newer.items() if value != getattr(RunConfig, name)}
         training["encoder_weights"] = self.encoder_weights and self.encoder_weights.to_dict()
         training |= {name: [Path(p).name for p in getattr(self, name)] for name in ("train_records", "eval_records")}
