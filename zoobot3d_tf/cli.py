@@ -16,6 +16,7 @@ from traceback import extract_tb
 from zoobot3d_tf.commands import (
     catalogs,
     evaluation,
+    experiments,
     predictions,
     pretraining,
     representations,
@@ -41,6 +42,7 @@ STAGES = (
     | training.STAGES
     | predictions.STAGES
     | evaluation.STAGES
+    | experiments.STAGES
     | representations.STAGES
     | weights.STAGES
 )
@@ -52,6 +54,7 @@ GROUPS = {
     "masks": "Make masks from the outlines of volunteers (command: draw).",
     "catalog": "Make the training catalogue (command: build).",
     "predictions": "Show predictions (command: show).",
+    "experiment": "Run an experiment (command: joint-vs-single).",
 }
 """Help text of commands whose name has two words, by the first word."""
 

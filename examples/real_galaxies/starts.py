@@ -17,7 +17,6 @@ cores (estimated from the time of a step).
 
 import argparse
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -31,6 +30,7 @@ from tqdm import tqdm
 
 from zoobot3d_tf.catalogs.selection import hash_share
 from zoobot3d_tf.commands.stage import at_least, names
+from zoobot3d_tf.evaluation.experiment import run_command
 from zoobot3d_tf.files import one_owner, write_atomically
 from zoobot3d_tf.inference.inputs import galaxies_in_folder
 from zoobot3d_tf.tables.formats import read_table, write_table
@@ -233,14 +233,10 @@ def linked_images(c: Comparison) -> Path:
 
 def run_once(c: Comparison, output: Path, *command: object) -> float:
     """Run a command of the package, unless it is finished; return its minutes, since the last interruption."""
-    finished, log = output.with_name(f"{output.name}.minutes"), c.out / "log.txt"
+    finished = output.with_name(f"{output.name}.minutes")
     if not finished.is_file():
-        words, begin = [str(word) for word in command], time.monotonic()
-        with log.open("a") as file:
-            process = subprocess.run([sys.executable, "-m", "zoobot3d_tf", *words], stdout=file, stderr=file)
-        if process.returncode:
-            *_, last = ["", *log.read_text().splitlines()]
-            raise ValueError(f"zoobot3d {words[0]} failed for {output}: {last} (more in {log})")
+        begin = time.monotonic()
+        run_command(c.out / "log.txt", *command)
         write_atomically(finished, f"{(time.monotonic() - begin) / 60:.2f}")
     return float(finished.read_text())
 

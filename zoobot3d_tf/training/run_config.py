@@ -99,8 +99,8 @@ class RunConfig:
             raise ValueError(f"galaxies_per_epoch must be at least 1; received {min(self.galaxies_per_epoch)}")
         if self.alternating and any(number % self.batch_size for number in self.galaxies_per_epoch or (1,)):
             raise ValueError(
-                f"alternating=True needs galaxies_per_epoch, as multiples of the batch size {self.batch_size}; received "
-                f"{', '.join(map(str, self.galaxies_per_epoch)) or 'none'}"
+                f"alternating=True needs galaxies_per_epoch, as multiples of the batch size {self.batch_size}; "
+                f"received {', '.join(map(str, self.galaxies_per_epoch)) or 'none'}"
             )
         for name in ("epochs", "batch_size", "patience", "masked_times"):
             if getattr(self, name) < 1:
@@ -140,7 +140,9 @@ class RunConfig:
         weights = {name: weight for name, weight in self.loss_weights.items() if label or name != "label"}
         training |= {"loss_weights": weights, "mixed_precision": self.mixed_precision}
         # Likewise, runs that were begun before these settings existed have their defaults.
-        newer = {name: getattr(self, name) for name in ("galaxies_per_epoch", "masked_times", "photometry", "alternating")}
+        newer = {
+            name: getattr(self, name) for name in ("galaxies_per_epoch", "masked_times", "photometry", "alternating")
+        }
         training |= {name: value for name, value in newer.items() if value != getattr(RunConfig, name)}
         training["encoder_weights"] = self.encoder_weights and self.encoder_weights.to_dict()
         training |= {name: [Path(p).name for p in getattr(self, name)] for name in ("train_records", "eval_records")}
