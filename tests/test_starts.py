@@ -138,7 +138,7 @@ def test_impossible_starts_are_refused(comparison, names, message):
 
 def test_a_failed_command_is_named_with_its_error(comparison):
     comparison.out.mkdir()
-    with pytest.raises(ValueError, match=r"zoobot3d shards failed .*log\.txt"):
+    with pytest.raises(ValueError, match=r"zoobot3d shards failed: .*log\.txt"):
         starts.run_once(comparison, comparison.out / "x", "shards", "--nonsense")
     assert not list(comparison.out.glob("*.minutes"))
 

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -242,7 +243,8 @@ def train_and_score(experiment: Experiment, galaxies: Galaxies, training: Traini
     import tensorflow as tf
 
     # Trainings need the memory of the GPU, which TensorFlow would reserve for this process.
-    tf.config.set_visible_devices([], "GPU")
+    with suppress(RuntimeError):  # this process has already used the GPU
+        tf.config.set_visible_devices([], "GPU")
     table = score_galaxies(run, scored, experiment.budget.batch_size)
     keras.utils.clear_session()
     write_table(table, run / SCORED_NAME)
@@ -294,14 +296,16 @@ def run_command(log_path: Path, *command: object) -> None:
         *command: words after `zoobot3d`.
 
     Raises:
-        ValueError: the command failed. The error has its last message.
+        ValueError: the command failed. The error has its words and its last message.
     """
     words = [str(word) for word in command]
     with log_path.open("a") as file:
         process = subprocess.run([sys.executable, "-m", "zoobot3d_tf", *words], stdout=file, stderr=file)
     if process.returncode:
         *_, last = ["", *log_path.read_text(errors="replace").splitlines()]
-        raise ValueError(f"`zoobot3d {' '.join(words[:3])}` failed: {last} (more in {log_path})")
+        raise ValueError(
+            f"zoobot3d {words[0]} failed: {last} (the command was zoobot3d {' '.join(words)}; more in {log_path})"
+        )
 
 
 def write_results(experiment: Experiment, out: Path) -> str:
