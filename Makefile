@@ -65,8 +65,8 @@ $(DEMO)/predictions.csv: $(DEMO)/run/model.keras $(DEMO)/unseen/catalog.csv
 	$(BIN)/zoobot3d predict --checkpoint-dir $(<D) --folder $(DEMO)/unseen/images --save-loc $@ \
 	  --n-samples 5 --masks-dir $(DEMO)/masks --overlays
 
-$(DEMO)/report.html: $(DEMO)/predictions.csv
-	$(BIN)/zoobot3d report --predictions $< --catalog $(DEMO)/unseen/catalog.csv --schema decals --out $@
+$(DEMO)/report/index.html: $(DEMO)/predictions.csv
+	$(BIN)/zoobot3d evaluate --predictions $< --catalog $(DEMO)/unseen/catalog.csv --schema decals --out $(@D)
 
 $(DEMO)/real.html: | $(READY)
 	$(BIN)/zoobot3d predict examples/galaxies --save-loc $(DEMO)/real.csv --n-samples 5 --masks-dir $(DEMO)/real_masks --overlays

@@ -168,7 +168,6 @@ FUNCTIONS = {
     "finetune": "finetuning.finetune.finetune",
     "pretrain": "pretraining.pretrain.pretrain",
     "predictions show": "pages.gallery.write_gallery",
-    "report": "pages.report.write_report",
     "representations": "representations.features.write_features",
     "neighbours": "representations.neighbours.write_neighbours",
     "anomalies": "representations.anomalies.write_anomalies",

@@ -13,7 +13,7 @@ from scored_survey import SCHEMA, SIZE, rewrite, survey
 from zoobot3d_tf.common_tree import joined_tree
 from zoobot3d_tf.evaluation.masks import MaskSums, brightness_baseline, mask_iou, smoothed_brightness
 from zoobot3d_tf.evaluation.pairs import read_pairs
-from zoobot3d_tf.evaluation.scores import evaluate, summary
+from zoobot3d_tf.evaluation.scores import score_pairs, summary
 from zoobot3d_tf.evaluation.votes import (
     binomial_deviation,
     noise_floor,
@@ -181,45 +181,71 @@ def test_coverage_of_impossible_votes_is_zero():
 # The two tables
 
 
+def evaluate(predictions, catalog, schema=SCHEMA):
+    return score_pairs(read_pairs(predictions, catalog, schema))
+
+
 def test_evaluate(tmp_path):
-    scores = evaluate(*survey(tmp_path), SCHEMA)
-    assert (scores.n_galaxies, scores.n_unreadable) == (5, 0)
+    scores = evaluate(*survey(tmp_path))
+    assert scores.n_galaxies == 5
     assert scores.left_out == {"in the catalogue but not predicted": 1}
-    assert set(scores.votes) == {"shape", "bar", "all"}
-    assert scores.votes["all"].n_galaxies == 4
+    assert set(scores.votes.numbers) == {"shape", "bar", "all"}
+    assert scores.votes.numbers["all"].n_galaxies == 4
     for name in ("spiral_mask", "bar_mask"):
-        assert scores.masks[name].n_galaxies == 4
-        assert scores.masks[name].iou == 50 / 150
-        assert scores.masks[name].mae == pytest.approx(100 / SIZE**2)
-        assert scores.masks[name].brightness_iou > 0.8
-    assert "bar_mask: IoU 0.333 (brightness baseline" in summary(scores)
-    assert f"{scores.votes['all'].mae:.4f}" in summary(scores)
-    assert f"90 % intervals hold {scores.votes['all'].coverage:.0%}" in summary(scores)
+        found = scores.masks[name]
+        assert len(found.table) == 4
+        assert found.scores["iou_3of15"].value == 50 / 150
+        assert found.scores["mae"].value == pytest.approx(100 / SIZE**2)
+        assert found.scores["brightness_iou_3of15"].value > 0.8
+    assert "bar_mask: IoU 0.333 (0.333 to 0.333) (brightness baseline" in summary(scores)
+    assert f"{scores.votes.numbers['all'].mae:.4f}" in summary(scores)
+    assert f"90% intervals hold {scores.votes.numbers['all'].coverage:.0%}" in summary(scores)
+    assert "left out: 1 in the catalogue but not predicted" in summary(scores)
+
+
+def test_every_score_is_a_line_of_the_table(tmp_path):
+    scores = evaluate(*survey(tmp_path))
+    lines = scores.lines().set_index(["of", "part", "score"])["value"]
+    assert lines["spiral_mask", "all", "iou_3of15"] == 50 / 150
+    assert lines["votes", "bar", "mae"] == scores.votes.numbers["bar"].mae
+    stored = json.loads(json.dumps(scores.to_dict(), allow_nan=False))  # NaN is no JSON
+    assert len(stored["scores"]) == len(lines)
+    assert sum(stored["votes"]["pit"]["all"]) == 4 * 4
+
+
+def test_galaxies_can_be_left_out_for_a_reason(tmp_path):
+    pairs = read_pairs(*survey(tmp_path), SCHEMA)
+    kept = pairs.without(np.array([True, False, False, True, False]), "too bright")
+    assert kept.catalog["id_str"].tolist() == ["02", "03", "05"]
+    assert len(kept.predicted_masks["bar_mask"]) == len(kept.predicted_votes.fraction) == 3
+    assert kept.left_out == {"in the catalogue but not predicted": 1, "too bright": 2}
+    with pytest.raises(ValueError, match="all 5 galaxies would be left out: too bright"):
+        pairs.without(np.ones(5, bool), "too bright")
 
 
 def test_rows_are_matched_by_id_not_by_order(tmp_path):
     predictions, catalog = survey(tmp_path)
-    expected = evaluate(predictions, catalog, SCHEMA)
+    expected = evaluate(predictions, catalog).lines()
     rewrite(predictions, lambda table: table.iloc[::-1])
-    assert evaluate(predictions, catalog, SCHEMA) == expected
+    pd.testing.assert_frame_equal(evaluate(predictions, catalog).lines(), expected)
 
 
 def test_only_what_was_predicted_is_scored(tmp_path):
     predictions, catalog = survey(tmp_path)
     table = pd.read_csv(predictions, dtype={"id_str": str})
     table[["id_str", "bar_mask_loc"]].to_csv(predictions, index=False)
-    scores = evaluate(predictions, catalog, SCHEMA)
-    assert (scores.votes, list(scores.masks)) == ({}, ["bar_mask"])
+    scores = evaluate(predictions, catalog)
+    assert (scores.votes, list(scores.masks)) == (None, ["bar_mask"])
     table.drop(columns=["spiral_mask_loc", "bar_mask_loc"]).to_parquet(tmp_path / "votes.parquet")
-    scores = evaluate(tmp_path / "votes.parquet", catalog, SCHEMA)
-    assert (len(scores.votes), scores.masks) == (3, {})
+    scores = evaluate(tmp_path / "votes.parquet", catalog)
+    assert (len(scores.votes.numbers), scores.masks) == (3, {})
 
 
 def test_predictions_in_hdf5_score_the_same(tmp_path):
     predictions, catalog = survey(tmp_path)
     in_hdf5 = predictions.with_suffix(".hdf5")
     write_table(in_hdf5, [pa.Table.from_pandas(load_predictions(predictions).table)])
-    assert evaluate(in_hdf5, catalog, SCHEMA) == evaluate(predictions, catalog, SCHEMA)
+    pd.testing.assert_frame_equal(evaluate(in_hdf5, catalog).lines(), evaluate(predictions, catalog).lines())
 
 
 def test_marks_replace_missing_masks(tmp_path):
@@ -229,14 +255,18 @@ def test_marks_replace_missing_masks(tmp_path):
     rewrite(catalog, lambda table: table.assign(bar_mask_loc=None, marks_loc="marks.json"))
     pairs = read_pairs(predictions, catalog, SCHEMA)
     assert pairs.read_pictures(1).true.keys() == {"spiral_mask", "bar_mask"}
-    assert evaluate(predictions, catalog, SCHEMA).masks["bar_mask"].iou == pytest.approx(50 / 150, abs=0.05)
+    found = evaluate(predictions, catalog).masks["bar_mask"]
+    assert found.scores["iou_3of15"].value == pytest.approx(50 / 150, abs=0.05)
+    # All volunteers drew the same.
+    assert found.ceilings["one volunteer"]["iou_3of15"].value == 1
 
 
 def test_if_an_image_cannot_be_read_only_that_galaxy_is_left_out(tmp_path):
     tables = survey(tmp_path)
     (tmp_path / "03.png").write_bytes(b"not an image")
-    scores = evaluate(*tables, SCHEMA)
-    assert (scores.n_unreadable, scores.masks["bar_mask"].n_galaxies) == (1, 3)
+    scores = evaluate(*tables)
+    assert scores.left_out["with an image or mask that cannot be read"] == 1
+    assert len(scores.masks["bar_mask"].table) == 3
 
 
 @pytest.mark.parametrize(
@@ -262,7 +292,7 @@ def test_wrong_tables_are_refused(tmp_path, change, message):
     predictions, catalog = survey(tmp_path)
     rewrite(predictions, change)
     with pytest.raises(ValueError, match=message):
-        evaluate(predictions, catalog, SCHEMA)
+        evaluate(predictions, catalog)
 
 
 def test_votes_are_converted_to_the_tree_of_several_surveys(tmp_path):

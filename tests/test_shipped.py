@@ -7,12 +7,11 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from prediction_runs import DECALS, RedNetwork, draw_galaxies, make_run
+from prediction_runs import RedNetwork, draw_galaxies, make_run
 
 from zoobot3d_tf.cli import main
 from zoobot3d_tf.files import sha256_of
 from zoobot3d_tf.pages.gallery import write_gallery
-from zoobot3d_tf.pages.report import write_report
 from zoobot3d_tf.predictions import predict_part
 from zoobot3d_tf.runs import run_folder
 from zoobot3d_tf.runs.run_folder import SHIPPED, SHIPPED_FOLDER, WEIGHTS_NAME, read_run
@@ -84,8 +83,20 @@ def test_pages_have_the_note(shipped, survey, tmp_path):
     write_gallery("predictions.csv", "page.html")
     data = (tmp_path / "page_files" / "data.js").read_text().removeprefix("const gallery = ").rstrip().rstrip(";")
     assert json.loads(data)["notes"] == [f"Predicted with {NOTE}."]
-    report = write_report("predictions.csv", survey, DECALS, "report.html", n_galaxies=1)
-    assert f"Predicted with {NOTE}." in report.read_text()
+    main(
+        [
+            "evaluate",
+            "--predictions",
+            "predictions.csv",
+            "--catalog",
+            str(survey),
+            "--schema",
+            "decals",
+            "--out",
+            "report",
+        ]
+    )
+    assert f"Predicted with {NOTE}." in Path("report/index.html").read_text()
 
 
 def test_the_folder_belongs_to_the_package():

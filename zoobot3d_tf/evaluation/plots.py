@@ -48,7 +48,7 @@ def save(draw: Draw, pdf: Path, size: tuple[float, float] = (4.5, 4.0)) -> str:
         with whole_file(pdf) as partial:
             figure.savefig(partial, format="pdf", metadata={"CreationDate": None})
         svg = io.StringIO()
-        figure.savefig(svg, format="svg", metadata={"Date": None})
+        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
     content = svg.getvalue()
     return content[content.index("<svg") :]
 
