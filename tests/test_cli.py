@@ -167,6 +167,7 @@ FUNCTIONS = {
     "train": "training.training_config.config_from_folders",
     "finetune": "finetuning.finetune.finetune",
     "pretrain": "pretraining.pretrain.pretrain",
+    "calibrate": "evaluation.fit_calibration.calibrate_run",
     "predictions show": "pages.gallery.write_gallery",
     "representations": "representations.features.write_features",
     "neighbours": "representations.neighbours.write_neighbours",

@@ -200,6 +200,15 @@ def test_intervals_end_where_the_averaged_distribution_is_one_twentieth_and_nine
         assert (mixture_cdf(end + 1e-5, concentrations, DECALS) > probability).all()
 
 
+@pytest.mark.parametrize("lowest", [0.001, 0.1])
+def test_intervals_hold_for_calibrated_concentrations_below_one(lowest):
+    rng = np.random.default_rng(0)
+    concentrations = lowest * 100 ** rng.uniform(size=(40, 34, 5))
+    for end, probability in zip(mixture_interval(concentrations, DECALS), (0.05, 0.95), strict=True):
+        assert (mixture_cdf(end - 1e-4, concentrations, DECALS)[end > 1e-4] < probability).all()
+        assert (mixture_cdf(end + 1e-4, concentrations, DECALS)[end < 1 - 1e-4] > probability).all()
+
+
 def test_intervals_hold_where_samples_are_sure_of_the_opposite():
     rng = np.random.default_rng(0)
     concentrations = rng.choice([1.0, 101.0], (100, 34, 4))

@@ -70,6 +70,7 @@ def test_a_calibration_of_other_weights_is_refused(calibrated):
         ({"factors": []}, "factors must be a JSON object"),
         ({"factors": FACTORS | {"bar": 0}}, "'bar' must be a number from 0.001"),
         ({"factors": FACTORS | {"bar": float("nan")}}, "'bar' must be a number"),
+        ({"factors": FACTORS | {"bar": 10**400}}, "'bar' must be a number"),
         ({"factors": FACTORS | {"bar": True}}, "'bar' must be a number"),
         ({"factors": FACTORS | {"ring": 1.0}}, r"one factor for each of the 10 questions.*: ring"),
         ({"factors": {}}, "one factor for each"),

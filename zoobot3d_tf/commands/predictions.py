@@ -149,7 +149,13 @@ def _calibrate_arguments(parser: argparse.ArgumentParser) -> None:
 
     add = parser.add_argument
     add("run_folder", metavar="RUN", help="Run folder of the trained model, to which the calibration is written")
-    add("shards", metavar="SHARDS", nargs="*", type=path_of, help="Folders of validation shards")
+    add(
+        "shards",
+        metavar="SHARDS",
+        nargs="*",
+        type=path_of,
+        help="Shard folders, whose validation galaxies are used; or folders in them",
+    )
     add("--catalog", metavar="FILE", type=path_of, help="Instead of SHARDS: labelled catalogue of validation galaxies")
     add("--schema", help=f"Of the catalogue. {SCHEMA} (default: the tree of the run)")
     add("--image-root", type=path_of, help=IMAGE_ROOT)
@@ -219,7 +225,7 @@ STAGES = {
         "Fit the width of intervals, and the masks, to validation galaxies; write the result to the run folder.",
         "Galaxies on which the run was trained are left out. `zoobot3d predict` applies the calibration to votes and "
         "masks.",
-        "zoobot3d calibrate run shards/eval_shards",
+        "zoobot3d calibrate run shards",
         _calibrate_arguments,
         _calibrate,
     ),

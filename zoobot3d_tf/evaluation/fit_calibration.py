@@ -2,29 +2,27 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from zoobot3d_tf.catalogs.training_catalog import has_mask, read_training_catalog
+from zoobot3d_tf.catalogs.training_catalog import read_training_catalog
 from zoobot3d_tf.data.framing import warp_to_image
 from zoobot3d_tf.evaluation.calibration import fit_scales, predictive_coverage, scaled
+from zoobot3d_tf.evaluation.evaluate import LabelledGalaxies, galaxies_in_eval_shards, predict_labelled
 from zoobot3d_tf.evaluation.masks import calibration_error, fit_mask_map, level_sums
 from zoobot3d_tf.evaluation.pairs import Pairs, read_pairs, true_masks
 from zoobot3d_tf.files import PathLike, path_of, sha256_of, workspace
 from zoobot3d_tf.hub_files import is_on_hub
 from zoobot3d_tf.images.read import ImageError
-from zoobot3d_tf.inference.inputs import galaxies_in_catalog
 from zoobot3d_tf.predictions.mask_files import read_mask_file
 from zoobot3d_tf.predictions.options import PredictionOptions
-from zoobot3d_tf.predictions.predict_galaxies import predict_galaxies
 from zoobot3d_tf.runs.calibration import FACTOR_RANGE, Calibration, MaskMap, write_calibration
 from zoobot3d_tf.runs.run_folder import SHIPPED, TrainedRun, read_run
 from zoobot3d_tf.runs.seen import SEEN_NAME, read_seen
 from zoobot3d_tf.schemas import Schema
-from zoobot3d_tf.shards.manifest import read_manifest, shards_in
 from zoobot3d_tf.version import __version__
 
 N_FOLDS = 5
@@ -55,16 +53,6 @@ class FittedCalibration:
     masks: pd.DataFrame
 
 
-@dataclass(frozen=True)
-class _Catalog:
-    """A labelled catalogue, and how to read it; see `read_pairs`."""
-
-    path: Path
-    schema: Schema | None
-    image_root: PathLike | None
-    missing_questions_unasked: bool
-
-
 def calibrate_run(
     run_folder: PathLike,
     shards: Sequence[PathLike] = (),
@@ -84,7 +72,7 @@ def calibrate_run(
 
     Args:
         run_folder: run folder of a finished run.
-        shards: folders of shards, such as `shards/eval_shards`.
+        shards: shard folders, whose validation galaxies are used; or folders of shards in them.
         catalog: labelled catalogue, instead of shards.
         schema: decision tree of the catalogue; that of the run if None. Votes on another tree are converted, as in
             `read_pairs`.
@@ -106,22 +94,18 @@ def calibrate_run(
     if bool(shards) == (catalog is not None):
         raise ValueError(f"either shards or catalog must be given; received {'both' if shards else 'neither'}")
     weights_sha256 = sha256_of(run.weights_loc)
+    options = PredictionOptions(n_samples, batch_size=batch_size, engine=engine, seed=seed, no_calibration=True)
     with workspace(run.folder / "calibration") as folder:
+        places = [folder / str(i) for i in range(len(shards) or 1)]
         if catalog is None:
-            catalogs = [_unpacked(path_of(source), folder / str(i)) for i, source in enumerate(shards)]
+            sets = [_in_shards(each, place) for each, place in zip(shards, places, strict=True)]
         else:
-            catalogs = [_Catalog(path_of(catalog), schema, image_root, missing_questions_unasked)]
+            root = None if image_root is None else path_of(image_root)
+            sets = [LabelledGalaxies(path_of(catalog), schema, root, missing_questions_unasked)]
         pairs = []
-        for i, labelled in enumerate(catalogs):
-            options = PredictionOptions(
-                n_samples=n_samples,
-                batch_size=batch_size,
-                engine=engine,
-                seed=seed,
-                no_calibration=True,
-                masks_file=folder / f"masks_{i}.fits" if run.model.masks else None,
-            )
-            pairs.append(_not_seen(_predicted(labelled, run, folder / f"predictions_{i}.parquet", options), run))
+        for labelled, place in zip(sets, places, strict=True):
+            place.mkdir(exist_ok=True)
+            pairs.append(_not_seen(_predicted(labelled, run, place, options), run))
         sums = _mask_sums(pairs, run)
     factors: dict[str, float] = {}
     of_votes = pd.DataFrame()
@@ -229,22 +213,18 @@ def _own_run(run_folder: PathLike) -> TrainedRun:
     return run
 
 
-def _unpacked(shards: Path, folder: Path) -> _Catalog:
-    from zoobot3d_tf.shards.unpack import unpack
-
-    schema = read_manifest(shards).schema
-    return _Catalog(unpack(shards_in(shards), folder), schema, None, missing_questions_unasked=schema is None)
+def _in_shards(shards: PathLike, folder: Path) -> LabelledGalaxies:
+    labelled = galaxies_in_eval_shards(shards, folder)
+    return replace(labelled, missing_questions_unasked=labelled.schema is None)
 
 
-def _predicted(labelled: _Catalog, run: TrainedRun, table_loc: Path, options: PredictionOptions) -> Pairs:
-    """Predict the labelled galaxies of a catalogue, and join the predictions with what volunteers said."""
-    root, is_unasked = labelled.image_root, labelled.missing_questions_unasked
-    known = read_training_catalog(labelled.path, labelled.schema or run.model.vote_schema, root, is_unasked)
-    known = known[known["has_votes"] | has_mask(known)]
-    galaxies = galaxies_in_catalog(labelled.path, root)
-    galaxies = galaxies[galaxies["id_str"].isin(known["id_str"])].reset_index(drop=True)
-    predict_galaxies(galaxies, run.folder, table_loc, options)
-    return read_pairs(table_loc, labelled.path, labelled.schema, root, is_unasked)
+def _predicted(labelled: LabelledGalaxies, run: TrainedRun, folder: Path, options: PredictionOptions) -> Pairs:
+    """Predict labelled galaxies, and join the predictions with what volunteers said."""
+    known = (labelled.image_root, labelled.missing_questions_unasked)
+    # A fault of the catalogue is found before the galaxies are predicted.
+    read_training_catalog(labelled.catalog, labelled.schema or run.model.vote_schema, *known)
+    table_loc = predict_labelled([run.folder], labelled, folder, options)
+    return read_pairs(table_loc, labelled.catalog, labelled.schema, *known)
 
 
 def _not_seen(pairs: Pairs, run: TrainedRun) -> Pairs:

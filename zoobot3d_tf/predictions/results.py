@@ -154,7 +154,8 @@ def mixture_interval(
         level: probability inside the interval, 0 to 1.
 
     Returns:
-        Lower and upper ends, each of shape (galaxies, answers), accurate to 1e-5 for concentrations of at least 1.
+        Lower and upper ends, each of shape (galaxies, answers), accurate to 1e-5 for concentrations of at least 1,
+        and to 1e-4 below.
     """
     concentrations = np.asarray(concentrations, np.float64)
     shape = concentrations.shape[:2]

@@ -7,7 +7,6 @@ regression; Zadrozny & Elkan 2002, doi 10.1145/775047.775151).
 """
 
 import json
-import math
 import reprlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -109,7 +108,9 @@ class Calibration:
         """
         names = {item.name for item in fields(cls)}
         if set(stored) != names:
-            raise ValueError(f"it must have the entries {', '.join(sorted(names))}; received {', '.join(stored)}")
+            raise ValueError(
+                f"it must have the entries {', '.join(sorted(names))}; received {reprlib.repr(list(stored))}"
+            )
         for name in ("factors", "masks"):
             if not isinstance(stored[name], dict):
                 raise ValueError(f"{name} must be a JSON object; received {reprlib.repr(stored[name])}")
@@ -192,4 +193,4 @@ def write_calibration(folder: Path, calibration: Calibration) -> None:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool)
