@@ -107,6 +107,10 @@ def calibrate_run(
             place.mkdir(exist_ok=True)
             pairs.append(_not_seen(_predicted(labelled, run, place, options), run))
         sums = _mask_sums(pairs, run)
+    source = ", ".join(str(path_of(each).absolute()) for each in (shards if catalog is None else [catalog]))
+    n_galaxies = sum(int((each.votes.any(axis=1) | (each.comparable_masks() > 0)).sum()) for each in pairs)
+    if not n_galaxies:
+        raise ValueError(f"{source}: no galaxy has votes or masks of the kinds that {run.folder} predicts")
     factors: dict[str, float] = {}
     of_votes = pd.DataFrame()
     if run.model.vote_schema is not None:
@@ -114,8 +118,6 @@ def calibrate_run(
         votes = np.concatenate([each.votes for each in pairs])
         factors, of_votes = fit_votes(concentrations, votes, run.model.vote_schema)
     maps, of_masks = fit_masks(sums)
-    source = ", ".join(str(path_of(each).absolute()) for each in (shards if catalog is None else [catalog]))
-    n_galaxies = sum(len(each.catalog) for each in pairs)
     calibration = Calibration(factors, maps, weights_sha256, n_galaxies, n_samples, source, __version__)
     write_calibration(run.folder, calibration)
     return FittedCalibration(calibration, of_votes, of_masks)
