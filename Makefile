@@ -10,8 +10,8 @@ DEMO := demo
 
 # The main job on simulated galaxies, and real galaxies predicted with the shipped weights: 7 minutes on two cores. The same
 # command continues an interrupted run.
-demo: $(DEMO)/report.html $(DEMO)/real.html
-	@echo "Open $(abspath $(DEMO)/report.html): arms, bars and votes of simulated galaxies, by the model that was just trained."
+demo: $(DEMO)/report/index.html $(DEMO)/real.html
+	@echo "Open $(abspath $(DEMO)/report/index.html): arms, bars and votes of simulated galaxies, by the model that was just trained."
 	@echo "Open $(abspath $(DEMO)/real.html): twelve real galaxies, by the weights that come with the package."
 
 # Style, layers and types, in seconds.

@@ -78,9 +78,9 @@ STAGES = (
     Stage("map", "map {base}/compress/pca.parquet --method pca --out {out}/map.html"),
     Stage("show", "predictions show {base}/predict-csv/table.csv --out {out}/page.html"),
     Stage(
-        "report",
-        "report --predictions {base}/predict-csv/table.csv --catalog {base}/simulate/survey/catalog.csv "
-        "--schema decals --out {out}/report.html",
+        "evaluate",
+        "evaluate --predictions {base}/predict-csv/table.csv --catalog {base}/simulate/survey/catalog.csv "
+        "--schema decals --out {out}/report",
     ),
     Stage("export", "export {base}/train/run --format keras --out {out}/model.keras"),
     Stage("pack", "pack {base}/train/run --out {out}/packed"),

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 from prediction_runs import DECALS
 
@@ -15,6 +16,7 @@ from zoobot3d_tf.inference.source_images import frame_images
 from zoobot3d_tf.runs.calibration import Calibration, read_calibration, write_calibration
 from zoobot3d_tf.runs.packing import _pack, pack_run
 from zoobot3d_tf.runs.run_folder import CONFIG_NAME, WEIGHTS_NAME, read_run
+from zoobot3d_tf.runs.seen import read_seen, write_seen
 from zoobot3d_tf.shards.options import ShardOptions
 from zoobot3d_tf.shards.write import create_shards
 from zoobot3d_tf.simulation.survey import simulate_survey
@@ -97,3 +99,10 @@ def test_a_run_is_not_overwritten_and_a_damaged_run_is_not_packed(small_model, p
     assert main(["pack", str(damaged), "--out", str(tmp_path / "out")]) == 2
     assert "damaged/model.weights.h5: the file is damaged" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_packed_run_still_knows_what_it_has_seen(small_model, tmp_path):
+    run = shutil.copytree(small_model.run.folder, tmp_path / "run")
+    write_seen(run, pd.DataFrame({"id_str": ["a", "b"]}), validation=["c"])
+    seen = read_seen(pack_run(run, tmp_path / "packed"))
+    assert seen["id_str"].tolist() == ["a", "b", "c"]

@@ -27,6 +27,7 @@ from zoobot3d_tf.runs.run_folder import (
     TrainedRun,
     read_run,
 )
+from zoobot3d_tf.runs.seen import SEEN_NAME
 from zoobot3d_tf.schemas import tree_text
 
 CARD_NAME = "README.md"
@@ -65,7 +66,7 @@ def push_to_hub(run: PathLike, repository: str) -> str:
     from huggingface_hub import CommitOperationAdd, HfApi
 
     content: dict[str, str | bytes] = {CARD_NAME: model_card(trained, repository).encode()}
-    for name in (CONFIG_NAME, WEIGHTS_NAME, CALIBRATION_NAME, MODEL_NAME, HISTORY_NAME, CARD_NAME):
+    for name in (CONFIG_NAME, WEIGHTS_NAME, CALIBRATION_NAME, SEEN_NAME, MODEL_NAME, HISTORY_NAME, CARD_NAME):
         if (trained.folder / name).is_file():
             content[name] = str(trained.folder / name)
     with hub_errors(repository, "such branch"):

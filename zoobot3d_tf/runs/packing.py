@@ -10,14 +10,16 @@ import numpy as np
 from zoobot3d_tf.files import PathLike, check_space, move_into_place, path_of, sha256_of, workspace
 from zoobot3d_tf.runs.calibration import read_calibration, write_calibration
 from zoobot3d_tf.runs.run_folder import CALIBRATION_NAME, CONFIG_NAME, WEIGHTS_NAME, read_run
+from zoobot3d_tf.runs.seen import SEEN_NAME
 
 
 def pack_run(run: PathLike, out_dir: PathLike) -> Path:
-    """Write a smaller run folder for predictions: configuration, calibration, and compressed half-precision weights.
+    """Write a smaller run folder for predictions: configuration, and compressed half-precision weights.
 
     Kernels keep three digits of each weight. Statistics of batch normalisation remain in float32, since they take
     little space and span many orders of magnitude. A kernel with a weight too large for float16 remains in float32 too.
-    The calibration, if there is one, is kept, since the predictions hardly change; it names the packed weights.
+    The calibration, if there is one, is kept, since the predictions hardly change; it names the packed weights. So are
+    the names of the galaxies that the run has seen.
 
     Args:
         run: run folder of a finished run, as `read_run` takes it.
@@ -45,6 +47,9 @@ def pack_run(run: PathLike, out_dir: PathLike) -> Path:
         if calibration is not None:
             write_calibration(folder, replace(calibration, weights_sha256=sha256_of(folder / WEIGHTS_NAME)))
             names.insert(0, CALIBRATION_NAME)
+        if (trained.folder / SEEN_NAME).is_file():
+            copyfile(trained.folder / SEEN_NAME, folder / SEEN_NAME)
+            names.insert(0, SEEN_NAME)
         out_dir.mkdir(exist_ok=True)
         for name in names:  # a folder is a run folder once it has config.json
             move_into_place(folder / name, out_dir / name)
