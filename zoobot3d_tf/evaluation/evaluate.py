@@ -22,8 +22,8 @@ from zoobot3d_tf.inference.metadata import read_metadata
 from zoobot3d_tf.predictions.options import PredictionOptions
 from zoobot3d_tf.predictions.predict_galaxies import predict_galaxies
 from zoobot3d_tf.runs.calibration import read_calibration
-from zoobot3d_tf.runs.run_folder import read_run
-from zoobot3d_tf.runs.seen import SEEN_NAME, read_seen
+from zoobot3d_tf.runs.run_folder import SEEN_NAME, read_run
+from zoobot3d_tf.runs.seen import read_seen
 from zoobot3d_tf.schemas import Schema
 from zoobot3d_tf.shards.manifest import read_manifest, shards_in
 from zoobot3d_tf.tables.formats import write_table

@@ -23,11 +23,11 @@ from zoobot3d_tf.runs.run_folder import (
     CONFIG_NAME,
     HISTORY_NAME,
     MODEL_NAME,
+    SEEN_NAME,
     WEIGHTS_NAME,
     TrainedRun,
     read_run,
 )
-from zoobot3d_tf.runs.seen import SEEN_NAME
 from zoobot3d_tf.schemas import tree_text
 
 CARD_NAME = "README.md"

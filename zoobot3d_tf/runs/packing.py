@@ -9,8 +9,7 @@ import numpy as np
 
 from zoobot3d_tf.files import PathLike, check_space, move_into_place, path_of, sha256_of, workspace
 from zoobot3d_tf.runs.calibration import read_calibration, write_calibration
-from zoobot3d_tf.runs.run_folder import CALIBRATION_NAME, CONFIG_NAME, WEIGHTS_NAME, read_run
-from zoobot3d_tf.runs.seen import SEEN_NAME
+from zoobot3d_tf.runs.run_folder import CALIBRATION_NAME, CONFIG_NAME, SEEN_NAME, WEIGHTS_NAME, read_run
 
 
 def pack_run(run: PathLike, out_dir: PathLike) -> Path:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MODEL_NAME = "model.keras"
 WEIGHTS_NAME = "model.weights.h5"
 HISTORY_NAME = "history.csv"
+SEEN_NAME = "galaxies.parquet"
 CALIBRATION_NAME = "calibration.json"
 FORMAT_VERSION = 1
 SHIPPED = "shipped"
@@ -84,10 +85,11 @@ class TrainedRun:
             ) from error
         except (AttributeError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"{folder.config_name} cannot be used as the configuration of a run: {error}") from error
-        # The calibration comes before the weights, so that a commit whose weights are in the cache needs no network.
+        # These come before the weights, so that a commit whose weights are in the cache needs no network.
         if folder.repository is not None and not (folder.path / WEIGHTS_NAME).is_file():
-            with suppress(FileNotFoundError):  # many runs have none
-                folder.fetch(CALIBRATION_NAME)
+            for name in (CALIBRATION_NAME, SEEN_NAME):
+                with suppress(FileNotFoundError):  # many runs have none
+                    folder.fetch(name)
             folder.fetch(WEIGHTS_NAME)
         return run
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pandas as pd
 
 from zoobot3d_tf.files import whole_file
+from zoobot3d_tf.runs.run_folder import SEEN_NAME
 from zoobot3d_tf.tables.formats import read_table
 
-SEEN_NAME = "galaxies.parquet"
 PARTS = ("training", "start", "validation")
 """What a run used galaxies for: its own training, the training of the network that it began with, or the choice of its
 best epoch. A galaxy that was used more than once has the first of these."""
