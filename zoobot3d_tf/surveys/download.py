@@ -350,10 +350,10 @@ def _refusal(response: requests.Response) -> _FetchError:
     status = response.status_code
     try_again = status >= 500 or status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
     reason = f"HTTP status {status} {response.reason}"
-    return _FetchError(reason, try_again, _seconds_to_wait(response), is_of_server=try_again)
+    return _FetchError(reason, try_again, seconds_to_wait(response), is_of_server=try_again)
 
 
-def _seconds_to_wait(response: requests.Response) -> float:
+def seconds_to_wait(response: requests.Response) -> float:
     """Seconds until the time of the header Retry-After, a number or a date; 0 if there is neither."""
     try:
         return urllib3.Retry().parse_retry_after(response.headers.get("Retry-After", "0"))

@@ -48,7 +48,21 @@ _NO_ANSWER, _VERSION = "None", "aggregation_version"
 _EMPTY = "empty answers"
 
 
-def read_reductions(path: Path, schema: Schema, tasks_loc: PathLike | None) -> pd.DataFrame:
+class NoVotesError(ValueError):
+    """An export has no answer to any task of the file of tasks, as before the first classification."""
+
+
+def workflow_of(tasks_loc: PathLike, schema: Schema) -> str:
+    """Check a file of tasks, and return the id of the workflow that it names, '' if it names none.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is faulty.
+    """
+    return _read_tasks(tasks_loc, schema).workflow
+
+
+def read_reductions(path: Path, schema: Schema, tasks_loc: PathLike | None, id_key: str | None = None) -> pd.DataFrame:
     """Read votes that Zooniverse has counted: form `reductions` of `sources.read_votes`.
 
     If a subject has several reductions of a task, the last one is used. In reductions of Caesar, an answer that is a
@@ -60,15 +74,17 @@ def read_reductions(path: Path, schema: Schema, tasks_loc: PathLike | None) -> p
             or `.ndjson` file as Caesar posts it, with one object per line. Only posted reductions have metadata.
         schema: decision tree of the votes.
         tasks_loc: path of the file of tasks, described in this module.
+        id_key: metadata that holds `id_str`, in place of `subject` in the file of tasks.
 
     Returns:
         One row per galaxy, as `sources.read_votes` returns them.
 
     Raises:
         FileNotFoundError: a file does not exist.
+        NoVotesError: the export has no votes.
         ValueError: the export or the file of tasks is faulty, or a count is not a whole number >= 0.
     """
-    tasks = _read_tasks(tasks_loc, schema)
+    tasks = _read_tasks(tasks_loc, schema, id_key)
     if path.suffix.lower() in _JSON_SUFFIXES:
         return _count_votes(path, _entries_of_posted_reductions(path), tasks, schema)
     if tasks.subject:
@@ -76,7 +92,9 @@ def read_reductions(path: Path, schema: Schema, tasks_loc: PathLike | None) -> p
     return _count_votes(path, _entries_of_reductions(path), tasks, schema)
 
 
-def read_classifications(path: Path, schema: Schema, tasks_loc: PathLike | None) -> pd.DataFrame:
+def read_classifications(
+    path: Path, schema: Schema, tasks_loc: PathLike | None, id_key: str | None = None
+) -> pd.DataFrame:
     """Count votes from single classifications: form `classifications` of `sources.read_votes`.
 
     A volunteer counts once per galaxy, with the first classification. Volunteers who are not logged in have a
@@ -87,15 +105,17 @@ def read_classifications(path: Path, schema: Schema, tasks_loc: PathLike | None)
         path: path of the CSV that the project builder exports. It may be larger than memory.
         schema: decision tree of the votes.
         tasks_loc: path of the file of tasks, described in this module.
+        id_key: metadata that holds `id_str`, in place of `subject` in the file of tasks.
 
     Returns:
         One row per galaxy, as `sources.read_votes` returns them.
 
     Raises:
         FileNotFoundError: a file does not exist.
+        NoVotesError: the export has no votes.
         ValueError: the export or the file of tasks is faulty.
     """
-    tasks = _read_tasks(tasks_loc, schema)
+    tasks = _read_tasks(tasks_loc, schema, id_key)
     return _count_votes(path, _entries_of_classifications(path, with_metadata=bool(tasks.subject)), tasks, schema)
 
 
@@ -175,7 +195,7 @@ def _count_votes(path: Path, entries: Iterable[_Entry], tasks: _Tasks, schema: S
     if skipped:
         log.warning("%s: not counted: %s", path, "; ".join(f"{n} {what}" for what, n in skipped.most_common()))
     if not galaxies:
-        raise ValueError(f"{path}: has no answers to the tasks of {tasks.path}: {', '.join(tasks.answers)}")
+        raise NoVotesError(f"{path}: has no answers to the tasks of {tasks.path}: {', '.join(tasks.answers)}")
     rows = []
     for id_str, galaxy in galaxies.items():
         counts: Counter[str] = Counter()
@@ -341,7 +361,7 @@ def _flatten(annotations: list[dict[str, Any]]) -> Iterator[tuple[str, Any]]:
             yield str(annotation["task"]), value
 
 
-def _read_tasks(path: PathLike | None, schema: Schema) -> _Tasks:
+def _read_tasks(path: PathLike | None, schema: Schema, id_key: str | None = None) -> _Tasks:
     if path is None:
         raise ValueError(
             "a Zooniverse export needs tasks_loc, a file that gives the question of each task, such as "
@@ -356,6 +376,8 @@ def _read_tasks(path: PathLike | None, schema: Schema) -> _Tasks:
     keys = _mapping(path, content, "the file", ("workflow", "subject", "tasks"))
     tasks = _mapping(path, keys.get("tasks"), "'tasks'")
     subject = _mapping(path, keys.get("subject", {}), "'subject'", ("id_str", "ra", "dec"))
+    if id_key is not None:
+        subject = {"id_str": id_key}
     answers = {task: _read_task(path, task, asked, schema) for task, asked in tasks.items()}
     if not answers:
         raise ValueError(f"{path}: 'tasks' is empty; it must name at least one task, such as 'T0: smooth-or-featured'")
