@@ -1,5 +1,6 @@
 """Models as one file: written, unpacked, and refused when damaged."""
 
+import json
 import shutil
 import zipfile
 
@@ -23,6 +24,13 @@ def test_an_unpacked_checkpoint_is_the_run(run, tmp_path):
         assert (unpacked / name).read_bytes() == (run / name).read_bytes()
     assert sorted(file.name for file in unpacked.iterdir()) == sorted([CONFIG_NAME, WEIGHTS_NAME])
     assert read_run(unpacked).model == read_run(run).model
+
+
+def test_further_settings_are_stored_beside_those_of_the_run(run, tmp_path):
+    path = write_checkpoint(run, tmp_path / "zoobot.ckpt", {"fixed_crop": {"lower_left_x": 3}})
+    config = json.loads((unpack_checkpoint(path, tmp_path / "unpacked") / CONFIG_NAME).read_text())
+    assert config == json.loads((run / CONFIG_NAME).read_text()) | {"fixed_crop": {"lower_left_x": 3}}
+    assert read_run(tmp_path / "unpacked").framing == read_run(run).framing
 
 
 def test_the_same_run_gives_the_same_bytes(run, tmp_path):

@@ -114,5 +114,5 @@ def test_faults_of_a_reduction_or_a_suffix_are_named():
         votes_of_reduction(EXAMPLE, "T0", {"7": 1})
     with pytest.raises(ValueError, match="must end in -cd; received smooth-or-featured-dr5"):
         extractor_of_tree(get_schema("decals_dr5_ortho"), "cd")
-    with pytest.raises(ValueError, match="each question .* once"):
+    with pytest.raises(ValueError, match=r"each question .* once"):
         extractor_of_tree(tree_of_extractor(EXAMPLE), "example", {"T0": "bar"})

@@ -19,6 +19,7 @@ from zoobot3d_tf.commands import (
     experiments,
     predictions,
     pretraining,
+    production,
     representations,
     schemas,
     shards,
@@ -45,6 +46,7 @@ STAGES = (
     | experiments.STAGES
     | representations.STAGES
     | weights.STAGES
+    | production.STAGES
 )
 """All commands by name, in the order in which they are used. A name may have two words."""
 
@@ -55,6 +57,7 @@ GROUPS = {
     "catalog": "Make the training catalogue (command: build).",
     "predictions": "Show predictions (command: show).",
     "experiment": "Run an experiment (command: joint-vs-single).",
+    "production": "The jobs of Galaxy Zoo's production (commands: train, predict).",
 }
 """Help text of commands whose name has two words, by the first word."""
 

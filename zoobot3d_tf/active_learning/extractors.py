@@ -214,12 +214,10 @@ def _read_config(config: Mapping[str, Any]) -> tuple[str, Tasks]:
     """Check the form of a configuration; return its suffix and its tasks."""
     if not isinstance(config, Mapping):
         raise ValueError(f"an extractor configuration must be a JSON object; received {config!r:.80}")
-    suffix, prefixes, labels = (config.get(key) for key in (SUFFIX_KEY, PREFIXES_KEY, LABELS_KEY))
+    suffix = config.get(SUFFIX_KEY)
     if not isinstance(suffix, str) or not suffix:
         raise ValueError(f"{SUFFIX_KEY} must be text; received {suffix!r}")
-    for key, value in ((PREFIXES_KEY, prefixes), (LABELS_KEY, labels)):
-        if not isinstance(value, Mapping) or not value:
-            raise ValueError(f"{key} must be a JSON object with an entry for each task; received {value!r:.80}")
+    prefixes, labels = _by_task(config, PREFIXES_KEY), _by_task(config, LABELS_KEY)
     if sorted(prefixes) != sorted(labels):
         raise ValueError(
             f"{PREFIXES_KEY} and {LABELS_KEY} must have the same tasks; received {', '.join(prefixes)} and "
@@ -239,3 +237,10 @@ def _read_config(config: Mapping[str, Any]) -> tuple[str, Tasks]:
             )
         tasks[task] = prefix, [answers[key] for key in sorted(answers, key=int)]
     return suffix, tasks
+
+
+def _by_task(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = config.get(key)
+    if not isinstance(value, Mapping) or not value:
+        raise ValueError(f"{key} must be a JSON object with an entry for each task; received {value!r:.80}")
+    return value

@@ -3,25 +3,29 @@
 It is a ZIP archive, without compression, of `config.json` and the weights of a run folder.
 """
 
+import json
 import shutil
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from zoobot3d_tf.files import PathLike, path_of, whole_file, workspace
+from zoobot3d_tf.files import PathLike, path_of, read_json_object, whole_file, workspace
 from zoobot3d_tf.models.model_folder import CONFIG_NAME
 from zoobot3d_tf.runs.run_folder import WEIGHTS_NAME, read_run
 
 _MEMBERS = (CONFIG_NAME, WEIGHTS_NAME)
-# Of the time of an archive, so that the same run gives the same bytes.
+# Time of the files in the archive, always the same, so that the same run gives the same bytes.
 _DATE = (1980, 1, 1, 0, 0, 0)
 
 
-def write_checkpoint(run: PathLike, path: PathLike) -> Path:
+def write_checkpoint(run: PathLike, path: PathLike, settings: Mapping[str, Any] | None = None) -> Path:
     """Write the model of a finished run to one file.
 
     Args:
         run: run folder, as `read_run` takes it.
         path: file to write. It is replaced if it exists.
+        settings: further entries of `config.json`, which `read_run` ignores.
 
     Returns:
         Absolute path of the file.
@@ -32,13 +36,13 @@ def write_checkpoint(run: PathLike, path: PathLike) -> Path:
     """
     path = path_of(path).absolute()
     weights = read_run(run).weights_loc
+    config = read_json_object(weights.with_name(CONFIG_NAME), "configuration of a run") | dict(settings or {})
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as partial, zipfile.ZipFile(partial, "w") as archive:
-        for name in _MEMBERS:
-            source = weights.with_name(name)
-            member = zipfile.ZipInfo(name, _DATE)
-            with source.open("rb") as read, archive.open(member, "w", force_zip64=True) as write:
-                shutil.copyfileobj(read, write, 2**20)
+        archive.writestr(zipfile.ZipInfo(CONFIG_NAME, _DATE), json.dumps(config, indent=2) + "\n")
+        member = zipfile.ZipInfo(WEIGHTS_NAME, _DATE)
+        with weights.open("rb") as read, archive.open(member, "w", force_zip64=True) as write:
+            shutil.copyfileobj(read, write, 2**20)
     return path
 
 
