@@ -196,8 +196,8 @@ def _framed(checkpoint: PathLike, run: TrainedRun, given: FixedCrop | None) -> t
     trained = FixedCrop(**stored) if stored else None
     if trained and given and given != trained:
         raise ValueError(
-            f"{checkpoint}: was trained with fixed_crop {trained.to_json()}; received {given.to_json()}; omit fixed_crop, "
-            "or train again with the new one"
+            f"{checkpoint}: was trained with fixed_crop {trained.to_json()}; received {given.to_json()}; omit "
+            "fixed_crop, or train again with the new one"
         )
     if given and not trained:
         log.warning(

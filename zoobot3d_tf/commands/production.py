@@ -153,8 +153,8 @@ STAGES = {
     "production train": Stage(
         "Fine-tune a checkpoint on the training catalogue of Galaxy Zoo's production (KaDE).",
         "Writes run/, a run folder, and checkpoints/epoch-<n>-val_loss-<loss>.ckpt. The variable IMAGE_SIZE is the "
-        f"size of the input of the network, by default 224. With --debug, the first {DEBUG_GALAXIES} galaxies are used. "
-        "To continue an interrupted job, repeat the command.",
+        "size of the input of the network, by default 224. With --debug, only the first "
+        f"{DEBUG_GALAXIES} galaxies are used. To continue an interrupted job, repeat the command.",
         "zoobot3d production train --save-dir results --catalog workflow-123.csv --checkpoint zoobot.ckpt "
         "--schema euclid",
         _train_arguments,
