@@ -64,7 +64,7 @@ def test_other_manifests_are_refused(manifest, content, words):
 
 
 def test_an_address_without_a_manifest_is_an_error():
-    with archive_server() as server, pytest.raises(OSError, match="none.json: cannot be downloaded: HTTP status 404"):
+    with archive_server() as server, pytest.raises(OSError, match=r"none.json: cannot be downloaded: HTTP status 404"):
         read_manifest(f"{server.url}none.json")
 
 
