@@ -19,6 +19,8 @@ RUN case "${ACCELERATOR}" in \
       cuda) /opt/zoobot3d/bin/pip install --no-cache-dir --no-compile --constraint requirements.txt "tensorflow[and-cuda]" ;; \
       *) echo "ACCELERATOR must be cpu or cuda; received ${ACCELERATOR}" >&2; exit 1 ;; \
     esac
+# 430 MB of headers, which only the compilation of new operations of TensorFlow needs.
+RUN rm -r /opt/zoobot3d/lib/python3*/site-packages/tensorflow/include
 
 FROM python:${PYTHON_VERSION}-slim-bookworm
 ENV PATH=/opt/zoobot3d/bin:${PATH} \
