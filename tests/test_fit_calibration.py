@@ -28,6 +28,11 @@ def run(tmp_path, monkeypatch):
     return make_run(tmp_path / "run", sizes=(100, 75, 64))
 
 
+def named(path):
+    """Source that the calibration names: the last two parts of a path."""
+    return "/".join(path.parts[-2:])
+
+
 def draw_votes(concentrations: np.ndarray, n_votes: int, rng: np.random.Generator) -> np.ndarray:
     """Votes of a Dirichlet-multinomial distribution, of concentrations of shape (galaxies, answers)."""
     return np.array([rng.multinomial(n_votes, rng.dirichlet(alpha)) for alpha in concentrations])
@@ -76,7 +81,7 @@ def test_a_run_is_calibrated_with_its_validation_shards(run, shards, capsys):
     assert "smooth-or-featured" in printed
     assert printed.splitlines()[-1] == str(run / CALIBRATION_NAME)
     calibration = read_calibration(read_run(run))
-    assert (calibration.n_galaxies, calibration.n_samples, calibration.source) == (n_galaxies, 2, str(shards))
+    assert (calibration.n_galaxies, calibration.n_samples, calibration.source) == (n_galaxies, 2, named(shards))
     assert calibration.weights_sha256 == sha256_of(run / WEIGHTS_NAME)
     assert set(calibration.factors) == {question.text for question in DECALS.questions}
     assert not list(run.glob(".partial*"))
@@ -88,10 +93,19 @@ def test_a_catalogue_gives_the_map_of_masks_that_predictions_then_have(run, surv
     assert 0 < y[-2] < x[-2]  # the red band is brighter than the masks of volunteers
     assert list(fitted.masks["mask"]) == ["spiral_mask", "bar_mask"]
     known = json.loads((run / CALIBRATION_NAME).read_text())
-    assert known["source"] == str(survey)
+    assert known["source"] == named(survey)
     arguments = ["--catalog", survey, "--save-loc", tmp_path / "t.csv", "--n-samples", "2", "--engine", "tf"]
     assert main(["predict", "--checkpoint-dir", *map(str, [run, *arguments])]) == 0
     assert load_predictions(tmp_path / "t.csv").metadata["runs"][0]["calibration"] == known
+
+
+def test_only_the_tasks_that_are_named_are_calibrated(run, shards):
+    folder = [shards / "eval_shards"]
+    assert calibrate_run(run, folder, tasks=["votes"], n_samples=1, engine="tf").calibration.masks == {}
+    only_bars = calibrate_run(run, folder, tasks=["bar_mask"], n_samples=1, engine="tf").calibration
+    assert (only_bars.factors, list(only_bars.masks)) == ({}, ["bar_mask"])
+    with pytest.raises(ValueError, match="tasks must be of votes, spiral_mask, bar_mask; received 'bar'"):
+        calibrate_run(run, folder, tasks=["bar"])
 
 
 def test_galaxies_that_the_run_learned_from_are_left_out_and_counted_aloud(run, shards, caplog):
@@ -114,7 +128,7 @@ def test_of_a_run_that_does_not_say_what_it_learned_from_the_user_is_warned(run,
 def test_several_folders_of_shards_are_joined(run, shards):
     fitted = calibrate_run(run, [shards / "train_shards", shards / "eval_shards"], n_samples=1, engine="tf")
     assert fitted.calibration.n_galaxies == 28  # two have neither votes nor masks
-    assert fitted.calibration.source == f"{shards / 'train_shards'}, {shards / 'eval_shards'}"
+    assert fitted.calibration.source == f"{named(shards / 'train_shards')}, {named(shards / 'eval_shards')}"
 
 
 def test_what_cannot_be_calibrated_is_refused(run, shards, survey, tmp_path, capsys):

@@ -209,13 +209,14 @@ def group_ceilings(first: pd.DataFrame, second: pd.DataFrame, stretch: str = DEF
 
 def _for_each(catalog: pd.DataFrame, add: Callable[[pd.Series], None]) -> int:
     """Read galaxies; return the number of those that cannot be read."""
-    n_unreadable = 0
+    errors = []
     for _, row in tqdm(
         catalog.iterrows(), total=len(catalog), desc="comparing volunteers", unit="galaxy", disable=None
     ):
         try:
             add(row)
         except ImageError as error:
-            log.warning("galaxy left out of the agreement of volunteers: %s", error)
-            n_unreadable += 1
-    return n_unreadable
+            errors.append(error)
+    if errors:
+        log.warning("galaxies left out of the agreement of volunteers: %d; the first: %s", len(errors), errors[0])
+    return len(errors)

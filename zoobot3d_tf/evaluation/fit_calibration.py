@@ -61,6 +61,7 @@ def calibrate_run(
     schema: Schema | None = None,
     image_root: PathLike | None = None,
     missing_questions_unasked: bool = False,
+    tasks: Sequence[str] = (),
     n_samples: int = _DEFAULTS.n_samples,
     batch_size: int = _DEFAULTS.batch_size,
     engine: str = _DEFAULTS.engine,
@@ -78,6 +79,7 @@ def calibrate_run(
             `read_pairs`.
         image_root: folder that relative paths in the catalogue start from; by default the folder of the catalogue.
         missing_questions_unasked: accept questions without any column in the catalogue, as asked of nobody.
+        tasks: outputs to calibrate, of the run's tasks "votes", "spiral_mask" and "bar_mask"; all by default.
         n_samples: number of dropout samples per galaxy.
         batch_size: number of galaxies per step on a GPU.
         engine: program that runs the network; see `PredictionOptions`.
@@ -93,6 +95,9 @@ def calibrate_run(
     run = _own_run(run_folder)
     if bool(shards) == (catalog is not None):
         raise ValueError(f"either shards or catalog must be given; received {'both' if shards else 'neither'}")
+    if unknown := set(tasks) - set(run.model.tasks):
+        raise ValueError(f"tasks must be of {', '.join(run.model.tasks)}; received {min(unknown)!r}")
+    chosen = tasks or run.model.tasks
     weights_sha256 = sha256_of(run.weights_loc)
     options = PredictionOptions(n_samples, batch_size=batch_size, engine=engine, seed=seed, no_calibration=True)
     with workspace(run.folder / "calibration") as folder:
@@ -107,17 +112,19 @@ def calibrate_run(
             place.mkdir(exist_ok=True)
             pairs.append(_not_seen(_predicted(labelled, run, place, options), run))
         sums = _mask_sums(pairs, run)
-    source = ", ".join(str(path_of(each).absolute()) for each in (shards if catalog is None else [catalog]))
+    # The last two names tell what it is; where the folder lay means nothing to others.
+    used = [*shards, *([] if catalog is None else [catalog])]
+    source = ", ".join("/".join(path_of(each).absolute().parts[-2:]) for each in used)
     n_galaxies = sum(int((each.votes.any(axis=1) | (each.comparable_masks() > 0)).sum()) for each in pairs)
     if not n_galaxies:
         raise ValueError(f"{source}: no galaxy has votes or masks of the kinds that {run.folder} predicts")
     factors: dict[str, float] = {}
     of_votes = pd.DataFrame()
-    if run.model.vote_schema is not None:
+    if run.model.vote_schema is not None and "votes" in chosen:
         concentrations = np.concatenate([each.predicted_votes.concentrations for each in pairs if each.predicted_votes])
         votes = np.concatenate([each.votes for each in pairs])
         factors, of_votes = fit_votes(concentrations, votes, run.model.vote_schema)
-    maps, of_masks = fit_masks(sums)
+    maps, of_masks = fit_masks({name: sum_ for name, sum_ in sums.items() if name in chosen})
     calibration = Calibration(factors, maps, weights_sha256, n_galaxies, n_samples, source, __version__)
     write_calibration(run.folder, calibration)
     return FittedCalibration(calibration, of_votes, of_masks)
