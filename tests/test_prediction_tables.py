@@ -13,7 +13,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from zoobot3d_tf.inference.metadata import metadata_loc, write_metadata
-from zoobot3d_tf.predictions.prediction_tables import SUFFIXES, load_predictions, table_schema, write_table
+from zoobot3d_tf.predictions import prediction_tables
+from zoobot3d_tf.predictions.prediction_tables import (
+    SUFFIXES,
+    iterate_predictions,
+    load_predictions,
+    table_schema,
+    write_table,
+)
 from zoobot3d_tf.predictions.results import column_names, vote_values
 from zoobot3d_tf.schemas import get_schema
 
@@ -370,3 +377,57 @@ def test_a_file_that_is_being_written_is_named(tmp_path):
             load_predictions(path)
         other.communicate()
     assert len(load_predictions(path).table) == 10
+
+
+# Piece by piece
+
+
+@pytest.fixture
+def in_small_pieces(monkeypatch):
+    """Three rows of Parquet and HDF5 at once, and few rows of CSV."""
+    n_numbers = len(make_table(1, DECALS, 3).column_names)
+    monkeypatch.setattr(prediction_tables, "_NUMBERS_AT_ONCE", 3 * 34 * 3)
+    monkeypatch.setattr(prediction_tables, "_CSV_BLOCK_BYTES", 40 * n_numbers)
+
+
+def test_pieces_hold_the_whole_table(path, in_small_pieces):
+    table = make_table(200, DECALS, 3)
+    write(path, table, rows=50, metadata={"schema": DECALS.to_dict()})
+    whole, pieces = load_predictions(path), list(iterate_predictions(path))
+    assert len(pieces) > 5
+    np.testing.assert_array_equal(np.concatenate([piece.concentrations for piece in pieces]), whole.concentrations)
+    identity = ["id_str", "file_loc", "spiral_mask_loc", "bar_mask_loc"]
+    pd.testing.assert_frame_equal(pd.concat([piece.table for piece in pieces]), whole.table[identity])
+    assert all(piece.schema == DECALS for piece in pieces)
+
+
+def test_pieces_of_masks_alone_have_no_votes(path):
+    (piece,) = iterate_predictions(write(path, make_table(schema=None)))
+    assert (piece.schema, piece.concentrations) == (None, None)
+    assert list(piece.table["id_str"]) == AWKWARD
+
+
+def test_a_wrong_number_in_a_late_piece_is_named_by_its_row(path, in_small_pieces):
+    table = make_table(200, DECALS, 3)
+    name = f"{DECALS.label_cols[1]}_concentration_2"
+    values = table[name].to_numpy().copy()
+    values[150] = -1
+    number = table.column_names.index(name)
+    write(path, table.set_column(number, name, pa.array(values)), rows=50)
+    with pytest.raises(ValueError, match=rf"{name} is -1.0 in row 152 \({table['id_str'][150]}\)"):
+        list(iterate_predictions(path))
+
+
+@pytest.mark.parametrize("content", [b"", b"no table", b"a,b\n1\n"])
+def test_files_that_are_no_tables_are_refused_in_pieces_too(path, content):
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=path.name):
+        list(iterate_predictions(path))
+
+
+def test_a_table_without_rows_has_no_pieces(path):
+    write_table(path, [make_table(3)[:0]])
+    with pytest.raises(ValueError, match=f"{path.name}: the table has no rows"):
+        list(iterate_predictions(path))
+    with pytest.raises(FileNotFoundError, match="no such table"):
+        list(iterate_predictions(path.with_stem("other")))

@@ -4,7 +4,8 @@
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -31,6 +32,8 @@ MAX_COLUMNS = 2**15
 # A block of CSV must hold at least one row, and rows with many samples are long.
 _CSV_BLOCK_BYTES = 2**24
 _PARQUET_ROWS = 2**15
+# Numbers of a piece of a table that is not read as a whole: 32 MB.
+_NUMBERS_AT_ONCE = 2**23
 # HDF5 decompresses whole chunks, even to read one galaxy.
 _CHUNK_ROWS = 4096
 _CHUNK_BYTES = 2**20
@@ -111,15 +114,8 @@ def load_predictions(path: PathLike) -> Predictions:
     read = _find(_READERS, path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such table of predictions")
-    try:
+    with _naming(path):
         table = _to_pandas(read(path))
-    except Exception as error:  # parsers raise many kinds of errors for damaged files
-        if isinstance(error, BlockingIOError):  # HDF5 locks its files
-            raise BlockingIOError(f"{path}: another program is writing this file; wait until that has ended") from error
-        if isinstance(error, OSError) and is_of_machine(error):
-            raise OSError(error.errno, error.strerror, str(path)) from error
-        reason = str(error).removeprefix(f"{path}: ")
-        raise ValueError(f"{path}: cannot be read as a table of predictions: {reason}") from error
     _check_galaxies(path, table)
     label_cols, concentrations = _read_concentrations(path, table)
     metadata = read_metadata(path)
@@ -131,6 +127,79 @@ def load_predictions(path: PathLike) -> Predictions:
         )
     schema = _read_schema(path, metadata, label_cols)
     return Predictions(table, schema, concentrations, metadata, label)
+
+
+def iterate_predictions(path: PathLike) -> Iterator[Predictions]:
+    """Read a table of predictions piece by piece, with the ids, paths and concentrations only.
+
+    Memory holds one piece at a time, so that the table may be larger than memory.
+
+    Args:
+        path: CSV, Parquet or HDF5 file; see `load_predictions`.
+
+    Yields:
+        Pieces of the table in order, each with at least one galaxy. `table` has the columns `id_str` and `*_loc`, and
+        the numbers of the rows as index, from 0 through the whole table; `label` is None.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        OSError: another program is writing the file, or the disk has a fault.
+        ValueError: as for `load_predictions`, except that galaxies in two rows and far too large content are not
+            noticed.
+    """
+    path = path_of(path)
+    iterate = _find(_ITERATORS, path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such table of predictions")
+    metadata = read_metadata(path)
+    first_row = 0
+    with _naming(path):
+        pieces = iterate(path)
+    while True:
+        with _naming(path):
+            piece = next(pieces, None)
+            table = None if piece is None else _to_pandas(piece)
+        if table is None:
+            break
+        table.index += first_row
+        first_row += len(table)
+        require_columns(path, table.columns, ["id_str"])
+        label_cols, concentrations = _read_concentrations(path, table)
+        schema = _read_schema(path, metadata, label_cols)
+        yield Predictions(table[list(filter(_is_identity, table.columns))], schema, concentrations, metadata)
+    if not first_row:
+        raise ValueError(f"{path}: the table has no rows")
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Convert errors of parsers to errors that name the table. They raise many kinds for damaged files."""
+    try:
+        yield
+    except BlockingIOError as error:  # HDF5 locks its files
+        raise BlockingIOError(f"{path}: another program is writing this file; wait until that has ended") from error
+    except Exception as error:
+        if isinstance(error, OSError) and is_of_machine(error):
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        reason = str(error).removeprefix(f"{path}: ")
+        raise ValueError(f"{path}: cannot be read as a table of predictions: {reason}") from error
+
+
+def _is_identity(column: str) -> bool:
+    return column == "id_str" or column.endswith("_loc")
+
+
+def _needed(columns: Sequence[str]) -> list[str]:
+    """Names of the columns of a piece, of all columns of the table."""
+    if len(set(columns)) < len(columns):
+        raise ValueError("two columns have the same name")
+    _check_width(len(columns))
+    concentrations = set(concentration_names(*predicted_answers(columns)))
+    return [column for column in columns if column in concentrations or _is_identity(column)]
+
+
+def _rows_at_once(columns: Sequence[str]) -> int:
+    return max(1, _NUMBERS_AT_ONCE // max(len(columns), 1))
 
 
 def _find(by_suffix: Mapping[str, Callable], path: Path) -> Callable:
@@ -224,6 +293,16 @@ def _read_csv(path: Path) -> pa.Table:
     return read_csv(path, *options, ConvertOptions(column_types=types))
 
 
+def _iterate_csv(path: Path) -> Iterator[pa.Table]:
+    options = ReadOptions(block_size=_CSV_BLOCK_BYTES), ParseOptions(newlines_in_values=True)
+    with open_csv(path, *options) as file:
+        needed = _needed(file.schema.names)
+    types = {name: pa.string() if is_text(name) else pa.float32() for name in needed}
+    with open_csv(path, *options, ConvertOptions(column_types=types, include_columns=needed)) as file:
+        for piece in file:
+            yield pa.Table.from_batches([piece])
+
+
 def _csv_type(found: pa.Field) -> pa.DataType:
     """Type of a column, from the type that its first rows suggest."""
     if is_text(found.name):
@@ -243,6 +322,15 @@ def _read_parquet(path: Path) -> pa.Table:
             check_inflated_size(path, n_bytes)
             pieces.append(piece)
         return pa.Table.from_batches(pieces, file.schema_arrow)
+
+
+def _iterate_parquet(path: Path) -> Iterator[pa.Table]:
+    # Without `pre_buffer=False`, Arrow keeps all bytes that it has read from the file.
+    with pq.ParquetFile(path, pre_buffer=False) as file:
+        needed = _needed(file.schema_arrow.names)
+        for piece in file.iter_batches(_rows_at_once(needed), columns=needed):
+            # The metadata of pandas would turn a column into an index, if pandas has written the table.
+            yield pa.Table.from_batches([piece]).replace_schema_metadata(None)
 
 
 # HDF5
@@ -329,17 +417,32 @@ def _read_hdf5(path: Path) -> pa.Table:
     return pa.table({name: columns[name] for name in names})
 
 
+def _iterate_hdf5(path: Path) -> Iterator[pa.Table]:
+    with h5py.File(path) as file:
+        names = list(file["column_names"].asstr()) if "column_names" in file else ["id_str"]
+        texts = {
+            name: file["id_str" if name == "id_str" else f"columns/{name}"] for name in filter(_is_identity, names)
+        }
+        n_answers, n_samples = file["predictions"].shape[1:] if "predictions" in file else (0, 0)
+        _check_width(len(texts) + n_answers * n_samples)
+        rows = max(1, _NUMBERS_AT_ONCE // max(1, n_answers * n_samples))
+        for first in range(0, len(file["id_str"]), rows):
+            part = slice(first, first + rows)
+            columns = {name: dataset.asstr()[part] for name, dataset in texts.items()}
+            yield pa.table(columns | _read_samples(file, part))
+
+
 def _bytes_in_memory(item: h5py.Dataset | h5py.Group) -> int:
     if not isinstance(item, h5py.Dataset):
         return 0
     return item.size * (_TEXT_BYTES if h5py.check_string_dtype(item.dtype) else item.dtype.itemsize)
 
 
-def _read_samples(file: h5py.File) -> dict[str, np.ndarray]:
-    """Read the concentrations as columns."""
+def _read_samples(file: h5py.File, rows: slice = slice(None)) -> dict[str, np.ndarray]:
+    """Read the concentrations of some rows as columns."""
     if "predictions" not in file:
         return {}
-    label_cols, samples = list(file["label_cols"].asstr()), file["predictions"][:].astype(np.float32)
+    label_cols, samples = list(file["label_cols"].asstr()), file["predictions"][rows].astype(np.float32)
     if samples.ndim != 3 or samples.shape[1] != len(label_cols):
         raise ValueError(
             f"predictions must have the axes galaxy, answer and sample, with {len(label_cols)} answers as label_cols; "
@@ -356,5 +459,6 @@ def _read_dataset(dataset: h5py.Dataset) -> np.ndarray:
 
 _WRITERS = {".csv": CSVWriter, ".parquet": pq.ParquetWriter, ".hdf5": _Hdf5Writer, ".h5": _Hdf5Writer}
 _READERS = {".csv": _read_csv, ".parquet": _read_parquet, ".hdf5": _read_hdf5, ".h5": _read_hdf5}
+_ITERATORS = {".csv": _iterate_csv, ".parquet": _iterate_parquet, ".hdf5": _iterate_hdf5, ".h5": _iterate_hdf5}
 SUFFIXES = tuple(_WRITERS)
 """Suffixes of a table of predictions."""
