@@ -7,7 +7,6 @@ from scipy.special import entr
 from zoobot3d_tf.active_learning import acquisition
 from zoobot3d_tf.active_learning.acquisition import (
     ACQUISITIONS,
-    AcquisitionOptions,
     acquire,
     binomial_entropies,
     choose,
@@ -21,6 +20,7 @@ from zoobot3d_tf.active_learning.acquisition import (
     vote_entropies,
     vote_log_p,
 )
+from zoobot3d_tf.active_learning.options import MASK_ENTROPY, RANKINGS, AcquisitionOptions
 from zoobot3d_tf.schemas import Schema, get_schema
 
 DECALS = get_schema("decals_dr5_ortho")
@@ -236,6 +236,10 @@ def test_forty_votes_on_one_question_need_only_that_question():
     _, high = many_votes_information(concentrations, DECALS, question)
     assert (found > 0).all()
     assert (found < high[:, 0]).all()
+
+
+def test_all_functions_have_a_name_at_the_command_line():
+    assert (*ACQUISITIONS, MASK_ENTROPY) == RANKINGS
 
 
 # The rule of Galaxy Zoo

@@ -20,6 +20,7 @@ from zoobot3d_tf.commands import (
     predictions,
     pretraining,
     production,
+    ranking,
     representations,
     schemas,
     shards,
@@ -45,6 +46,7 @@ STAGES = (
     | evaluation.STAGES
     | experiments.STAGES
     | representations.STAGES
+    | ranking.STAGES
     | weights.STAGES
     | production.STAGES
 )
@@ -58,6 +60,7 @@ GROUPS = {
     "predictions": "Show predictions (command: show).",
     "experiment": "Run an experiment (command: joint-vs-single).",
     "production": "The jobs of Galaxy Zoo's production (commands: train, predict).",
+    "al": "Active learning (command: rank).",
 }
 """Help text of commands whose name has two words, by the first word."""
 

@@ -16,6 +16,7 @@ from math import comb
 import numpy as np
 from scipy.special import betaincc, digamma, entr, gammaln, xlog1py, xlogy
 
+from zoobot3d_tf.active_learning.options import ACTIVE_P, FEATURED_BOUND, POOL, RANDOM_SHARE, AcquisitionOptions
 from zoobot3d_tf.machine import available_cores
 from zoobot3d_tf.predictions.results import expected_fractions
 from zoobot3d_tf.schemas import Question, Schema
@@ -23,40 +24,11 @@ from zoobot3d_tf.schemas import Question, Schema
 MAX_OUTCOMES = 2**14
 """Largest number of outcomes of the votes on one question that are summed. Each needs a few operations per sample."""
 
-FEATURED_BOUND = 0.2
-ACTIVE_P = 0.8
-RANDOM_SHARE = 0.2
-"""Rule of Galaxy Zoo: a galaxy is shown if P(featured fraction > `FEATURED_BOUND`) is at least `ACTIVE_P`; and as many
-others at random as `RANDOM_SHARE` of these."""
-
 MARKED_FRACTION = 1 / 15
 """A pixel counts if at least this fraction of volunteers is expected to mark it: one of the 15 of Galaxy Zoo: 3D."""
 
-POOL = 10
-"""A diverse batch of n galaxies is chosen among the n times this number with the highest scores."""
-
 # 8 MB per array and thread.
 _VALUES_AT_ONCE = 2**20
-
-
-@dataclass(frozen=True)
-class AcquisitionOptions:
-    """Options of acquisition functions. Each function uses those that concern it.
-
-    Attributes:
-        n_votes: number of volunteers who are going to answer each question that is asked.
-        question: count only this question, such as "bar"; all questions if empty.
-        answer: answer whose fraction "fraction-above" compares with the bound, such as
-            "smooth-or-featured_featured-or-disk".
-        bound: vote fraction, 0 to 1.
-        seed: random seed of "random"; or a generator, which goes on from piece to piece of a table.
-    """
-
-    n_votes: int = 1
-    question: str = ""
-    answer: str = ""
-    bound: float = FEATURED_BOUND
-    seed: int | np.random.Generator = 0
 
 
 @dataclass(frozen=True)

@@ -166,7 +166,9 @@ def iterate_predictions(path: PathLike) -> Iterator[Predictions]:
         require_columns(path, table.columns, ["id_str"])
         label_cols, concentrations = _read_concentrations(path, table)
         schema = _read_schema(path, metadata, label_cols)
-        yield Predictions(table[list(filter(_is_identity, table.columns))], schema, concentrations, metadata)
+        yield Predictions(
+            table[[name for name in table.columns if _is_identity(str(name))]], schema, concentrations, metadata
+        )
     if not first_row:
         raise ValueError(f"{path}: the table has no rows")
 
