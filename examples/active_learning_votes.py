@@ -145,18 +145,18 @@ def saved_votes(curves: pd.DataFrame, error: str, reference: str, target: float)
     shares: dict[str, list[float]] = {}
     for _, of_seed in curves.groupby("seed"):
         by_name = dict(list(of_seed.groupby("strategy")))
-        # The lowest error so far: it falls, so that each error belongs to one number of votes.
-        lowest = {name: np.minimum.accumulate(curve[error]) for name, curve in by_name.items()}
-        wanted = np.interp(target, by_name[reference]["votes"], lowest[reference])
-        for name, curve in by_name.items():
-            votes = np.interp(-wanted, -lowest[name], curve["votes"], right=np.nan)
+        # Rows with a lower error than all before. Between them the error falls, and belongs to one number of votes.
+        records = {name: curve[curve[error].cummin().diff().fillna(-1) < 0] for name, curve in by_name.items()}
+        wanted = np.interp(target, records[reference]["votes"], records[reference][error])
+        for name, record in records.items():
+            votes = np.interp(-wanted, -record[error], record["votes"], right=np.nan)
             shares.setdefault(str(name), []).append(1 - votes / target)
 
     def text(values: list[float]) -> str:
         if np.isnan(values).any():
             return "not reached"
         half = student.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
-        return f"{100 * np.mean(values):.0f} ± {100 * half:.0f} %"
+        return f"{round(100 * np.mean(values))} ± {100 * half:.0f} %"
 
     return pd.Series({name: text(values) for name, values in shares.items()})
 

@@ -27,7 +27,7 @@ from zoobot3d_tf.cli import is_users
 from zoobot3d_tf.images.read import read_image, read_marks, read_mask
 from zoobot3d_tf.models.torch_file import read_torch_tensors
 from zoobot3d_tf.predictions.mask_files import fits_extensions, fits_primary, read_mask_file
-from zoobot3d_tf.predictions.prediction_tables import load_predictions
+from zoobot3d_tf.predictions.prediction_tables import iterate_predictions, load_predictions
 from zoobot3d_tf.predictions.results import concentration_names
 from zoobot3d_tf.representations.compress import FittedPca, load_pca
 from zoobot3d_tf.runs.run_folder import read_run
@@ -115,6 +115,8 @@ BINARY = (
     Reader("table.vot", lambda path: Table.from_pandas(TABLE).write(path, format="votable"), read_table),
     Reader("predictions.csv", write_predictions, load_predictions),
     Reader("predictions.parquet", write_predictions, load_predictions),
+    Reader("pieces.csv", write_predictions, lambda path: list(iterate_predictions(path))),
+    Reader("pieces.parquet", write_predictions, lambda path: list(iterate_predictions(path))),
     Reader("pca.npz", write_pca, load_pca),
     Reader("weights.bin", write_torch_archive, read_torch_tensors),
     Reader("weights.pth", write_older_torch_file, read_torch_tensors),
