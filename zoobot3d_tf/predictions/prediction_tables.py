@@ -32,8 +32,9 @@ MAX_COLUMNS = 2**15
 # A block of CSV must hold at least one row, and rows with many samples are long.
 _CSV_BLOCK_BYTES = 2**24
 _PARQUET_ROWS = 2**15
-# Numbers of a piece of a table that is not read as a whole: 32 MB.
+# Numbers of a piece of a table that is not read as a whole: 32 MB. Texts are larger, and limit the rows.
 _NUMBERS_AT_ONCE = 2**23
+_MOST_ROWS_AT_ONCE = 2**16
 # HDF5 decompresses whole chunks, even to read one galaxy.
 _CHUNK_ROWS = 4096
 _CHUNK_BYTES = 2**20
@@ -166,9 +167,8 @@ def iterate_predictions(path: PathLike) -> Iterator[Predictions]:
         require_columns(path, table.columns, ["id_str"])
         label_cols, concentrations = _read_concentrations(path, table)
         schema = _read_schema(path, metadata, label_cols)
-        yield Predictions(
-            table[[name for name in table.columns if _is_identity(str(name))]], schema, concentrations, metadata
-        )
+        known = table[[name for name in table.columns if _is_identity(str(name))]]
+        yield Predictions(known, schema, concentrations, metadata)
     if not first_row:
         raise ValueError(f"{path}: the table has no rows")
 
@@ -200,8 +200,8 @@ def _needed(columns: Sequence[str]) -> list[str]:
     return [column for column in columns if column in concentrations or _is_identity(column)]
 
 
-def _rows_at_once(columns: Sequence[str]) -> int:
-    return max(1, _NUMBERS_AT_ONCE // max(len(columns), 1))
+def _rows_at_once(n_columns: int) -> int:
+    return max(1, min(_MOST_ROWS_AT_ONCE, _NUMBERS_AT_ONCE // max(n_columns, 1)))
 
 
 def _find(by_suffix: Mapping[str, Callable], path: Path) -> Callable:
@@ -330,7 +330,7 @@ def _iterate_parquet(path: Path) -> Iterator[pa.Table]:
     # Without `pre_buffer=False`, Arrow keeps all bytes that it has read from the file.
     with pq.ParquetFile(path, pre_buffer=False) as file:
         needed = _needed(file.schema_arrow.names)
-        for piece in file.iter_batches(_rows_at_once(needed), columns=needed):
+        for piece in file.iter_batches(_rows_at_once(len(needed)), columns=needed):
             # The metadata of pandas would turn a column into an index, if pandas has written the table.
             yield pa.Table.from_batches([piece]).replace_schema_metadata(None)
 
@@ -427,7 +427,7 @@ def _iterate_hdf5(path: Path) -> Iterator[pa.Table]:
         }
         n_answers, n_samples = file["predictions"].shape[1:] if "predictions" in file else (0, 0)
         _check_width(len(texts) + n_answers * n_samples)
-        rows = max(1, _NUMBERS_AT_ONCE // max(1, n_answers * n_samples))
+        rows = _rows_at_once(n_answers * n_samples)
         for first in range(0, len(file["id_str"]), rows):
             part = slice(first, first + rows)
             columns = {name: dataset.asstr()[part] for name, dataset in texts.items()}
