@@ -183,4 +183,4 @@ def _text(score: Score, signed: bool) -> str:
     if np.isnan(score.value):
         return "–"
     form = "+.3f" if signed else ".3f"
-    return f"{score.value:{form}}\n{score.low:{form}} to {score.high:{form}}"
+    return f"{score.value:{form}}\n{score.low:{form}}\u00a0to\u00a0{score.high:{form}}"

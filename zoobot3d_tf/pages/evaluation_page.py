@@ -13,7 +13,7 @@ from zoobot3d_tf.evaluation.labels import LabelScores
 from zoobot3d_tf.evaluation.masks import THRESHOLD_NAMES, mask_iou
 from zoobot3d_tf.evaluation.pairs import Pairs
 from zoobot3d_tf.evaluation.scores import ONE_VOLUNTEER, SECOND_GROUP, MaskResults, VoteResults
-from zoobot3d_tf.evaluation.votes import ALL
+from zoobot3d_tf.evaluation.votes import ALL, CLEAR_SHARE, CLEAR_VOTES
 from zoobot3d_tf.evaluation.words import in_words
 from zoobot3d_tf.files import write_atomically
 from zoobot3d_tf.images.masks import MASK_TITLES, MASKS, is_enclosed
@@ -25,13 +25,17 @@ from zoobot3d_tf.pages.evaluation_plots import draw_plots
 # A question is drawn if at least this fraction of volunteers is expected to be asked. Other questions are only named.
 _LIKELY = 0.5
 
-_ABOUT_VOTES = f"""
+_ABOUT_ERRORS = f"""
 Error: mean absolute difference of predicted and observed vote fractions, over the answers of questions that were asked.
 Gain: how much smaller it is than for always predicting the mean. Noise floor: the error that predictions of the true
-fractions would have, because the fractions of few volunteers scatter. Likelihood: negative logarithm of the probability
-of the votes, per galaxy; low is good. Confident volunteers: how often the likeliest answer is theirs, where at least
-80 % of at least 10 agree. Intervals: how often the number of votes lies in its predicted {html.INTERVAL} interval.
-The second line of a number is its {html.INTERVAL} interval over galaxies."""
+fractions would have, because the fractions of few volunteers scatter. The second line of a number is its
+{html.INTERVAL} interval over galaxies."""
+
+_ABOUT_LIKELIHOOD = f"""
+Intervals: how often the number of votes lies in its predicted {html.INTERVAL} interval. Likelihood: negative logarithm
+of the probability of the votes, per galaxy; low is good. Clear answers: galaxies where at least {CLEAR_SHARE:.0%} of at
+least {CLEAR_VOTES} volunteers agree, how often the likeliest predicted answer is theirs, and how often the commonest
+answer and one of the volunteers is."""
 
 _ABOUT_UNCERTAINTY = """
 Standard deviations of vote fractions. More volunteers would settle the first, more or better training the second. The
@@ -121,28 +125,43 @@ def _headlines(evaluation: Evaluation) -> list[tuple[str, str, str]]:
 
 
 def _vote_section(votes: VoteResults) -> list[str]:
-    header = ["question", "galaxies", "error", "predicting the mean", "equal fractions", "gain", "noise floor"]
-    header += ["likelihood", "of the mean", "confident volunteers", "commonest answer", f"in {html.INTERVAL} intervals"]
-    rows = []
+    errors, others = [], []
     for name, number in votes.numbers.items():
         score = votes.estimates[name]
-        rows.append(
+        question = "all answers" if name == ALL else _words(name)
+        errors.append(
             [
-                "all answers" if name == ALL else _words(name),
+                question,
                 f"{number.n_galaxies:,}",
                 _text(score["mae"], ".3f"),
+                _text(score["gain"], "+.0%"),
                 _number(number.mean_mae, ".3f"),
                 _number(number.uniform_mae, ".3f"),
-                _text(score["gain"], "+.0%"),
                 _number(number.noise_floor, ".3f"),
-                _text(score["nll"], ".2f"),
-                _number(number.mean_nll, ".2f"),
-                f"{_text(score['accuracy'], '.0%')}\n{number.n_clear:,} cases" if number.n_clear else "–",
-                _number(number.mean_accuracy, ".0%"),
-                _text(score["coverage"], ".0%"),
             ]
         )
-    return [html.heading("Votes", level=2), html.table(header, rows[:-1], total=rows[-1]), html.note(_ABOUT_VOTES)]
+        others.append(
+            [
+                question,
+                _text(score["coverage"], ".0%"),
+                _text(score["nll"], ".2f"),
+                _number(number.mean_nll, ".2f"),
+                f"{number.n_clear:,}",
+                _text(score["accuracy"], ".0%"),
+                _number(number.mean_accuracy, ".0%"),
+                _number(number.volunteer_accuracy, ".0%"),
+            ]
+        )
+    of_errors = ["question", "galaxies", "error", "gain", "predicting the mean", "equal fractions", "noise floor"]
+    of_others = ["question", f"in {html.INTERVAL} intervals", "likelihood", "of the mean", "clear answers"]
+    of_others += ["right", "commonest answer", "one volunteer"]
+    return [
+        html.heading("Votes", level=2),
+        html.table(of_errors, errors[:-1], total=errors[-1]),
+        html.note(_ABOUT_ERRORS),
+        html.table(of_others, others[:-1], total=others[-1]),
+        html.note(_ABOUT_LIKELIHOOD),
+    ]
 
 
 def _uncertainty_section(votes: VoteResults) -> list[str]:
@@ -301,7 +320,7 @@ def _text(score: Score, form: str) -> str:
     """A score, and its interval in a second line."""
     if np.isnan(score.value):
         return "–"
-    return f"{score.value:{form}}\n{score.low:{form}} to {score.high:{form}}"
+    return f"{score.value:{form}}\n{score.low:{form}}\u00a0to\u00a0{score.high:{form}}"
 
 
 def _number(value: float, form: str) -> str:
