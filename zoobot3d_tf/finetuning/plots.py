@@ -11,13 +11,14 @@ from matplotlib.figure import Figure
 
 from zoobot3d_tf.evaluation.calibration import Curve, reliability_curve
 from zoobot3d_tf.evaluation.labels import confusion, label_curve, stated_probability
+from zoobot3d_tf.evaluation.plots import COLOURS, Words, draw_confusion
 from zoobot3d_tf.files import whole_file
 from zoobot3d_tf.finetuning.scores import Validation
 from zoobot3d_tf.labels import Label
 from zoobot3d_tf.models.config import ModelConfig
 from zoobot3d_tf.schemas import Schema, vote_fractions
 
-_BLUE, _RED = "#4c78a8", "#e45756"
+_BLUE, _RED, *_ = COLOURS
 # The learning curve shows the loss, and the first of these metrics that the history has.
 _METRICS = {
     "auc": "area under the ROC curve",
@@ -91,22 +92,10 @@ def _learning_curve(history: pd.DataFrame, kept: str, figure: Figure) -> None:
 
 
 def _confusion_matrix(label: Label, validation: Validation, figure: Figure) -> None:
-    names = label.class_names
     matrix = confusion(label, validation.predicted, validation.known[:, 0])
-    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    axes = figure.add_subplot()
-    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    places = np.arange(len(names))
-    axes.set_xticks(places, names, rotation=90 if len(names) > 5 else 0)
-    axes.set_yticks(places, names)
-    if len(names) <= 12:
-        for row, column in np.ndindex(matrix.shape):
-            colour = "white" if share[row, column] > 0.5 else "black"
-            words = f"{matrix[row, column]:,}\n{share[row, column]:.0%}"
-            axes.text(column, row, words, ha="center", va="center", color=colour, fontsize=9)
-    axes.set_xlabel(f"predicted {label.column}")
-    axes.set_ylabel(f"true {label.column}")
-    axes.set_title(f"{matrix.sum():,} validation galaxies; percentages per true class", fontsize=10)
+    title = f"{matrix.sum():,} validation galaxies; percentages per true class"
+    words = Words(title, f"predicted {label.column}", f"true {label.column}")
+    draw_confusion(figure, matrix, label.class_names, words)
 
 
 def _label_calibration(label: Label, validation: Validation, figure: Figure) -> None:
