@@ -1,6 +1,6 @@
 """Measure how well rings are recognised from few labels, with several methods.
 
-python examples/finetune_rings.py ring_catalog.csv --out rings
+python examples/finetune_rings.py ring_catalog.csv --out rings --base imagenet
 
 The catalogue has the columns `id_str`, `file_loc` and `ring` (0 or 1). In each of five folds, all methods learn from
 the same galaxies and are tested on the same other galaxies. The output folder receives `accuracies.csv` (one row per
@@ -12,7 +12,7 @@ import argparse
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -125,8 +125,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("catalog", type=Path, help="CSV table with id_str, file_loc and ring")
     parser.add_argument("--out", type=Path, required=True, help="output folder")
+    parser.add_argument("--base", type=Path, help="run folder to fine-tune too, such as of imagenet_run.py")
     parser.add_argument("--seed", type=int, default=0, help="random seed of the folds")
     args = parser.parse_args()
+    starts = STARTS | ({f"{args.base.name}, head": finetuned(lambda folder: args.base)} if args.base else {})
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.disable(logging.INFO)  # hundreds of epochs
 
@@ -136,12 +138,12 @@ def main() -> None:
     table_loc = args.out / "accuracies.csv"
     known = pd.read_csv(table_loc).to_dict("records") if table_loc.is_file() else []
     done = {(row["start"], row["labelled"], row["fold"]) for row in known}
-    for start, n, fold, train, test in tqdm(list(_trials(galaxies, args.seed)), unit="trial"):
+    for start, n, fold, train, test in tqdm(list(_trials(galaxies, starts, args.seed)), unit="trial"):
         if (start, n, fold) in done:
             continue
         with tempfile.TemporaryDirectory(dir=args.out) as folder:
             try:
-                accuracy = float(np.mean(STARTS[start](train, test, Path(folder)) == test["ring"].to_numpy()))
+                accuracy = float(np.mean(starts[start](train, test, Path(folder)) == test["ring"].to_numpy()))
             except ValueError as error:  # a class has no galaxy to train or to validate on
                 tqdm.write(str(error))
                 accuracy = float("nan")
@@ -154,14 +156,16 @@ def main() -> None:
     print(_table(summary))
 
 
-def _trials(galaxies: pd.DataFrame, seed: int) -> Iterator[tuple[str, int, int, pd.DataFrame, pd.DataFrame]]:
+def _trials(
+    galaxies: pd.DataFrame, starts: Iterable[str], seed: int
+) -> Iterator[tuple[str, int, int, pd.DataFrame, pd.DataFrame]]:
     """Yield a method, number of labelled galaxies, fold, training galaxies and test galaxies for each trial."""
     folds = StratifiedKFold(N_FOLDS, shuffle=True, random_state=seed)
     for fold, (train_rows, test_rows) in enumerate(folds.split(galaxies, galaxies["ring"])):
         train, test = galaxies.iloc[train_rows], galaxies.iloc[test_rows]
-        for start in STARTS:
+        for start in starts:
             yield start, len(train), fold, train, test
-            for n in N_LABELLED if start in CURVES else ():
+            for n in (n for n in N_LABELLED if start in CURVES and n < len(train)):
                 few, _ = train_test_split(train, train_size=n, stratify=train["ring"], random_state=seed + fold)
                 yield start, n, fold, few, test
 
@@ -186,7 +190,10 @@ def _table(summary: pd.DataFrame) -> str:
     cells = {(row["start"], row["labelled"]): f"{row['mean']:.3f} ± {row['std']:.3f}" for _, row in summary.iterrows()}
     numbers = sorted(summary["labelled"].unique())
     lines = ["| start | " + " | ".join(map(str, numbers)) + " |", "|---" * (len(numbers) + 1) + "|"]
-    lines += [f"| {start} | " + " | ".join(cells.get((start, n), "") for n in numbers) + " |" for start in STARTS]
+    lines += [
+        f"| {start} | " + " | ".join(cells.get((start, n), "") for n in numbers) + " |"
+        for start in summary["start"].unique()
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -200,7 +207,7 @@ def _draw(summary: pd.DataFrame, path: Path) -> None:
         axes.errorbar(rows["labelled"], rows["mean"], rows["std"], marker="o", capsize=3, label=start)
     axes.axhline(0.5, color="grey", linestyle=":", label="guessing")
     axes.set(xscale="log", xlabel="labelled galaxies", ylabel="accuracy on test galaxies", ylim=(0.4, 0.95))
-    axes.set_xticks([*N_LABELLED, int(summary["labelled"].max())])
+    axes.set_xticks(sorted(summary["labelled"].unique()))
     axes.xaxis.set_major_formatter("{x:.0f}")
     axes.minorticks_off()
     axes.legend(fontsize=8)
