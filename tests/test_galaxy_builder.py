@@ -124,7 +124,7 @@ def test_a_galaxy_without_image_is_left_out_and_named(run, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(None, "no such file"), (b"text", "cannot be read"), (gzip.compress(b'{"1": {}}'), "entry 0.*dr7objid")],
+    [(None, "no such file"), (b"text", "cannot be read"), (gzip.compress(b'{"1": {}}', mtime=0), "entry 0.*dr7objid")],
 )
 def test_folders_that_are_not_galaxy_builder_are_refused(example, tmp_path, content, words):
     if content is not None:
