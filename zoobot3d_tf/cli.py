@@ -14,6 +14,7 @@ from pathlib import Path
 from traceback import extract_tb
 
 from zoobot3d_tf.commands import (
+    active_learning,
     catalogs,
     evaluation,
     experiments,
@@ -46,6 +47,7 @@ STAGES = (
     | evaluation.STAGES
     | experiments.STAGES
     | representations.STAGES
+    | active_learning.STAGES
     | ranking.STAGES
     | weights.STAGES
     | production.STAGES
@@ -60,7 +62,7 @@ GROUPS = {
     "predictions": "Show predictions (command: show).",
     "experiment": "Run an experiment (command: joint-vs-single).",
     "production": "The jobs of Galaxy Zoo's production (commands: train, predict).",
-    "al": "Active learning (command: rank).",
+    "al": "Active learning (commands: define, shards, create-instructions, run-iteration, simulate, timeline, rank).",
 }
 """Help text of commands whose name has two words, by the first word."""
 

@@ -138,7 +138,7 @@ def galaxies_in_shards(folder: PathLike) -> pd.DataFrame:
 
     Returns:
         The table of this module, in the order of `shards.json`. The pixel scale is unknown for shards of format
-        version 1.
+        version 1. Of a galaxy that received labels later, the shard folder lists the labelled record.
 
     Raises:
         FileNotFoundError: there is no `shards.json`, or one of its files does not exist.
@@ -152,7 +152,11 @@ def galaxies_in_shards(folder: PathLike) -> pd.DataFrame:
     if not files:
         raise ValueError(f"{folder}: {manifest.folder / MANIFEST_NAME} lists no galaxies in this folder")
     check_shards([manifest.folder / file.name for file in files])
-    return _checked(folder, pd.concat([_galaxies_in_shard(manifest, file) for file in files], ignore_index=True))
+    galaxies = pd.concat([_galaxies_in_shard(manifest, file) for file in files], ignore_index=True)
+    if folder == manifest.folder:  # shards that have grown hold a galaxy twice, see `shards.grow`
+        grown = [str(path) for path in manifest.paths("unlabelled")]
+        galaxies = galaxies[~(galaxies["id_str"].duplicated() & galaxies["file_loc"].isin(grown))]
+    return _checked(folder, galaxies.reset_index(drop=True))
 
 
 def galaxies_in_list(source: PathLike) -> pd.DataFrame:

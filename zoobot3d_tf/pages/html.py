@@ -79,6 +79,7 @@ tr.all td { font-weight: 600; }
 .card { padding: 16px 18px 14px; margin: 0 0 18px; break-inside: avoid; }
 .card h3 { font-size: 16px; margin: 0 0 10px; overflow-wrap: anywhere; }
 .pictures { display: grid; grid-template-columns: repeat(3, 1fr); gap: 12px; }
+.thumbnails { display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: 12px; }
 figure { margin: 0; }
 figure img { display: block; width: 100%; border-radius: 6px; background: #000; }
 figcaption { font-size: 13px; margin-top: 4px; }
@@ -253,6 +254,11 @@ def figure(image: np.ndarray | None, caption: str, remark: str = "") -> str:
         else f'<img src="{_data_uri(image)}" alt="{escape(caption)}">'
     )
     return f"<figure>{picture}<figcaption>{escape(caption)} {_quiet(remark)}</figcaption></figure>"
+
+
+def thumbnails(pictures: Sequence[str]) -> str:
+    """Small pictures side by side, each made by `figure`."""
+    return "\n".join(['<div class="thumbnails">', *pictures, "</div>"])
 
 
 def question(text: str, remark: str, bars: Sequence[Bar]) -> str:

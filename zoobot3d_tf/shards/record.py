@@ -64,6 +64,22 @@ def serialise(record: Record) -> bytes:
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(deterministic=True)
 
 
+def with_votes(serialised: bytes, votes: np.ndarray) -> bytes:
+    """Give votes to a record. All other bytes, such as those of the image, stay as they are.
+
+    Args:
+        serialised: serialised record.
+        votes: number of votes for each answer, shape (answers,), not all 0.
+
+    Returns:
+        The serialised record with the votes, as `serialise` would write it.
+    """
+    example = tf.train.Example.FromString(serialised)
+    example.features.feature["votes"].CopyFrom(_to_feature(np.ndarray, votes))
+    example.features.feature["has_votes"].CopyFrom(_to_feature(bool, True))
+    return example.SerializeToString(deterministic=True)
+
+
 def parse(serialised: tf.Tensor, n_answers: int, names: Collection[str] | None = None) -> dict[str, tf.Tensor]:
     """Read a batch of records. Images and masks stay encoded.
 

@@ -365,7 +365,7 @@ def _write_shards(
 def _sweep(folder: Path, keep: Container[str]) -> None:
     """Remove shards of other runs and unfinished files. Other files in the folder are kept."""
     for split in SPLITS:
-        for path in folder.glob(f"{split}_shards/{split}-?????-of-?????.tfrecord"):
+        for path in folder.glob(f"{split}_shards/{split}-*-of-?????.tfrecord"):
             if str(path.relative_to(folder)) not in keep:
                 path.unlink()
     for place in (".", PROGRESS_NAME, *(f"{split}_shards" for split in SPLITS)):
