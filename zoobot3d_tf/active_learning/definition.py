@@ -121,7 +121,7 @@ def _number_of_known(known: float, n_labelled: int) -> int:
     number = round(known * n_labelled) if known < 1 else int(known)
     if not 0 < number < n_labelled or (known >= 1 and known % 1):
         raise ValueError(
-            f"known must be a fraction below 1, or a number below that of the galaxies with votes, {n_labelled}: some are "
+            f"known must be a fraction below 1, or a number of galaxies below that with votes, {n_labelled}: some are "
             f"known, and the others are hidden; received {known:g}"
         )
     return number
@@ -129,7 +129,9 @@ def _number_of_known(known: float, n_labelled: int) -> int:
 
 def _tree_file(schema: Schema) -> dict:
     """Content of a file of a tree; see `Schema.from_file`."""
-    questions = {}
-    for question in schema.to_dict()["questions"]:
-        questions[question.pop("question")] = {name: values for name, values in question.items() if values}
+    questions = {
+        question.text: {"answers": [answer.label for answer in question.answers]}
+        | ({"asked_after": [answer.text for answer in question.asked_after]} if question.asked_after else {})
+        for question in schema.questions
+    }
     return {"name": schema.name, "questions": questions}

@@ -64,8 +64,6 @@ def create_instructions(plan: Plan, shard_dir: PathLike) -> Path:
         BlockingIOError: another process writes the folder of the experiment.
         OSError: a file cannot be read or written, or there is nobody to ask; see `Instructions.get_oracle`.
     """
-    from zoobot3d_tf.shards.grow import copy_shards
-
     instructions = plan.instructions
     folder = instructions.experiment_dir / INSTRUCTIONS_DIR
     manifest = read_manifest(path_of(shard_dir))
@@ -81,6 +79,9 @@ def create_instructions(plan: Plan, shard_dir: PathLike) -> Path:
         if (folder / INSTRUCTIONS_NAME).is_file():
             _check_same(folder, plan)
             return folder
+
+        from zoobot3d_tf.shards.grow import copy_shards  # imports TensorFlow, which the checks do not need
+
         copied = copy_shards(shard_dir, instructions.shard_dir)
         create_database(instructions.db_loc, instructions.schema, _galaxies_of(copied))
         plan.save(folder)
