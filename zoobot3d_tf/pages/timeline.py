@@ -75,12 +75,14 @@ def write_timeline(instructions_dir: PathLike, n_images: int = _N_IMAGES) -> Pat
         html.tiles(_headlines(metrics, galaxies)),
         html.heading("Score against labels", level=2),
         html.plots([save(partial(draw_lines, **plot), figures / f"{name}.pdf") for name, plot in _scores(metrics)]),
+        _score_table(metrics),
         html.note(_ABOUT_SCORES),
         html.heading("Uncertainty before and after", level=2),
-        html.plots([save(partial(draw_lines, **_uncertainty(metrics)), figures / "uncertainty.pdf")]),
+        html.plots(
+            [save(partial(draw_lines, **plot), figures / f"{name}.pdf") for name, plot in _uncertainty(metrics)]
+        ),
+        _asked_table(metrics),
         html.note(_ABOUT_UNCERTAINTY),
-        html.heading("Iterations", level=2),
-        _table(metrics),
         html.heading("What was asked", level=2),
         *_asked(plan, metrics, galaxies, pd.concat(answers, ignore_index=True), n_images),
     ]
@@ -121,7 +123,7 @@ def _settings(plan: Plan) -> str:
     diverse = ", different from each other" if plan.acquisition.diverse else ""
     return (
         f"Each iteration asks {who} about {instructions.subjects_per_iter:,} galaxies, chosen by "
-        f"{plan.acquisition.name}{diverse}. Training {start}."
+        f"{plan.acquisition.name.replace('-', ' ')}{diverse}. Training {start}."
     )
 
 
@@ -160,44 +162,58 @@ def _scores(metrics: Sequence[dict[str, Any]]) -> list[tuple[str, dict[str, Any]
     return plots
 
 
-def _uncertainty(metrics: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    names = {
-        "answered_before": "before",
-        "answered_after": "after",
-        "asked": "asked",
-        "candidates": "candidates",
-        "evaluation": "evaluation galaxies",
-    }
-    curves = {}
-    for key, name in names.items():
-        known = [(one["number"], one["information"][key]) for one in metrics if one["information"][key] is not None]
-        if known:
-            curves[name] = [(number, value, np.nan, np.nan) for number, value in known]
-    return {"curves": curves, "words": Words("Uncertainty of the model", "iteration", "mutual information (nats)")}
-
-
-def _table(metrics: Sequence[dict[str, Any]]) -> str:
-    header = ["iteration", "answers received", _LABELS, "error", "likelihood", "confident volunteers"]
-    header += [f"in {html.INTERVAL} intervals", "candidates", "asked", "without answer"]
-    header += ["asked (nats)", "before (nats)", "after (nats)"]
-    rows = []
-    for one in metrics:
-        scores, information = one["scores"], one["information"]
-        rows.append(
-            [
-                str(one["number"]),
-                f"{one['n_answered']:,}",
-                f"{one['n_labelled']:,}",
-                _score(scores["mae"], ".3f"),
-                _score(scores["nll"], ".2f"),
-                _score(scores["accuracy"], ".0%"),
-                _score(scores["coverage"], ".0%"),
-                f"{one['n_candidates']:,}",
-                f"{one['n_asked']:,}",
-                f"{one['n_waiting']:,}",
-                *(_number(information[key], ".4f") for key in ("asked", "answered_before", "answered_after")),
+def _uncertainty(metrics: Sequence[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    axes = ("iteration", "mutual information (nats)")
+    plots = []
+    for name, title, groups in (
+        ("answered", "Galaxies that were answered", {"answered_before": "before", "answered_after": "after"}),
+        (
+            "uncertainty",
+            "All galaxies",
+            {"asked": "asked", "candidates": "candidates", "evaluation": "evaluation galaxies"},
+        ),
+    ):
+        known = {
+            words: [
+                (one["number"], value, np.nan, np.nan)
+                for one in metrics
+                if (value := one["information"][group]) is not None
             ]
-        )
+            for group, words in groups.items()
+        }
+        curves = {words: points for words, points in known.items() if points}
+        if curves:
+            plots.append((name, {"curves": curves, "words": Words(title, *axes)}))
+    return plots
+
+
+def _score_table(metrics: Sequence[dict[str, Any]]) -> str:
+    forms = {"mae": ".3f", "nll": ".2f", "accuracy": ".0%", "coverage": ".0%"}
+    header = ["iteration", _LABELS, "error", "likelihood", "confident volunteers", f"in {html.INTERVAL} intervals"]
+    rows = [
+        [
+            str(one["number"]),
+            f"{one['n_labelled']:,}",
+            *(_score(one["scores"][name], form) for name, form in forms.items()),
+        ]
+        for one in metrics
+    ]
+    return html.table(header, rows)
+
+
+def _asked_table(metrics: Sequence[dict[str, Any]]) -> str:
+    header = ["iteration", "answers received", "candidates", "asked", "without answer"]
+    header += ["asked (nats)", "before (nats)", "after (nats)"]
+    numbers = ("n_answered", "n_candidates", "n_asked", "n_waiting")
+    groups = ("asked", "answered_before", "answered_after")
+    rows = [
+        [
+            str(one["number"]),
+            *(f"{one[name]:,}" for name in numbers),
+            *(_number(one["information"][name], ".4f") for name in groups),
+        ]
+        for one in metrics
+    ]
     return html.table(header, rows)
 
 
@@ -218,7 +234,7 @@ def _asked(
         ]
         title = f"Iteration {one['number']}: {len(pictures)} of {one['n_asked']:,} galaxies"
         content += [html.heading(title, level=3), html.thumbnails(pictures)]
-    words = f"The first choices of each iteration, with their scores ({plan.acquisition.name}) and the first answers."
+    words = f"The first choices of each iteration: score ({plan.acquisition.name.replace('-', ' ')}), and commonest first answer."
     return [html.note(words), *content]
 
 
