@@ -64,6 +64,7 @@ p { margin: 0 0 10px; max-width: 110ch; }
 .plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(320px, 1fr)); gap: 14px; }
 .plot { background: #fff; border: 1px solid var(--line); border-radius: 10px; padding: 8px; break-inside: avoid; }
 .plot svg { width: 100%; height: auto; }
+.plots + .scroll { margin-top: 14px; }
 .scroll + p { font-size: 13px; margin-top: 10px; }
 table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 14px; }
 th, td { padding: 5px 10px; text-align: right; border-bottom: 1px solid var(--line); white-space: pre-line; }

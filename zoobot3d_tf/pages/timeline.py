@@ -234,7 +234,8 @@ def _asked(
         ]
         title = f"Iteration {one['number']}: {len(pictures)} of {one['n_asked']:,} galaxies"
         content += [html.heading(title, level=3), html.thumbnails(pictures)]
-    words = f"The first choices of each iteration: score ({plan.acquisition.name.replace('-', ' ')}), and commonest first answer."
+    score = plan.acquisition.name.replace("-", " ")
+    words = f"The first choices of each iteration: score ({score}), and the commonest answer to the first question."
     return [html.note(words), *content]
 
 
