@@ -32,8 +32,8 @@ def make_sources(folder: Path, survey: Path, question: str = "") -> Path:
 
 
 def make_plan(simulation: Path, experiment: Path, acquisition: str = "mutual-information", **settings) -> Plan:
-    """A plan that asks about three galaxies per iteration."""
-    instructions = Instructions(simulation, experiment, subjects_per_iter=3, n_samples=2, **settings)
+    """A plan that asks about three galaxies per iteration, unless the settings say otherwise."""
+    instructions = Instructions(simulation, experiment, **{"subjects_per_iter": 3, "n_samples": 2} | settings)
     training = TrainCallableFactory(epochs=1, batch_size=8, resize_size=32)
     return Plan(instructions, training, AcquisitionCallableFactory(acquisition))
 
@@ -54,7 +54,8 @@ class Fakes:
         from zoobot3d_tf.shards.manifest import read_manifest
 
         self.trained.append((run_dir, read_manifest(shard_dir).count("train"), seed, previous_run))
-        make_run(run_dir, tasks=("votes",))
+        if not run_dir.exists():
+            make_run(run_dir, tasks=("votes",))
 
 
 def contents(experiment: Path) -> tuple[pd.DataFrame, str]:

@@ -168,6 +168,8 @@ FUNCTIONS = {
     "finetune": "finetuning.finetune.finetune",
     "pretrain": "pretraining.pretrain.pretrain",
     "calibrate": "evaluation.fit_calibration.calibrate_run",
+    "al define": "active_learning.definition.define_experiment",
+    "al timeline": "pages.timeline.write_timeline",
     "predictions show": "pages.gallery.write_gallery",
     "representations": "representations.features.write_features",
     "neighbours": "representations.neighbours.write_neighbours",
