@@ -101,5 +101,5 @@ def test_a_missing_file_says_which_command_writes_it(tmp_path):
 
 
 def test_without_hidden_votes_nobody_can_be_asked(tmp_path):
-    with pytest.raises(FileNotFoundError, match="simulation_context .* panoptes"):
+    with pytest.raises(FileNotFoundError, match=r"simulation_context .* panoptes"):
         instructions(tmp_path).get_oracle()

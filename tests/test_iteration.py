@@ -1,4 +1,4 @@
-"""Iterations of active learning: what they decide, that they follow each other, and that interruptions change nothing."""
+"""Iterations of active learning: what they decide, how they follow each other, and interruptions."""
 
 import json
 import shutil
@@ -146,14 +146,14 @@ def test_an_interruption_at_any_step_changes_nothing(prepare, when):
     for name, (place, step) in STEPS.items():
         experiment = begun.with_name(name)
         shutil.copytree(begun, experiment)
-        interrupt(experiment, place, step, when)
+        interrupt(experiment, 1, place, step, when)
         assert run(experiment, 1) == metrics[1], name
         for found, wanted in zip(contents(experiment), contents(expected), strict=True):
             assert found.equals(wanted) if isinstance(wanted, pd.DataFrame) else found == wanted, name
 
 
-def interrupt(experiment, place, step, when):
-    """Run the second iteration until before or after a step."""
+def interrupt(experiment, number, place, step, when):
+    """Run an iteration until before or after a step."""
     original = getattr(place, step)
 
     def stop(*arguments, **settings):
@@ -161,32 +161,24 @@ def interrupt(experiment, place, step, when):
             original(*arguments, **settings)
         raise KeyboardInterrupt
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(place, step, stop)
-        run(experiment, 1)
+        with pytest.raises(KeyboardInterrupt):
+            run(experiment, number)
 
 
 def test_folders_that_do_not_follow_each_other_are_refused(prepare):
     experiment = prepare()
     instructions, folders = experiment / "instructions", [experiment / f"iteration_{number}" for number in range(3)]
-    with pytest.raises(ValueError, match="previous_iteration_dir must be empty for the first .*iteration_1"):
+    with pytest.raises(ValueError, match=r"previous_iteration_dir must be empty for the first .*iteration_1"):
         run_iteration(instructions, folders[0], folders[1])
-    interrupt_first(experiment)
+    interrupt(experiment, 0, iteration, "measure", "before")
     with pytest.raises(ValueError, match=f"this_iteration_dir must be {folders[0]}, since iteration 0 is unfinished"):
         run_iteration(instructions, folders[1], folders[0])
     run(experiment, 0)
     with pytest.raises(ValueError, match=f"previous_iteration_dir must be {folders[0]}; received an empty text"):
         run_iteration(instructions, folders[1])
     assert not folders[1].exists()
-
-
-def interrupt_first(experiment):
-    def stop(*arguments):
-        raise KeyboardInterrupt
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(iteration, "measure", stop)
-        run(experiment, 0)
 
 
 def test_one_process_runs_an_experiment(prepare):

@@ -98,11 +98,9 @@ def _number(database: Database, instructions: Instructions, folder: Path, previo
             f"this_iteration_dir must be {instructions.experiment_dir / unfinished.folder}, since iteration "
             f"{unfinished.number} is unfinished; received {folder}"
         )
-    before = instructions.experiment_dir / rows[number - 1].folder if number else None
-    if (None if previous is None else _relative(previous, instructions)) != (
-        rows[number - 1].folder if number else None
-    ):
-        expected = "empty for the first iteration" if before is None else f"{before}, the last finished iteration"
+    before = rows[number - 1].folder if number else ""
+    if before != ("" if previous is None else _relative(previous, instructions)):
+        expected = instructions.experiment_dir / before if before else "empty for the first iteration"
         raise ValueError(f"previous_iteration_dir must be {expected}; received {previous or 'an empty text'}")
     return number
 
