@@ -30,6 +30,7 @@ from zoobot3d_tf.files import PathLike, path_of, read_json_object, write_atomica
 from zoobot3d_tf.models.config import ModelConfig
 from zoobot3d_tf.runs.run_folder import read_run
 from zoobot3d_tf.schemas import Schema, load_schema
+from zoobot3d_tf.tables.columns import shorten
 from zoobot3d_tf.tables.formats import read_table
 from zoobot3d_tf.training.run_config import RunConfig
 from zoobot3d_tf.training.trainer import train
@@ -81,6 +82,8 @@ class Instructions:
         for name, least in (("subjects_per_iter", 1), ("n_samples", 2), ("seed", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}; received {getattr(self, name)}")
+        for name in ("catalog_dir", "experiment_dir"):
+            object.__setattr__(self, name, Path(os.path.abspath(path_of(getattr(self, name)))))
 
     @property
     def shard_dir(self) -> Path:
@@ -126,9 +129,17 @@ class Instructions:
         return SimulatedOracle(read_table(hidden), self.schema, folder, self.imperfections)
 
     def galaxies_to_ask(self, ids: list[str]) -> pd.DataFrame:
-        """Rows of the unlabelled catalogue, in the order of the ids, with absolute paths of the images."""
+        """Read rows of the unlabelled catalogue, in the order of the ids, with absolute paths of the images.
+
+        Raises:
+            FileNotFoundError: the catalogue does not exist.
+            ValueError: the catalogue cannot be read, or has changed.
+        """
         path = self.catalog_dir / UNLABELLED_NAME
-        table = read_table(path).set_index("id_str").loc[ids].reset_index()
+        table = read_table(path).set_index("id_str")
+        if missing := [id_str for id_str in ids if id_str not in table.index]:
+            raise ValueError(f"{path}: must not change during an experiment; it lacks {shorten(missing)}")
+        table = table.loc[ids].reset_index()
         return table.assign(file_loc=[os.path.join(self.catalog_dir, loc) for loc in table["file_loc"]])
 
     def save(self, folder: PathLike) -> None:
@@ -280,6 +291,12 @@ class AcquisitionCallableFactory:
 
 
 def _train(factory: TrainCallableFactory, shard_dir: Path, run_dir: Path, seed: int, previous_run: Path | None) -> None:
+    start = previous_run if factory.warm_start else None
+    settings = dict(factory.settings)
+    if start is not None:
+        # The run before determines the encoder too, so that the first weights are not needed again.
+        settings.pop("encoder_pixels", None)
+        settings["encoder_weights"] = str(start)
     config = config_from_folders(
         shard_dir / "train_shards",
         shard_dir / "eval_shards",
@@ -290,9 +307,8 @@ def _train(factory: TrainCallableFactory, shard_dir: Path, run_dir: Path, seed: 
         batch_size=factory.batch_size,
         tasks=factory.tasks,
         seed=seed,
-        **factory.settings,
+        **settings,
     )
-    start = previous_run if factory.warm_start else None
 
     def from_previous(model: "keras.Model", config: RunConfig, checkpoints: "Checkpoints") -> None:
         from zoobot3d_tf.training.loop import fit

@@ -62,7 +62,8 @@ def run_iteration(
         if not _state(database, number):
             waiting = database.waiting()
             answers = oracle.answers(waiting)
-            log.info("Iteration %d: %d of %d galaxies asked have answers", number, len(answers), len(waiting))
+            if waiting:
+                log.info("Iteration %d: %d of %d galaxies asked have new answers", number, len(answers), len(waiting))
             folder.mkdir(parents=True, exist_ok=True)
             database.begin(number, _relative(folder, instructions), answers)
         stored = _grow(database, instructions, number)

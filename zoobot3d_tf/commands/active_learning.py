@@ -137,10 +137,25 @@ def _plan_arguments(parser: argparse.ArgumentParser) -> None:
         help="Acquisition function: the galaxies with the highest values are asked about (docs/active_learning.md)",
     )
     add("--diverse", action="store_true", help="Ask about galaxies that differ from each other")
-    add("--question", help="Let the acquisition function count only this question (default: all questions)")
-    add("--answer", help="With --acquisition fraction-above: the answer, such as smooth-or-featured_featured-or-disk")
+    add(
+        "--acquisition-question",
+        dest="question",
+        help="Question that alone counts for the acquisition function, such as bar (default: all questions)",
+    )
+    add(
+        "--acquisition-answer",
+        dest="answer",
+        help="With --acquisition fraction-above: the answer, such as smooth-or-featured_featured-or-disk",
+    )
+    add(
+        "--acquisition-bound",
+        dest="bound",
+        type=float,
+        help="With --acquisition fraction-above: the vote fraction that it is to exceed",
+    )
     add(
         "--acquisition-votes",
+        dest="n_acquisition_votes",
         type=at_least(1),
         default=AcquisitionOptions.n_votes,
         help="Number of volunteers per question that the acquisition function expects",
@@ -204,18 +219,22 @@ def _plan(arguments: dict[str, Any]) -> "Plan":
     from zoobot3d_tf.active_learning.options import AcquisitionOptions
     from zoobot3d_tf.active_learning.oracles import Imperfections
     from zoobot3d_tf.active_learning.plan import Plan
+    from zoobot3d_tf.models.timm_files import IMAGENET_LITE0
+    from zoobot3d_tf.runs.encoder_weights import IMAGENET
+    from zoobot3d_tf.runs.run_folder import SHIPPED
 
-    for name in ("catalog_dir", "experiment_dir"):
-        arguments[name] = arguments[name].absolute()
     seed = {"seed": arguments["seed"]}
     imperfections = Imperfections(**seed, **_taken(arguments, ("wrong", "given", "answered", "max_delay")))
     panoptes = _panoptes(arguments.get("panoptes", False), _taken(arguments, _OF_PANOPTES))
     options = AcquisitionOptions(
-        n_votes=arguments["acquisition_votes"], **seed, **_taken(arguments, ("question", "answer"))
+        n_votes=arguments["n_acquisition_votes"], **seed, **_taken(arguments, ("question", "answer", "bound"))
     )
     acquisition = AcquisitionCallableFactory(arguments["acquisition"], arguments["diverse"], options)
     of_settings = ("color", "encoder", "encoder_weights", "learning_rate", "patience", "dropout")
     settings = _taken(arguments, of_settings)
+    source = settings.get("encoder_weights", SHIPPED)
+    if source not in (SHIPPED, IMAGENET, IMAGENET_LITE0) and path_of(source).is_dir():
+        settings["encoder_weights"] = str(path_of(source).absolute())
     sizes = _taken(arguments, ("epochs", "batch_size", "resize_size", "crop_size"))
     tasks = tuple(arguments.get("tasks", TrainCallableFactory.tasks))
     training = TrainCallableFactory(**sizes, tasks=tasks, warm_start=not arguments["from_scratch"], settings=settings)
