@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,8 @@ import pytest
 from active_experiment import N_ITERATIONS, Fakes, contents, make_plan, make_sources
 from tiny_network import tiny_encoder
 
+from zoobot3d_tf.active_learning.acquisition import acquire, choose
+from zoobot3d_tf.active_learning.database import open_database
 from zoobot3d_tf.active_learning.definition import HIDDEN_NAME
 from zoobot3d_tf.active_learning.instructions import Instructions
 from zoobot3d_tf.active_learning.panoptes import PanoptesOptions
@@ -20,6 +23,8 @@ from zoobot3d_tf.active_learning.plan import create_instructions
 from zoobot3d_tf.active_learning.simulation import finished_iterations, run_simulation
 from zoobot3d_tf.cli import main
 from zoobot3d_tf.models import build
+from zoobot3d_tf.predictions.prediction_tables import load_predictions
+from zoobot3d_tf.representations.vectors import open_vectors, rows_of
 from zoobot3d_tf.runs.run_folder import read_run
 from zoobot3d_tf.schemas import get_schema
 from zoobot3d_tf.shards.manifest import check_shards, read_manifest
@@ -128,6 +133,23 @@ def test_training_goes_on_from_the_weights_of_the_iteration_before_or_anew(sourc
     kernels = [model.get_layer("vote_head").get_layer("sigmoid").kernel.numpy() for model in began]
     assert (kernels[0] == kernels[1]).all() == warm_start
     assert read_run(previous).model.schema.label_cols == get_schema("decals").label_cols[:3]
+
+
+def test_a_network_is_trained_and_chooses_different_galaxies(sources, tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "build_encoder", tiny_encoder)
+    folder, simulation = sources
+    plan = make_plan(simulation, tmp_path / "experiment")
+    plan = replace(plan, acquisition=replace(plan.acquisition, diverse=True))
+    (metrics,) = run_simulation(create_instructions(plan, folder / "shards"), 1)
+    assert 0 < metrics["scores"]["mae"]["value"] < 1
+    assert metrics["information"]["candidates"] > 0
+    predictions = load_predictions(tmp_path / "experiment" / "iteration_0" / "candidates.parquet")
+    features = open_vectors(tmp_path / "experiment" / "iteration_0" / "features.parquet", "feature")
+    ids = predictions.table["id_str"].tolist()
+    scores = acquire("mutual-information", predictions.concentrations, predictions.schema)
+    expected = choose(scores, 3, rows_of(features, ids)[1])
+    with open_database(tmp_path / "experiment" / "database.sqlite") as database:
+        assert database.asked_in(0) == [ids[row] for row in expected]
 
 
 @pytest.mark.slow

@@ -99,6 +99,14 @@ def test_equal_growth_changes_nothing_and_other_growth_of_the_name_is_refused(sh
         grow_shards(shard_dir, "first", votes_of(shard_dir, [0, 2]))
 
 
+def test_a_name_may_be_the_beginning_of_another_and_names_files(shard_dir):
+    grow_shards(shard_dir, "iteration-1", votes_of(shard_dir, [0]))
+    (path,) = grow_shards(shard_dir, "iteration", votes_of(shard_dir, [1]))
+    assert path.name == "train-iteration-00000-of-00001.tfrecord"
+    with pytest.raises(ValueError, match=r"name must have .* received '\.\./up'"):
+        grow_shards(shard_dir, "../up", votes_of(shard_dir, [2]))
+
+
 def test_growth_that_was_interrupted_before_the_manifest_is_repeated(shard_dir, monkeypatch):
     votes, manifest = votes_of(shard_dir, [0, 1]), (shard_dir / "shards.json").read_text()
 

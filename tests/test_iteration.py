@@ -256,6 +256,13 @@ def test_an_experiment_keeps_its_settings(sources, prepare):
         create_instructions(make_plan(simulation, experiment, "random"), folder / "shards")
 
 
+def test_an_impossible_choice_is_refused_before_the_first_training(sources, tmp_path):
+    plan = make_plan(sources[1], tmp_path / "experiment", "fraction-above")
+    with pytest.raises(ValueError, match="answer"):
+        create_instructions(plan, sources[0] / "shards")
+    assert not (tmp_path / "experiment").exists()
+
+
 def test_shards_that_do_not_fit_are_refused(sources, shards, survey, tmp_path):
     folder, simulation = sources
     with pytest.raises(ValueError, match="no unlabelled galaxies"):

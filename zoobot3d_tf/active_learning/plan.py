@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from zoobot3d_tf.active_learning.acquisition import acquire
 from zoobot3d_tf.active_learning.database import create_database
 from zoobot3d_tf.active_learning.instructions import (
     INSTRUCTIONS_NAME,
@@ -59,8 +60,8 @@ def create_instructions(plan: Plan, shard_dir: PathLike) -> Path:
         Folder of the settings. If the experiment was prepared before with the same settings, nothing is changed.
 
     Raises:
-        ValueError: the experiment was prepared with other settings; or the shards are damaged, have another decision
-            tree, or no unlabelled galaxies.
+        ValueError: the experiment was prepared with other settings; an option of the acquisition function is
+            impossible; or the shards are damaged, have another decision tree, or no unlabelled galaxies.
         BlockingIOError: another process writes the folder of the experiment.
         OSError: a file cannot be read or written, or there is nobody to ask; see `Instructions.get_oracle`.
     """
@@ -74,7 +75,10 @@ def create_instructions(plan: Plan, shard_dir: PathLike) -> Path:
         )
     if not manifest.count("unlabelled"):
         raise ValueError(f"{shard_dir}: has no unlabelled galaxies that could be asked about")
-    instructions.get_oracle()  # an error is better raised before the first training
+    # Errors are better raised before the first training.
+    instructions.get_oracle()
+    equal = np.ones((1, len(instructions.schema.label_cols), instructions.n_samples))
+    acquire(plan.acquisition.name, equal, instructions.schema, plan.acquisition.options)
     with one_owner(instructions.experiment_dir):
         if (folder / INSTRUCTIONS_NAME).is_file():
             _check_same(folder, plan)

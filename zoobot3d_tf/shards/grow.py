@@ -5,6 +5,7 @@ keeps its record.
 """
 
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -32,8 +33,8 @@ def grow_shards(shard_dir: PathLike, name: str, votes: pd.DataFrame) -> list[Pat
 
     Args:
         shard_dir: shard folder.
-        name: name of this growth, such as "iteration-3", part of the names of the files. Another call with the same
-            name and votes changes nothing.
+        name: name of this growth, such as "iteration-3", part of the names of the files: letters, digits, _ and -.
+            Another call with the same name and votes changes nothing.
         votes: one row per galaxy, in the order to store: `id_str`, and the number of votes for each answer of the
             decision tree of the shards, above 0 for at least one answer.
 
@@ -41,16 +42,20 @@ def grow_shards(shard_dir: PathLike, name: str, votes: pd.DataFrame) -> list[Pat
         Paths of the new shards, in order.
 
     Raises:
-        ValueError: there are no votes; a galaxy is not in the unlabelled shards, or already has labels; the shards are
+        ValueError: the name is unfit; there are no votes; a galaxy is not in the unlabelled shards, or already has labels; the shards are
             damaged or have no decision tree; or a growth of this name has other galaxies or votes.
         BlockingIOError: another process writes the folder.
         OSError: a file cannot be read or written.
     """
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+        raise ValueError(f"name must have letters, digits, _ and - alone, as part of names of files; received {name!r}")
     shard_dir = path_of(shard_dir).absolute()
     with one_owner(shard_dir):
         manifest = read_manifest(shard_dir)
         ids, counts = _check_votes(manifest, votes)
-        earlier = [path for path in manifest.paths("train") if path.name.startswith(f"train-{name}-")]
+        earlier = [
+            path for path in manifest.paths("train") if re.fullmatch(rf"train-{name}-\d+-of-\d+\.tfrecord", path.name)
+        ]
         if earlier:
             known, known_votes = read_votes(earlier)
             if known != ids or not np.array_equal(known_votes, counts):
