@@ -42,8 +42,9 @@ def grow_shards(shard_dir: PathLike, name: str, votes: pd.DataFrame) -> list[Pat
         Paths of the new shards, in order.
 
     Raises:
-        ValueError: the name is unfit; there are no votes; a galaxy is not in the unlabelled shards, or already has labels; the shards are
-            damaged or have no decision tree; or a growth of this name has other galaxies or votes.
+        ValueError: the name is unfit; there are no votes; a galaxy is not in the unlabelled shards, or already has
+            labels; the shards are damaged or have no decision tree; or a growth of this name has other galaxies or
+            votes.
         BlockingIOError: another process writes the folder.
         OSError: a file cannot be read or written.
     """
