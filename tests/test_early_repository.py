@@ -1,4 +1,4 @@
-"""Each command of `docs/active_learning_early.txt` runs, on small tables in the published forms."""
+"""Each command of `docs/early_repository.md` runs, on small tables in the published forms."""
 
 import json
 import re
@@ -17,7 +17,7 @@ from zoobot3d_tf.cli import main
 from zoobot3d_tf.models import build
 from zoobot3d_tf.shards.manifest import read_manifest
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "active_learning_early.txt"
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "early_repository.md"
 N_GALAXIES, N_VOLUNTEERS = 40, 5
 TASKS = """
 tasks:
@@ -60,7 +60,7 @@ def folder(tmp_path, monkeypatch):
 
 def commands(number):
     """Commands of a section of the page, with the files of the test in place of names in capitals."""
-    section = re.split(r"^\d\. ", PAGE.read_text(), flags=re.MULTILINE)[number]
+    section = re.split(r"^## \d\. ", PAGE.read_text(), flags=re.MULTILINE)[number]
     joined = re.sub(r"\\\n\s*", " ", section)
     found = re.findall(r"^    (\S.*)$", joined, re.MULTILINE)
     assert found
@@ -79,8 +79,8 @@ def run(number):
 
 def test_every_script_of_the_table_has_a_section():
     page = PAGE.read_text()
-    scripts = re.findall(r"^(\w+\.py) .*\|", page, re.MULTILINE)
-    assert scripts == re.findall(r"^\d\. (\w+\.py)$", page, re.MULTILINE)
+    scripts = re.findall(r"^\| `(\w+\.py)`", page, re.MULTILINE)
+    assert scripts == re.findall(r"^## \d\. (\w+\.py)$", page, re.MULTILINE)
     assert len(scripts) == 4
 
 
@@ -105,7 +105,7 @@ def test_panoptes_galaxies_are_split_trained_on_and_scored(folder):
     split = pd.read_csv("split.csv", dtype={"id_str": str})
     stored = read_manifest(folder / "split_shards")
     assert stored.count("train") == (split["split"] == "train").sum()
-    predicted = pd.read_csv("predictions.csv", dtype={"id_str": str})
-    assert set(predicted["id_str"]) == set(split["id_str"][split["split"] == "test"])
-    page = (folder / "report.html").read_text()
-    assert all(name in page for name in predicted["id_str"])
+    scored = pd.read_csv("report/galaxies.csv", dtype={"id_str": str})
+    assert set(scored["id_str"]) == set(split["id_str"][split["split"] == "test"])
+    page = (folder / "report" / "index.html").read_text()
+    assert all(name in page for name in scored["id_str"])
