@@ -161,11 +161,12 @@ def _trials(
 ) -> Iterator[tuple[str, int, int, pd.DataFrame, pd.DataFrame]]:
     """Yield a method, number of labelled galaxies, fold, training galaxies and test galaxies for each trial."""
     folds = StratifiedKFold(N_FOLDS, shuffle=True, random_state=seed)
+    n_all = len(galaxies) * (N_FOLDS - 1) // N_FOLDS  # folds may differ by one galaxy
     for fold, (train_rows, test_rows) in enumerate(folds.split(galaxies, galaxies["ring"])):
         train, test = galaxies.iloc[train_rows], galaxies.iloc[test_rows]
         for start in starts:
-            yield start, len(train), fold, train, test
-            for n in (n for n in N_LABELLED if start in CURVES and n < len(train)):
+            yield start, n_all, fold, train, test
+            for n in (n for n in N_LABELLED if start in CURVES and n < n_all):
                 few, _ = train_test_split(train, train_size=n, stratify=train["ring"], random_state=seed + fold)
                 yield start, n, fold, few, test
 
