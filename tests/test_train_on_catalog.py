@@ -153,7 +153,8 @@ def test_weights_and_biases_needs_its_key(monkeypatch):
 
 
 def test_the_history_is_logged(tmp_path, monkeypatch):
-    pytest.importorskip("wandb", reason="the extra [wandb] is not installed")
+    wandb = pytest.importorskip("wandb", reason="the extra [wandb] is not installed")
+    wandb.teardown()  # the process of an earlier test would keep its folder
     monkeypatch.setenv("WANDB_MODE", "offline")
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "history.csv").write_text("stage,epoch,loss,val_loss\nhead,1,3.5,3.25\nblocks,1,3.0,\n")

@@ -162,7 +162,7 @@ def _calibrate_arguments(parser: argparse.ArgumentParser) -> None:
     add("--image-root", type=path_of, help=IMAGE_ROOT)
     add("--missing-questions-unasked", action="store_true", help=UNASKED)
     options = PredictionOptions
-    add("--tasks", type=names, default=(), help="Outputs to calibrate, separated by commas (default: all)")
+    add("--tasks", type=names, help="Outputs to calibrate, separated by commas (default: all)")
     add(
         "--n-samples",
         type=at_least(1),

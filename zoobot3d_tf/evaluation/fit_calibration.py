@@ -61,7 +61,7 @@ def calibrate_run(
     schema: Schema | None = None,
     image_root: PathLike | None = None,
     missing_questions_unasked: bool = False,
-    tasks: Sequence[str] = (),
+    tasks: Sequence[str] | None = None,
     n_samples: int = _DEFAULTS.n_samples,
     batch_size: int = _DEFAULTS.batch_size,
     engine: str = _DEFAULTS.engine,
@@ -95,7 +95,7 @@ def calibrate_run(
     run = _own_run(run_folder)
     if bool(shards) == (catalog is not None):
         raise ValueError(f"either shards or catalog must be given; received {'both' if shards else 'neither'}")
-    if unknown := set(tasks) - set(run.model.tasks):
+    if unknown := set(tasks or ()) - set(run.model.tasks):
         raise ValueError(f"tasks must be of {', '.join(run.model.tasks)}; received {min(unknown)!r}")
     chosen = tasks or run.model.tasks
     weights_sha256 = sha256_of(run.weights_loc)
