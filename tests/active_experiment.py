@@ -5,7 +5,6 @@ python active_experiment.py FOLDER runs a simulation of the experiment with the 
 
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pandas as pd
 from prediction_runs import RedNetwork, make_run
@@ -48,7 +47,7 @@ class Fakes:
     def __init__(self, monkeypatch) -> None:
         self.trained = []
         monkeypatch.setattr(TrainCallableFactory, "get", lambda factory: self._train)
-        monkeypatch.setitem(sys.modules, "zoobot3d_tf.predictions.network", SimpleNamespace(Network=RedNetwork))
+        monkeypatch.setattr("zoobot3d_tf.predictions.predict_part.Network", RedNetwork)
 
     def _train(self, shard_dir, run_dir, seed, previous_run):
         from zoobot3d_tf.shards.manifest import read_manifest

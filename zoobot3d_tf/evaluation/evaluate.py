@@ -6,7 +6,7 @@ TensorFlow is imported only when there is something to predict or to unpack.
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +127,7 @@ def predict_labelled(
         return table_loc
     masks_dir = folder / "masks" if trained[0].model.masks else None
     chosen = runs[0] if len(runs) == 1 else list(runs)
-    return predict_galaxies(listed, chosen, table_loc, PredictionOptions(**vars(options) | {"masks_dir": masks_dir}))
+    return predict_galaxies(listed, chosen, table_loc, replace(options, masks_dir=masks_dir))
 
 
 def evaluate(
