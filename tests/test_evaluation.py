@@ -11,13 +11,13 @@ from scipy import stats
 from scored_survey import SCHEMA, SIZE, rewrite, survey
 
 from zoobot3d_tf.common_tree import joined_tree
+from zoobot3d_tf.evaluation.calibration import predictive_coverage
 from zoobot3d_tf.evaluation.masks import MaskSums, brightness_baseline, mask_iou, smoothed_brightness
 from zoobot3d_tf.evaluation.pairs import read_pairs
 from zoobot3d_tf.evaluation.scores import score_pairs, summary
 from zoobot3d_tf.evaluation.votes import (
     binomial_deviation,
     noise_floor,
-    predictive_coverage,
     score_votes,
 )
 from zoobot3d_tf.inference.metadata import write_metadata

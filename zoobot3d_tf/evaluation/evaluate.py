@@ -235,7 +235,7 @@ def _join(
                 "of them are among the scored galaxies, its scores are too good."
             )
             continue
-        pairs, remarks = _without_seen(pairs, seen, folder.name, include_training)
+        pairs, remarks = without_seen(pairs, seen, folder.name, include_training)
         notes += remarks
         if training_votes is None:
             training_votes = _training_votes(seen, pairs.schema)
@@ -248,7 +248,21 @@ def _run_folders(metadata: dict[str, Any]) -> list[Path]:
     return [folder for folder in folders if folder.is_dir()]
 
 
-def _without_seen(pairs: Pairs, seen: pd.DataFrame, run: str, include_training: bool) -> tuple[Pairs, list[str]]:
+def without_seen(pairs: Pairs, seen: pd.DataFrame, run: str, include_training: bool = False) -> tuple[Pairs, list[str]]:
+    """Leave out the galaxies that a run, or the run that it began with, was trained on.
+
+    Args:
+        pairs: predictions and labels.
+        seen: galaxies that the run has seen, as `read_seen` returns them.
+        run: name of the run, for the reasons.
+        include_training: keep them, and say how many they are.
+
+    Returns:
+        The other galaxies; and sentences about those that the run has seen in another way.
+
+    Raises:
+        ValueError: no galaxy would remain.
+    """
     remarks = []
     for part, reason in _REASONS.items():
         is_seen = pairs.catalog["id_str"].isin(seen.loc[seen["part"] == part, "id_str"]).to_numpy()

@@ -59,8 +59,7 @@ def score_galaxies(run_folder: Path, folders: Mapping[str, Path], batch_size: in
     """
     from zoobot3d_tf.data.dataset import Survey, evaluation_batches
     from zoobot3d_tf.models.heads import mask_fraction
-    from zoobot3d_tf.shards.read import read_records
-    from zoobot3d_tf.shards.record import parse
+    from zoobot3d_tf.shards.read import read_votes
 
     run = read_run(run_folder)
     model, schema = run.load_model(), run.model.schema
@@ -87,10 +86,7 @@ def score_galaxies(run_folder: Path, folders: Mapping[str, Path], batch_size: in
                 for name, values in scored.items():
                     batch[name] = np.where(known[task], values, np.nan)
             rows.append(batch)
-        ids = [
-            parse(one[None], manifest.n_answers, ["id_str"])["id_str"].numpy()[0].decode()
-            for one in read_records(paths)
-        ]
+        ids, _ = read_votes(paths)
         scored_rows = pd.concat(rows, ignore_index=True).assign(id_str=ids)
         table = table.merge(scored_rows.dropna(how="all", subset=scored_rows.columns.drop("id_str")), "outer", "id_str")
     return table

@@ -11,7 +11,7 @@ import pandas as pd
 from zoobot3d_tf.catalogs.training_catalog import read_training_catalog
 from zoobot3d_tf.data.framing import warp_to_image
 from zoobot3d_tf.evaluation.calibration import fit_scales, predictive_coverage, scaled
-from zoobot3d_tf.evaluation.evaluate import LabelledGalaxies, galaxies_in_eval_shards, predict_labelled
+from zoobot3d_tf.evaluation.evaluate import LabelledGalaxies, galaxies_in_eval_shards, predict_labelled, without_seen
 from zoobot3d_tf.evaluation.masks import calibration_error, fit_mask_map, level_sums
 from zoobot3d_tf.evaluation.pairs import Pairs, read_pairs, true_masks
 from zoobot3d_tf.files import PathLike, path_of, sha256_of, workspace
@@ -246,11 +246,11 @@ def _not_seen(pairs: Pairs, run: TrainedRun) -> Pairs:
             SEEN_NAME,
         )
         return pairs
-    is_seen = pairs.catalog["id_str"].isin(seen.loc[seen["part"] != "validation", "id_str"]).to_numpy()
-    if is_seen.any():
-        pairs = pairs.without(is_seen, f"{run.folder} was trained on them")
-        log.warning("%d of %d galaxies are left out: the run was trained on them", is_seen.sum(), len(is_seen))
-    return pairs
+    others, _ = without_seen(pairs, seen, run.folder.name)
+    n_all = len(pairs.catalog)
+    if n_seen := n_all - len(others.catalog):
+        log.warning("%d of %d galaxies are left out: the run was trained on them", n_seen, n_all)
+    return others
 
 
 def _mask_sums(pairs: Sequence[Pairs], run: TrainedRun) -> dict[str, tuple[np.ndarray, np.ndarray]]:

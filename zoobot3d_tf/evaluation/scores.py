@@ -14,7 +14,6 @@ from zoobot3d_tf.evaluation.calibration import (
     Curve,
     coverage_curve,
     deviation_curve,
-    place_votes,
     randomised_pit,
     reliability_curve,
 )
@@ -181,14 +180,13 @@ def _score_votes(
 ) -> VoteResults:
     errors = vote_errors(predicted.fraction, predicted.concentrations, votes, schema, training_votes)
     numbers = errors.scores()
-    places = place_votes(predicted.concentrations, votes, schema)
-    transformed = randomised_pit(places)
+    transformed = randomised_pit(errors.places)
     where = {name: _answers_of(schema, name) for name in numbers}
     return VoteResults(
         errors=errors,
         numbers=numbers,
         estimates=errors.estimates(),
-        coverage={name: coverage_curve(places, used) for name, used in where.items()},
+        coverage={name: coverage_curve(errors.places, used) for name, used in where.items()},
         deviation={
             name: deviation_curve(predicted.concentrations, votes, schema, used) for name, used in where.items()
         },

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.special import gammaln, xlog1py, xlogy
 
 from zoobot3d_tf.evaluation.bootstrap import Score, interval_of_draws, ratio, resampled_sums
-from zoobot3d_tf.evaluation.calibration import fit_scales, predictive_coverage, scaled
+from zoobot3d_tf.evaluation.calibration import VotePlaces, coverage, fit_scales, place_votes, scaled
 from zoobot3d_tf.evaluation.distributions import votes_nll
 from zoobot3d_tf.schemas import Question, Schema, fraction_errors, vote_fractions
 
@@ -108,6 +108,7 @@ class VoteErrors:
         predicted_answers: place of the likeliest predicted answer in each question, int, shape (galaxies, questions).
         clear_answers: place of the answer of confident volunteers, likewise; -1 if they are not confident.
         is_training_mean: as in `VoteScores`.
+        places: places of the votes in their predicted distributions, for their calibration.
     """
 
     schema: Schema
@@ -115,6 +116,7 @@ class VoteErrors:
     predicted_answers: np.ndarray
     clear_answers: np.ndarray
     is_training_mean: bool
+    places: VotePlaces
 
     def scores(self, rows: np.ndarray | slice = slice(None)) -> dict[str, VoteScores]:
         """Compute the scores of some galaxies.
@@ -150,9 +152,7 @@ class VoteErrors:
             By question as in `scores`, the scores by their names in `VoteScores`, without numbers of galaxies.
         """
         values = self.scores()
-        draws = resampled_sums(np.stack(list(self.sums.values()), axis=1), seed=seed)
-        ratios = _ratios(dict(zip(self.sums, np.moveaxis(draws, 1, 0), strict=True)))
-        ends = {score: interval_of_draws(drawn) for score, drawn in ratios.items()}
+        ends = {score: interval_of_draws(drawn) for score, drawn in self._drawn(seed).items()}
         return {
             name: {
                 score: Score(getattr(values[name], score), _number(low[column]), _number(high[column]))
@@ -178,6 +178,11 @@ class VoteErrors:
         counts = np.zeros((len(question.answers), len(question.answers)), int)
         np.add.at(counts, (known[known >= 0], predicted[known >= 0]), 1)
         return counts
+
+    def _drawn(self, seed: int) -> dict[str, np.ndarray]:
+        """Scores of random test sets by name, shape (draws, questions + 1)."""
+        draws = resampled_sums(np.stack(list(self.sums.values()), axis=1), seed=seed)
+        return _ratios(dict(zip(self.sums, np.moveaxis(draws, 1, 0), strict=True)))
 
     @property
     def _names(self) -> list[str]:
@@ -217,6 +222,7 @@ def vote_errors(
     chosen = np.stack([predicted[:, part].argmax(axis=1) for part in schema.slices], axis=1)
     n_answers = np.array([len(question.answers) for question in schema.questions])
     is_clear = clear >= 0
+    places = place_votes(concentrations, votes, schema)
 
     sums: dict[str, np.ndarray] = {}
     for name, fractions in (
@@ -236,7 +242,7 @@ def vote_errors(
         "answers": asked * n_answers,
         "answers_by_half": by_half * n_answers,
         "noise": schema.sum_by_question(np.nan_to_num(noise_floor(votes, schema))),
-        "covered": schema.sum_by_question(np.nan_to_num(predictive_coverage(concentrations, votes, schema))),
+        "covered": schema.sum_by_question(np.nan_to_num(coverage(places))),
         "clear": is_clear,
         "right": is_clear & (chosen == clear),
         "mean_right": is_clear & (usual == clear),
@@ -253,6 +259,7 @@ def vote_errors(
         predicted_answers=chosen,
         clear_answers=clear,
         is_training_mean=training_votes is not None,
+        places=places,
     )
 
 
@@ -278,11 +285,9 @@ def vote_differences(first: VoteErrors, second: VoteErrors, seed: int = 0) -> di
             f"first and second must be of the same galaxies and decision tree; they have {len(first.clear_answers)} "
             f"and {len(second.clear_answers)} galaxies, and {first.schema!r} and {second.schema!r}"
         )
-    values, draws = [], []
-    for errors in (first, second):
-        values.append(_ratios({name: sums.sum(axis=0) for name, sums in errors.sums.items()}))
-        drawn = resampled_sums(np.stack(list(errors.sums.values()), axis=1), seed=seed)
-        draws.append(_ratios(dict(zip(errors.sums, np.moveaxis(drawn, 1, 0), strict=True))))
+    both = (first, second)
+    values = [_ratios({name: sums.sum(axis=0) for name, sums in errors.sums.items()}) for errors in both]
+    draws = [errors._drawn(seed) for errors in both]
     names, known = first._names, first.scores()
     differences: dict[str, dict[str, Score]] = {name: {} for name in names if name in known}
     for score, of_first in values[0].items():

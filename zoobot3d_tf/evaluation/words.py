@@ -6,11 +6,9 @@ from zoobot3d_tf.evaluation.labels import LabelScores
 from zoobot3d_tf.evaluation.masks import THRESHOLD_NAMES
 from zoobot3d_tf.evaluation.scores import MaskResults, Scores, VoteResults
 from zoobot3d_tf.evaluation.votes import ALL, CLEAR_SHARE, CLEAR_VOTES
-from zoobot3d_tf.images.masks import MASK_THRESHOLD, MASK_TITLES, N_VOLUNTEERS
+from zoobot3d_tf.images.masks import MASK_TITLES, THRESHOLD_IN_WORDS
 from zoobot3d_tf.labels import Label
 
-ENCLOSED = f"{MASK_THRESHOLD * N_VOLUNTEERS:.0f} of {N_VOLUNTEERS} volunteers"
-"""Smallest number of volunteers for a pixel to belong to a mask, as text."""
 _LOWEST = THRESHOLD_NAMES[0]
 
 
@@ -62,8 +60,8 @@ def _mask(title: str, results: MaskResults) -> str:
     compared = ", ".join(f"{whose} {_percent(score)}" for whose, score in others)
     return (
         f"{title[0].upper()}{title[1:]}: the model and the volunteers agree on {scores[f'iou_{_LOWEST}'].text('.0%')} "
-        f"of the pixels that either of them encloses (at least {ENCLOSED}), over {len(results.table):,} galaxies. For "
-        f"comparison: {compared}."
+        f"of the pixels that either of them encloses (at least {THRESHOLD_IN_WORDS}), over {len(results.table):,} "
+        f"galaxies. For comparison: {compared}."
     )
 
 

@@ -27,6 +27,8 @@ N_VOLUNTEERS = 15
 """Number of volunteers per galaxy in Galaxy Zoo: 3D."""
 MASK_THRESHOLD = 3 / 15
 """Smallest fraction of volunteers for a pixel to belong to a mask, as in Masters et al. 2021 (arXiv 2108.02065)."""
+THRESHOLD_IN_WORDS = f"{MASK_THRESHOLD * N_VOLUNTEERS:.0f} of {N_VOLUNTEERS} volunteers"
+"""The same as text: '3 of 15 volunteers'."""
 
 MAX_VOLUNTEERS = np.iinfo(np.uint8).max
 """Largest number of volunteers per galaxy. Counts are stored in one byte."""

@@ -16,7 +16,7 @@ from zoobot3d_tf.evaluation.scores import ONE_VOLUNTEER, SECOND_GROUP, MaskResul
 from zoobot3d_tf.evaluation.votes import ALL, CLEAR_SHARE, CLEAR_VOTES
 from zoobot3d_tf.evaluation.words import in_words
 from zoobot3d_tf.files import write_atomically
-from zoobot3d_tf.images.masks import MASK_TITLES, MASKS, is_enclosed
+from zoobot3d_tf.images.masks import MASK_TITLES, MASKS, THRESHOLD_IN_WORDS, is_enclosed
 from zoobot3d_tf.images.overlay import draw_masks
 from zoobot3d_tf.images.read import ImageError
 from zoobot3d_tf.pages import html
@@ -50,7 +50,7 @@ galaxies."""
 
 _ABOUT_GALAXIES = f"""
 The best and the worst of their kind, and galaxies drawn at random. The colour of a mask is stronger where more
-volunteers enclose a pixel. The outline encloses the pixels that at least {html.THRESHOLD} enclose."""
+volunteers enclose a pixel. The outline encloses the pixels that at least {THRESHOLD_IN_WORDS} enclose."""
 
 
 def write_page(

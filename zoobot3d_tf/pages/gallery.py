@@ -25,12 +25,12 @@ from PIL import Image
 from tqdm import tqdm
 
 from zoobot3d_tf.files import PathLike, path_of, whole_file, workspace, write_atomically
-from zoobot3d_tf.images.masks import MASK_TITLES
+from zoobot3d_tf.images.masks import MASK_TITLES, THRESHOLD_IN_WORDS
 from zoobot3d_tf.images.overlay import BAR_COLOUR, SPIRAL_COLOUR, draw_masks
 from zoobot3d_tf.images.read import ImageError, read_picture
 from zoobot3d_tf.images.rgb import DEFAULT_STRETCH
 from zoobot3d_tf.machine import available_cores
-from zoobot3d_tf.pages.html import THRESHOLD, check_page, encode_numbers
+from zoobot3d_tf.pages.html import check_page, encode_numbers
 from zoobot3d_tf.predictions.mask_files import read_mask_file
 from zoobot3d_tf.predictions.measurements import COLUMNS
 from zoobot3d_tf.predictions.prediction_tables import Predictions, load_predictions
@@ -129,7 +129,7 @@ def write_gallery(
         if folder.exists():
             folder.rename(place / "old")
         made.rename(folder)
-        write_atomically(out, page.substitute(folder=quote(os.fsencode(folder.name)), threshold=THRESHOLD))
+        write_atomically(out, page.substitute(folder=quote(os.fsencode(folder.name)), threshold=THRESHOLD_IN_WORDS))
     return out
 
 

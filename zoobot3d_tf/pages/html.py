@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from zoobot3d_tf.files import PathLike, check_output, path_of
-from zoobot3d_tf.images.masks import MASK_THRESHOLD, MASK_TITLES, N_VOLUNTEERS
+from zoobot3d_tf.images.masks import MASK_TITLES
 from zoobot3d_tf.images.overlay import BAR_COLOUR, SPIRAL_COLOUR
 from zoobot3d_tf.predictions.results import INTERVAL_LEVEL
 
@@ -21,9 +21,6 @@ SUFFIXES = (".html", ".htm")
 
 INTERVAL = f"{INTERVAL_LEVEL:.0%}"
 """Probability of the predicted intervals as text: '90%'."""
-
-THRESHOLD = f"{MASK_THRESHOLD * N_VOLUNTEERS:.0f} of {N_VOLUNTEERS} volunteers"
-"""Smallest number of volunteers for a pixel to belong to a mask, as text: '3 of 15 volunteers'."""
 
 # Pixels. Images are shown about 340 pixels wide; larger ones would only make the file larger.
 _MAX_SIDE = 380
