@@ -12,6 +12,7 @@ from zoobot3d_tf.commands.stage import (
     UNASKED,
     Stage,
     add_max_failed,
+    add_overwrite_or_resume,
     add_split,
     at_least,
     given,
@@ -71,11 +72,7 @@ def _shards_arguments(parser: argparse.ArgumentParser) -> None:
     add_max_failed(parser)
     add("--workers", type=at_least(1), default=available_cores(), help="Number of processes")
     add("--scheduler", metavar="tcp://HOST:PORT", help="Run on this Dask cluster (extra [scale])")
-    again = parser.add_mutually_exclusive_group()
-    again.add_argument("--overwrite", action="store_true", help="Replace existing shards in --shard-dir")
-    again.add_argument(
-        "--resume", action="store_true", help="Continue an interrupted run, and keep its finished shards"
-    )
+    add_overwrite_or_resume(parser)
 
 
 def _shards(args: argparse.Namespace) -> None:

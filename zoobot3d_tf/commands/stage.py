@@ -121,6 +121,15 @@ def add_split(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_overwrite_or_resume(parser: argparse.ArgumentParser) -> None:
+    """Add the options `--overwrite` and `--resume` of commands that write shards, of which one may be given."""
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument("--overwrite", action="store_true", help="Replace existing shards in --shard-dir")
+    again.add_argument(
+        "--resume", action="store_true", help="Continue an interrupted run, and keep its finished shards"
+    )
+
+
 def add_resize_size(parser: argparse.ArgumentParser) -> None:
     """Add the option `--resize-size` of a network that is trained from its beginning."""
     from zoobot3d_tf.models.config import ModelConfig
