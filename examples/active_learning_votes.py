@@ -137,28 +137,39 @@ def run(votes: np.ndarray, schema: Schema, strategy: Strategy, seed: int, batch:
         n_votes[asked] += 1
 
 
-def saved_votes(curves: pd.DataFrame, error: str, reference: str, target: float) -> pd.Series:
-    """Share of the votes that each strategy saves: mean over the seeds, and half of the 95 % interval.
+def saved_share(curves: pd.DataFrame, error: str, reference: str, target: float, effort: str = "votes") -> pd.Series:
+    """Share of the effort that each strategy saves: mean over the seeds, and half of the 95 % interval.
 
-    Each strategy is compared at the error that the reference has after `target` votes per galaxy.
+    Each strategy is compared at the error that the reference has after the effort `target`.
+
+    Args:
+        curves: rows with the columns `strategy`, `seed`, the error and the effort.
+        error: column of the error, the lower the better.
+        reference: strategy to compare with.
+        target: effort of the reference, such as 10 votes per galaxy.
+        effort: column of the effort.
     """
     shares: dict[str, list[float]] = {}
     for _, of_seed in curves.groupby("seed"):
         by_name = dict(list(of_seed.groupby("strategy")))
-        # Rows with a lower error than all before. Between them the error falls, and belongs to one number of votes.
+        # Rows with a lower error than all before. Between them the error falls, and belongs to one effort.
         records = {name: curve[curve[error].cummin().diff().fillna(-1) < 0] for name, curve in by_name.items()}
-        wanted = np.interp(target, records[reference]["votes"], records[reference][error])
+        wanted = np.interp(target, records[reference][effort], records[reference][error])
         for name, record in records.items():
-            votes = np.interp(-wanted, -record[error], record["votes"], right=np.nan)
-            shares.setdefault(str(name), []).append(1 - votes / target)
+            spent = np.interp(-wanted, -record[error], record[effort], right=np.nan)
+            shares.setdefault(str(name), []).append(1 - spent / target)
 
     def text(values: list[float]) -> str:
-        if np.isnan(values).any():
-            return "not reached"
-        half = student.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
-        return f"{round(100 * np.mean(values))} ± {100 * half:.0f} %"
+        return "not reached" if np.isnan(values).any() else f"{interval_text(100 * np.array(values))} %"
 
     return pd.Series({name: text(values) for name, values in shares.items()})
+
+
+def interval_text(values: np.ndarray, digits: int = 0) -> str:
+    """Mean of the values of several seeds, and half of its 95 % interval (Student's t), such as "12 ± 3"."""
+    half = student.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
+    # round() and + 0 turn -0 to 0.
+    return f"{round(np.mean(values), digits) + 0:.{digits}f} ± {half:.{digits}f}"
 
 
 def report(curves: pd.DataFrame, out: Path) -> str:
@@ -174,7 +185,7 @@ def report(curves: pd.DataFrame, out: Path) -> str:
     words = {"fraction_error": "mean error of the fractions", "majority_error": "wrong majorities"}
     for axis, (error, what) in zip(axes, words.items(), strict=True):
         for reference in ("random", "equal"):
-            table = pd.DataFrame({f"{n} votes": saved_votes(curves, error, reference, n) for n in TARGETS}).loc[names]
+            table = pd.DataFrame({f"{n} votes": saved_share(curves, error, reference, n) for n in TARGETS}).loc[names]
             lines += ["", f"Votes saved at equal {what}, compared with {reference}:", ""]
             lines += ["| strategy | " + " | ".join(table) + " |", "|---" * (len(TARGETS) + 1) + "|"]
             lines += [

@@ -58,7 +58,7 @@ def test_saved_votes_of_curves_that_are_known(example):
         for name, error in curves.items()
         for seed in (0, 1)
     )
-    saved = example.saved_votes(table, "error", "random", 10)
+    saved = example.saved_share(table, "error", "random", 10)
     assert saved.to_dict() == {"random": "0 ± 0 %", "half": "50 ± 0 %", "never": "not reached"}
 
 
