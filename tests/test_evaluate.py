@@ -1,12 +1,15 @@
 """The evaluation of trained runs: what is predicted, what is left out, and the commands."""
 
+import argparse
 import json
 import shutil
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from zoobot3d_tf.cli import main
+from zoobot3d_tf.commands.evaluation import _split_places
 from zoobot3d_tf.runs.seen import write_seen
 from zoobot3d_tf.shards.manifest import read_manifest
 from zoobot3d_tf.shards.read import read_votes
@@ -94,3 +97,19 @@ def test_wrong_arguments_are_refused(arguments, words, tmp_path, monkeypatch, ca
     assert main(arguments.split()) == 2
     assert words in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("places", "runs", "expected"),
+    [
+        (["run", "shards"], None, (["run"], Path("shards"))),
+        (["shards"], ["one", "two"], (["one", "two"], Path("shards"))),
+        ([], ["one", "two", "shards"], (["one", "two"], Path("shards"))),  # `--runs one two shards`
+    ],
+)
+def test_shards_may_stand_before_or_after_the_runs(places, runs, expected):
+    args = argparse.Namespace(places=places, runs=runs, catalog=None, predictions=None)
+    assert _split_places(args) == expected
+    args.catalog = Path("catalog.csv")
+    if not places:
+        assert _split_places(args) == (runs, None)

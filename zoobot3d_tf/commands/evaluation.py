@@ -137,8 +137,13 @@ def _compare(args: argparse.Namespace) -> None:
 
 
 def _split_places(args: argparse.Namespace) -> tuple[list[str], Path | None]:
-    """Runs, and shards if they are named, from the positional arguments and `--runs`."""
+    """Runs, and shards if they are named, from the positional arguments and `--runs`.
+
+    Shards may also follow the runs: `--runs` then takes all words up to the next option.
+    """
     places, runs = list(args.places), list(args.runs or ())
+    if not places and args.catalog is None:
+        places = [runs.pop()] if len(runs) > 1 else []
     if not runs and args.predictions is None and places:
         runs = [places.pop(0)]
     if len(places) > 1:
