@@ -58,7 +58,7 @@ def begun(monkeypatch):
 @pytest.fixture
 def not_built(begun, monkeypatch):
     """As `begun`, with None in place of each model."""
-    monkeypatch.setattr(assemble, "initial_model", lambda config, epochs_done: None)
+    monkeypatch.setattr(assemble, "initial_model", lambda config, has_begun: None)
     return begun
 
 
@@ -83,7 +83,7 @@ def test_a_command_starts_from_weights_of_timm_and_records_them(shards, tensors,
 
 
 def test_a_continued_run_does_not_load_the_weights_again(shards, tensors, timm_folder, tmp_path, begun, monkeypatch):
-    monkeypatch.setattr(Checkpoints, "epochs_done", property(lambda checkpoints: 1))
+    monkeypatch.setattr(Checkpoints, "has_begun", True)
     main(command(shards, tmp_path / "run", "--encoder-weights", str(timm_folder), "--color", "--epochs", "2"))
     assert not np.array_equal(stem_of(begun[0]), tensors["conv_stem.weight"].transpose(2, 3, 1, 0))
 

@@ -27,7 +27,7 @@ from zoobot3d_tf.shards.record import Record, parse, serialise
 from zoobot3d_tf.shards.write import create_shards
 from zoobot3d_tf.tables.formats import read_table
 from zoobot3d_tf.training.losses import label_loss
-from zoobot3d_tf.training.metrics import label_metrics
+from zoobot3d_tf.training.metrics import label_sums, results
 from zoobot3d_tf.training.training_config import config_from_folders
 
 BINARY = Label("ring", "binary", counts=(6, 2))
@@ -352,10 +352,7 @@ def test_losses_by_hand(label, values, predicted, expected):
 
 
 def result_of(label, values, predicted, weights):
-    metrics = label_metrics(label)
-    for metric in metrics:
-        metric.update_state(*(tf.constant(array, tf.float32) for array in (values, predicted, weights)))
-    return {metric.name: float(metric.result()) for metric in metrics}
+    return results(label_sums(label, *(tf.constant(array, tf.float32) for array in (values, predicted, weights))))
 
 
 def test_metrics_ignore_class_weights_and_galaxies_without_a_label():

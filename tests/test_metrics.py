@@ -3,13 +3,28 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from sklearn.metrics import roc_auc_score
 
 from zoobot3d_tf.evaluation.masks import mask_iou
 from zoobot3d_tf.evaluation.votes import ALL, score_votes
+from zoobot3d_tf.labels import Label
+from zoobot3d_tf.models.config import ModelConfig
 from zoobot3d_tf.schemas import Schema, vote_fractions
-from zoobot3d_tf.training.metrics import MaskError, MaskIoU, QuestionLoss, VoteFractionError
+from zoobot3d_tf.training.losses import nll_by_question
+from zoobot3d_tf.training.metrics import label_sums, mask_sums, results, sums_of_batch, vote_sums
 
 SCHEMA = Schema({"shape": ["_round", "_flat"], "bar": ["_yes", "_no"]}, {"shape": None, "bar": "shape_flat"})
+
+
+def ratio(sums, name: str) -> float:
+    """A metric of sums."""
+    return results({name: sums[name]})[name]
+
+
+def votes_of(votes, concentrations, weight=None):
+    """Sums of the metrics of votes."""
+    losses = nll_by_question(votes, concentrations, SCHEMA.slices)
+    return vote_sums(SCHEMA, losses, votes, concentrations, tf.ones(len(votes)) if weight is None else weight)
 
 
 def test_iou_sums_over_galaxies_and_includes_the_threshold_itself():
@@ -17,37 +32,27 @@ def test_iou_sums_over_galaxies_and_includes_the_threshold_itself():
     predicted = np.zeros((2, 4, 4, 1), np.float32)
     true[0, 0, :3], predicted[0, 0, 1:4] = 3 / 15, 0.9  # 2 shared of 4
     true[1, 2, :2] = 1.0  # 0 shared of 2
-    metric = MaskIoU()
-    metric.update_state(true, predicted)
-    assert float(metric.result()) == pytest.approx(2 / 6)
-    metric.reset_state()
-    metric.update_state(true, predicted, sample_weight=tf.constant([1.0, 0.0]))
-    assert float(metric.result()) == pytest.approx(2 / 4)
+    assert ratio(mask_sums(true, predicted, tf.ones(2)), "iou") == pytest.approx(2 / 6)
+    assert ratio(mask_sums(true, predicted, tf.constant([1.0, 0.0])), "iou") == pytest.approx(2 / 4)
 
 
 def test_mask_error_of_beta_binomial_output_uses_the_expected_fraction():
-    metric = MaskError()
-    metric.update_state(np.full((1, 2, 2, 1), 0.5, np.float32), np.full((1, 2, 2, 2), [3.0, 1.0], np.float32))
-    assert float(metric.result()) == pytest.approx(0.25)
+    true, predicted = np.full((1, 2, 2, 1), 0.5, np.float32), np.full((1, 2, 2, 2), [3.0, 1.0], np.float32)
+    assert ratio(mask_sums(true, predicted, tf.ones(1)), "mae") == pytest.approx(0.25)
 
 
 def test_vote_fraction_error_counts_only_questions_that_were_asked():
     votes = tf.constant([[5.0, 5.0, 0.0, 0.0], [10.0, 0.0, 4.0, 0.0]])
     concentrations = tf.constant([[1.0, 3.0, 9.0, 1.0], [1.0, 1.0, 1.0, 1.0]])
-    metric = VoteFractionError(SCHEMA)
-    metric.update_state(votes, concentrations)
     # |.5-.25| twice; |1-.5| twice; |1-.5| twice: over six answers.
-    assert float(metric.result()) == pytest.approx((0.5 + 1.0 + 1.0) / 6)
-    metric.reset_state()
-    metric.update_state(votes, concentrations, sample_weight=tf.constant([1.0, 0.0]))
-    assert float(metric.result()) == pytest.approx(0.25)
+    assert ratio(votes_of(votes, concentrations), "fraction_mae") == pytest.approx((0.5 + 1.0 + 1.0) / 6)
+    first_alone = votes_of(votes, concentrations, tf.constant([1.0, 0.0]))
+    assert ratio(first_alone, "fraction_mae") == pytest.approx(0.25)
 
 
 def test_question_loss_is_a_mean_over_galaxies_that_were_asked():
     votes = tf.constant([[3.0, 2.0, 0.0, 0.0], [3.0, 2.0, 1.0, 0.0]])
-    metric = QuestionLoss(slice(2, 4), name="bar_loss")
-    metric.update_state(votes, tf.ones((2, 4)))
-    assert float(metric.result()) == pytest.approx(np.log(2), rel=1e-5)
+    assert ratio(votes_of(votes, tf.ones((2, 4))), "bar_loss") == pytest.approx(np.log(2), rel=1e-5)
 
 
 def test_metrics_of_training_are_those_of_the_scores():
@@ -55,28 +60,50 @@ def test_metrics_of_training_are_those_of_the_scores():
     votes = rng.integers(0, 4, (20, 4)).astype(np.float32)
     votes[:5, 2:] = 0
     concentrations = rng.uniform(1, 20, (20, 4)).astype(np.float32)
-    error = VoteFractionError(SCHEMA)
-    error.update_state(votes, concentrations)
     scores = score_votes(vote_fractions(concentrations, SCHEMA), concentrations[..., None], votes, SCHEMA)
-    assert float(error.result()) == pytest.approx(scores[ALL].mae, rel=1e-5)
+    assert ratio(votes_of(votes, concentrations), "fraction_mae") == pytest.approx(scores[ALL].mae, rel=1e-5)
     true, predicted = rng.uniform(0, 0.4, (2, 20, 8, 8, 1)).astype(np.float32)
-    iou = MaskIoU()
-    iou.update_state(true, predicted)
-    assert float(iou.result()) == pytest.approx(mask_iou(predicted[..., 0], true[..., 0]), rel=1e-5)
+    iou = ratio(mask_sums(true, predicted, tf.ones(20)), "iou")
+    assert iou == pytest.approx(mask_iou(predicted[..., 0], true[..., 0]), rel=1e-5)
 
 
 def test_masks_that_carry_their_number_of_volunteers_score_alike():
     true = np.random.default_rng(1).uniform(0, 1, (3, 4, 4, 1)).astype(np.float32)
     with_volunteers = np.concatenate([true, np.full_like(true, 15)], axis=-1)
-    for metric in (MaskIoU(), MaskError()):
-        metric.update_state(true, true[::-1])
-        expected = float(metric.result())
-        metric.reset_state()
-        metric.update_state(with_volunteers, true[::-1])
-        assert float(metric.result()) == expected
+    expected, received = (results(mask_sums(mask, true[::-1], tf.ones(3))) for mask in (true, with_volunteers))
+    assert received == expected
 
 
 def test_nothing_counted_is_zero_not_nan():
-    metric = MaskIoU()
-    metric.update_state(np.zeros((1, 4, 4, 1), np.float32), np.zeros((1, 4, 4, 1), np.float32))
-    assert float(metric.result()) == 0
+    empty = np.zeros((1, 4, 4, 1), np.float32)
+    assert ratio(mask_sums(empty, empty, tf.ones(1)), "iou") == 0
+
+
+def test_scores_of_a_binary_label_leave_out_galaxies_without_it():
+    rng = np.random.default_rng(2)
+    values = rng.integers(0, 2, (400, 1)).astype(np.float32)
+    predicted = np.clip(values * 0.3 + rng.uniform(0, 0.7, (400, 1)), 0, 1).astype(np.float32)
+    weight = np.where(rng.random(400) < 0.7, 2.5, 0).astype(np.float32)
+    scores = results(label_sums(Label("ring", "binary"), values, predicted, tf.constant(weight)))
+    known = weight > 0
+    assert scores["auc"] == pytest.approx(roc_auc_score(values[known, 0], predicted[known, 0]), abs=2e-3)
+    assert scores["accuracy"] == pytest.approx(((predicted >= 0.5) == values)[known].mean())
+
+
+def test_sums_of_parts_add_to_those_of_the_whole():
+    rng = np.random.default_rng(3)
+    model = ModelConfig(SCHEMA, 32, tasks=("votes", "spiral_mask"))
+    outputs = {"votes": rng.uniform(1, 20, (6, 4)), "spiral_mask": rng.uniform(0, 1, (6, 8, 8, 1))}
+    targets = {"votes": rng.integers(0, 5, (6, 4)), "spiral_mask": rng.uniform(0, 1, (6, 8, 8, 1))}
+    weights = {"votes": np.array([1, 1, 0, 1, 0, 1]), "spiral_mask": np.array([0, 0, 0, 0, 1, 1])}
+
+    def of(rows):
+        cut = [{name: tf.constant(array[rows], tf.float32) for name, array in part.items()} for part in data]
+        return sums_of_batch(model, "l1", {"votes": 1.0, "spiral_mask": 300.0}, *cut)
+
+    data = outputs, targets, weights
+    whole, first, second = of(slice(None)), of(slice(0, 4)), of(slice(4, 6))
+    for name, value in whole.items():
+        np.testing.assert_allclose(first[name] + second[name], value, rtol=1e-6, err_msg=name)
+    scores = results(whole)
+    assert scores["loss"] == pytest.approx(scores["votes_loss"] + 300 * scores["spiral_mask_loss"])

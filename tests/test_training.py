@@ -281,8 +281,7 @@ def mixed(survey, tmp_path_factory):
     options = ShardOptions(img_size=100, eval_size=0.3, image_root=survey.parent)
     shards = create_shards(folder / "catalog.csv", folder / "shards", get_schema("decals"), options).parent
     settings = {"epochs": 1, "batch_size": 4, "tasks": MASK, "mask_loss": "beta-binomial", "mixed_precision": True}
-    # With a larger loss, the first steps overflow float16 and are skipped until the optimiser has found its scale.
-    config = run_config(shards, folder / "run", loss_weights={"spiral_mask": 1.0}, **settings)
+    config = run_config(shards, folder / "run", **settings)
     return config, config.run_estimator()
 
 
@@ -305,7 +304,7 @@ def test_more_epochs_continue_a_finished_run(mixed, tmp_path):
     assert (continued.get_weights()[-1] != model.get_weights()[-1]).any() == is_better
 
 
-def test_mixed_precision_trains_in_float16_and_saves_float32(mixed):
+def test_mixed_precision_trains_in_bfloat16_and_saves_float32(mixed):
     config, model = mixed
     assert json.loads((config.log_dir / "config.json").read_text())["training"]["mixed_precision"] is True
     assert {weight.dtype for weight in model.weights} == {"float32"}
@@ -313,7 +312,7 @@ def test_mixed_precision_trains_in_float16_and_saves_float32(mixed):
     saved = keras.saving.load_model(config.log_dir / "model.keras")
     assert {layer.compute_dtype for layer in saved._flatten_layers()} == {"float32"}
     trained = compiled_model(config)
-    assert trained.get_layer("encoder").get_layer("block1a_conv").compute_dtype == "float16"
+    assert trained.get_layer("encoder").get_layer("block1a_conv").compute_dtype == "bfloat16"
     assert keras.config.dtype_policy().name == "float32"
 
 
@@ -323,37 +322,3 @@ def test_runs_are_logged_to_weights_and_biases(shards, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_SILENT", "true")
     run_config(shards, tmp_path / "run", epochs=1, tasks=MASK, wandb=True).run_estimator()
     assert list((tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb"))
-
-
-def test_all_local_devices_train_one_model(shards, tmp_path):
-    script = f"""
-import tensorflow as tf
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-tf.distribute.MirroredStrategy = lambda mirrored=tf.distribute.MirroredStrategy: mirrored(["CPU:0", "CPU:1"])
-{TINY}
-from pathlib import Path
-from zoobot3d_tf.training.loop import fit
-from zoobot3d_tf.shards.options import ShardOptions
-from zoobot3d_tf.shards.write import create_shards
-from zoobot3d_tf.training.assemble import compiled_model
-from zoobot3d_tf.training.trainer import train
-from zoobot3d_tf.training.training_config import config_from_folders
-
-def loop(model, config, checkpoints):
-    assert model.distribute_strategy.num_replicas_in_sync == 2
-    assert len(model.trainable_variables[0].value.values) == 2
-    fit(model, config, checkpoints)
-
-shards = Path({str(shards)!r})
-config = config_from_folders(
-    shards / "train_shards", shards / "eval_shards", {str(tmp_path / "run")!r}, crop_size=75, resize_size=32,
-    batch_size=8, epochs=1, tasks={MASK}, distributed=True,
-)
-train(config, loop)
-"""
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr[-3000:]
-    assert np.isfinite(pd.read_csv(tmp_path / "run" / "history.csv").to_numpy()).all()
-    model = keras.saving.load_model(tmp_path / "run" / "model.keras")
-    assert np.isfinite(model.predict(np.zeros((1, 32, 32, 3)), verbose=0)["spiral_mask"]).all()

@@ -19,6 +19,26 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+@contextmanager
+def end_requested() -> Iterator[Callable[[], bool]]:
+    """Let the block end the process in its own time when the system asks for it with SIGTERM, as Slurm does.
+
+    Yields:
+        Function that returns whether the signal has come. In another thread than the main one it returns False, and
+        the signal ends the process at once, as usual.
+    """
+    received: list[int] = []
+    try:
+        before = signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
+    except ValueError:  # signals belong to the main thread
+        yield lambda: False
+        return
+    try:
+        yield lambda: bool(received)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def map_in_processes(
     function: Callable[[_Item], _Result], items: Sequence[_Item], workers: int, chunk_size: int
 ) -> Generator[_Result, None, None]:

@@ -313,7 +313,7 @@ def _train(factory: TrainCallableFactory, shard_dir: Path, run_dir: Path, seed: 
     def from_previous(model: "keras.Model", config: RunConfig, checkpoints: "Checkpoints") -> None:
         from zoobot3d_tf.training.loop import fit
 
-        if start is not None and not checkpoints.epochs_done:
+        if start is not None and not checkpoints.has_begun:
             model.set_weights(read_run(start).load_model().get_weights())
         fit(model, config, checkpoints)
 

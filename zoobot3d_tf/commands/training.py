@@ -132,8 +132,18 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
         default=RunConfig.seed,
         help="Random seed of initial weights, order of galaxies, and augmentation",
     )
-    add("--mixed-precision", action="store_true", help="Compute in float16: faster on GPUs, slower on CPUs")
-    add("--distributed", action="store_true", help="Use all GPUs of this machine")
+    add(
+        "--checkpoint-minutes",
+        type=float,
+        default=RunConfig.checkpoint_minutes,
+        help="Time between two checkpoints within an epoch. An interrupted run continues after the last one",
+    )
+    add("--mixed-precision", action="store_true", help="Compute in bfloat16: faster on GPUs, slower on CPUs")
+    add(
+        "--distributed",
+        action="store_true",
+        help="Use all GPUs of this machine or, in a cluster, of several machines (docs/training.md)",
+    )
     add("--wandb", action="store_true", help="Also log to Weights & Biases (extra [wandb])")
 
 

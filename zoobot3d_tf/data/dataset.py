@@ -52,6 +52,27 @@ class Survey:
     masked_times: int = 1
 
 
+@dataclass(frozen=True)
+class Share:
+    """Share of a process in each batch, if several devices compute one step.
+
+    A batch is divided before its images are decoded: galaxy i belongs to part i modulo `n_parts`. Each process reads
+    all shards, but decodes the images of its own parts only. If a batch has fewer galaxies than parts, each part is the
+    whole batch, since TensorFlow cannot compute with empty batches.
+
+    Attributes:
+        parts: numbers of the parts that this process makes.
+        n_parts: number of parts of a batch.
+    """
+
+    parts: range
+    n_parts: int
+
+
+WHOLE = Share(range(1), 1)
+"""Share of a process that makes whole batches."""
+
+
 def training_batches(
     surveys: Sequence[Survey],
     framing: Framing,
@@ -61,13 +82,16 @@ def training_batches(
     class_weights: Sequence[float] = (),
     with_volunteers: bool = False,
     epochs: range = range(1),
+    first_batch: int = 0,
     photometry: bool = False,
     alternating: bool = False,
+    share: Share = WHOLE,
 ) -> tf.data.Dataset:
     """Make shuffled and randomly augmented batches, of one or more epochs.
 
     Each epoch has another order and other augmentations. Both depend only on the seed and on the number of the epoch,
-    so that a run which continues after an interruption sees the same batches as a run without one.
+    so that a run which continues after an interruption, or on other devices, sees the same batches as a run without
+    one.
 
     Args:
         surveys: shards of one or more surveys. The galaxies of all surveys are mixed.
@@ -79,12 +103,15 @@ def training_batches(
             weight 1.
         with_volunteers: whether to add the number of volunteers to the masks, as a second channel.
         epochs: numbers of the epochs, from 0.
+        first_batch: number of batches of the first of these epochs to leave out.
         photometry: whether to change brightness, colour, sharpness and noise at random too; see `data.photometry`.
         alternating: whether each batch has galaxies of one survey, and batches of the surveys alternate. The numbers of
             galaxies per epoch must then be multiples of the batch size.
+        share: parts of each batch to make.
 
     Returns:
-        Dataset of batches as described in this module, one epoch after the other.
+        Dataset of batches as described in this module, one epoch after the other. Parts of batches have a fourth
+        element, the weight of all galaxies of the part: 1, or 1 / `n_parts` if each part is the whole batch.
     """
 
     def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
@@ -94,12 +121,18 @@ def training_batches(
         order = seed * 2**20 + epoch  # another number for each epoch of each run
         shuffled, numbers = [_shuffled(survey, order) for survey in surveys], [s.per_epoch for s in surveys]
         galaxies = _mixed(shuffled, numbers, order, batch_size if alternating else None)
-        batches = galaxies.batch(batch_size)
-        return batches.enumerate().map(lambda number, batch: (*batch, tf.stack([seed, epoch, number])))
+        batches = galaxies.batch(batch_size).enumerate()
+        batches = batches.skip(tf.where(epoch == epochs.start, tf.cast(first_batch, tf.int64), 0))
+
+        def with_seeds(number: tf.Tensor, batch: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
+            rows = tf.range(tf.shape(batch[0], tf.int64)[0])
+            return *batch, tf.stack([tf.ones_like(rows) * one for one in (seed, epoch, number)] + [rows], axis=1)
+
+        return batches.map(with_seeds)
 
     read = _reader(framing, tasks, class_weights, with_volunteers, photometry)
     numbers = tf.data.Dataset.range(epochs.start, epochs.stop, epochs.step)
-    return in_parallel(numbers.flat_map(epoch_batches), read)
+    return _made(numbers.flat_map(epoch_batches), read, share)
 
 
 def evaluation_batches(
@@ -109,6 +142,7 @@ def evaluation_batches(
     tasks: Sequence[str] = VOLUNTEER_TASKS,
     class_weights: Sequence[float] = (),
     with_volunteers: bool = False,
+    share: Share = WHOLE,
 ) -> tf.data.Dataset:
     """Make centrally cropped batches in the order of the shards, each galaxy once.
 
@@ -119,13 +153,32 @@ def evaluation_batches(
         tasks: targets to read.
         class_weights: weight of each class of the label, as in `training_batches`.
         with_volunteers: whether to add the number of volunteers to the masks, as a second channel.
+        share: parts of each batch to make.
 
     Returns:
-        Dataset of batches as described in this module.
+        Dataset of batches as described in this module; parts of batches as of `training_batches`.
     """
     galaxies = [_with_votes(tf.data.TFRecordDataset(list(survey.paths)), survey) for survey in surveys]
     batches = reduce(lambda one, other: one.concatenate(other), galaxies).batch(batch_size)
-    return in_parallel(batches, _reader(framing, tasks, class_weights, with_volunteers))
+    return _made(batches, _reader(framing, tasks, class_weights, with_volunteers), share)
+
+
+def _made(batches: tf.data.Dataset, read: Callable, share: Share) -> tf.data.Dataset:
+    """Apply `read` to batches, or to the parts of a share of each of them, one after the other."""
+    if share == WHOLE:
+        return in_parallel(batches, read)
+
+    def parts(*batch: tf.Tensor) -> tf.data.Dataset:
+        has_few = tf.shape(batch[0])[0] < share.n_parts
+        weight = tf.where(has_few, 1 / share.n_parts, 1.0)
+        every = tf.where(has_few, 1, share.n_parts)
+
+        def one(part: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            return weight, *(tensor[tf.where(has_few, 0, part) :: every] for tensor in batch)
+
+        return tf.data.Dataset.from_tensor_slices(list(share.parts)).map(one)
+
+    return in_parallel(batches.flat_map(parts), lambda weight, *batch: (*read(*batch), weight))
 
 
 def _with_votes(records: tf.data.Dataset, survey: Survey) -> tf.data.Dataset:
@@ -207,17 +260,20 @@ def _reader(
     with_volunteers: bool,
     photometry: bool = False,
 ) -> Callable:
-    """Make the function from serialised records and votes to a batch. With a seed as third argument, it augments."""
+    """Make the function from serialised records and votes to a batch.
+
+    With seeds as third argument, whole numbers (B, any), it augments each galaxy by its seed.
+    """
     masks = [name for name in MASKS if name in tasks]
     # Other fields are not read: the shards may have votes of a schema that the model does not know.
     names = {"image", "n_volunteers", *tasks, *(f"has_{task}" for task in tasks)} - {"votes"}
     size = framing.final_size
 
-    def decode_and_warp(encoded: Any, encoded_masks: Any, levels: Any, *seed: Any) -> tuple[np.ndarray, ...]:
-        rng = np.random.default_rng(seed[0]) if seed else None
+    def decode_and_warp(encoded: Any, encoded_masks: Any, levels: Any, *seeds: Any) -> tuple[np.ndarray, ...]:
         images = np.empty((len(encoded), size, size, 3), np.uint8)
         scaled = [np.zeros((len(encoded), size, size, 1), np.uint8) for _ in masks]
         for i, jpeg in enumerate(encoded):
+            rng = np.random.default_rng(seeds[0][i]) if seeds else None
             affine = central_affine(framing) if rng is None else random_affine(framing, rng)
             image = warp(record.decode(jpeg), affine, size)
             images[i] = image if rng is None or not photometry else random_photometry(image, rng)
@@ -226,14 +282,14 @@ def _reader(
                     mask[i, ..., 0] = warp(record.decode(png) * levels[i], affine, size)
         return images, *scaled
 
-    def to_batch(serialised: tf.Tensor, votes: tf.Tensor, *seed: tf.Tensor) -> tuple[tf.Tensor, dict, dict]:
+    def to_batch(serialised: tf.Tensor, votes: tf.Tensor, *seeds: tf.Tensor) -> tuple[tf.Tensor, dict, dict]:
         fields = record.parse(serialised, 0, names)
         encoded_masks = tf.stack([fields[name] for name in masks], axis=1) if masks else fields["image"][:, None][:, :0]
         # Masks are resampled as uint8, which is faster than float32. One volunteer is as many levels as fit into 255.
         levels = 255 // fields["n_volunteers"]
         images, *scaled = tf.numpy_function(
             decode_and_warp,
-            [fields["image"], encoded_masks, tf.cast(levels, tf.uint8), *seed],
+            [fields["image"], encoded_masks, tf.cast(levels, tf.uint8), *seeds],
             [tf.uint8] * (1 + len(masks)),
         )
         images = tf.cast(tf.ensure_shape(images, (None, size, size, 3)), tf.float32)

@@ -1,7 +1,6 @@
 """Training of the last blocks of an encoder: which layers learn, and at which rate."""
 
 import re
-from collections.abc import Mapping, Sequence
 
 import keras
 
@@ -56,33 +55,3 @@ def unfreeze(model: keras.Model, n_blocks: int, layer_decay: float = 1.0) -> dic
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.trainable = False
     return factors
-
-
-class LayerDecayAdamW(keras.optimizers.Adam):
-    """AdamW with one learning rate per variable: `learning_rate` times the factor of the variable.
-
-    The weight decay follows this rate too. AdamW of Keras decays all weights at one rate.
-
-    Args:
-        learning_rate: learning rate of variables with the factor 1.
-        decay: weight decay: a step reduces a variable by this share, multiplied by its learning rate.
-        factors: factors by the path of the variable; 1 for variables that are not named.
-    """
-
-    def __init__(self, learning_rate: float, decay: float, factors: Mapping[str, float]) -> None:
-        super().__init__(learning_rate)
-        self.decay = decay
-        self.factors = factors
-
-    def build(self, variables: Sequence[keras.Variable]) -> None:
-        """Create the state of the optimiser, and put the factors in the order of the variables."""
-        self.ordered_factors = [self.factors.get(variable.path, 1.0) for variable in variables]
-        super().build(variables)
-
-    def update_step(
-        self, gradient: keras.KerasTensor, variable: keras.Variable, learning_rate: keras.KerasTensor
-    ) -> None:
-        """Update one variable."""
-        rate = learning_rate * self.ordered_factors[self._get_variable_index(variable)]
-        self.assign_sub(variable, variable * self.decay * rate)
-        super().update_step(gradient, variable, rate)

@@ -13,9 +13,10 @@ import pandas as pd
 import tensorflow as tf
 from tqdm import tqdm
 
+from zoobot3d_tf.data.dataset import Share
 from zoobot3d_tf.extras import is_installed
 from zoobot3d_tf.files import write_atomically
-from zoobot3d_tf.finetuning.blocks import LayerDecayAdamW, unfreeze
+from zoobot3d_tf.finetuning.blocks import unfreeze
 from zoobot3d_tf.finetuning.recipe import Finetuning
 from zoobot3d_tf.finetuning.scores import Validation, validation_scores
 from zoobot3d_tf.images.masks import MASKS, overlap
@@ -24,11 +25,10 @@ from zoobot3d_tf.models.heads import POOLED_HEADS, mask_fraction
 from zoobot3d_tf.predictions.results import INTERVAL_LEVEL
 from zoobot3d_tf.runs.run_folder import HISTORY_NAME, WEIGHTS_NAME, read_run
 from zoobot3d_tf.shards.manifest import galaxies_in
-from zoobot3d_tf.training.assemble import batches, compile_model, cosine, dropout_seeds, shards_checked_on_error
-from zoobot3d_tf.training.checkpoints import Checkpoints, StopOnNaN, best_epoch
+from zoobot3d_tf.training.assemble import batches, compile_model, shards_checked_on_error
+from zoobot3d_tf.training.checkpoints import Checkpoints, best_epoch
 from zoobot3d_tf.training.finish import finish_model
-from zoobot3d_tf.training.loop import fit
-from zoobot3d_tf.training.progress import EpochLines
+from zoobot3d_tf.training.loop import fit, fit_batches
 from zoobot3d_tf.training.run_config import RunConfig
 
 logger = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ def _train_head(model: keras.Model, config: RunConfig) -> list[dict]:
     logger.info("Head stage: learns %s; the encoder is frozen.", ", ".join(config.model.tasks))
     model.get_layer("encoder").trainable = False
     trainee = model if config.model.masks else _pooled_head(model)
-    compile_model(trainee, config, keras.optimizers.AdamW(config.learning_rate, weight_decay=config.weight_decay))
+    compile_model(trainee, config)
     if not checkpoints.finished(config.epochs):
         if config.model.masks:
             fit(trainee, config, checkpoints)
@@ -119,7 +119,7 @@ def _train_blocks(model: keras.Model, config: RunConfig, n_blocks: int, layer_de
     if not checkpoints.finished(config.epochs):
         before = model.get_weights()
         factors = unfreeze(model, n_blocks, layer_decay)
-        compile_model(model, config, LayerDecayAdamW(config.learning_rate, config.weight_decay, factors))
+        compile_model(model, config, factors)
         fit(model, config, checkpoints)
         model.set_weights(before)
     return checkpoints.history
@@ -144,26 +144,14 @@ def _fit_on_features(head: keras.Model, model: keras.Model, config: RunConfig, c
     with shards_checked_on_error(config):
         views = _features(encode, islice(training, n_seen), n_seen)
         seen = _features(encode, validation, None)
-    epochs = range(checkpoints.epochs_done, config.epochs)
-    n_views = len(views[0])
-    checkpoints.restore(head)
-    head.fit(
-        _shuffled(views, config.batch_size, config.seed, epochs),
-        steps_per_epoch=-(-n_views // config.batch_size),
-        validation_data=seen,
-        validation_batch_size=config.batch_size,
-        initial_epoch=epochs.start,
-        epochs=epochs.stop,
-        callbacks=[
-            cosine(config.learning_rate, config.epochs),
-            dropout_seeds(head, config.seed),
-            StopOnNaN(),
-            checkpoints,
-            EpochLines(),
-        ],
-        shuffle=False,  # the dataset is shuffled already
-        verbose=0,
-    )
+    epochs, first = range(checkpoints.epochs_done, config.epochs), checkpoints.steps_done
+    n_steps = -(-len(views[0]) // config.batch_size), -(-len(seen[0]) // config.batch_size)
+
+    def make_batches(share: Share) -> tuple[tf.data.Dataset, tf.data.Dataset]:
+        validation = tf.data.Dataset.from_tensor_slices(seen).batch(config.batch_size)
+        return _shuffled(views, config.batch_size, config.seed, epochs).skip(first), validation
+
+    fit_batches(head, config, checkpoints, make_batches, n_steps)
 
 
 def _shuffled(arrays: Any, batch_size: int, seed: int, epochs: range) -> tf.data.Dataset:

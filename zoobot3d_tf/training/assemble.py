@@ -1,6 +1,6 @@
 """The parts of a training loop: batches, compiled model, learning rate and loggers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -10,24 +10,28 @@ import numpy as np
 import tensorflow as tf
 
 from zoobot3d_tf.common_tree import conversion
-from zoobot3d_tf.data.dataset import Survey, evaluation_batches, training_batches
+from zoobot3d_tf.data.dataset import WHOLE, Share, Survey, evaluation_batches, training_batches
 from zoobot3d_tf.files import path_of
 from zoobot3d_tf.images.masks import MASKS
 from zoobot3d_tf.models.build import build_model
 from zoobot3d_tf.shards.manifest import by_folder, check_shards, galaxies_in, read_manifest
 from zoobot3d_tf.shards.read import iterate_records
-from zoobot3d_tf.training.losses import MASK_LOSSES, label_loss, votes_loss
-from zoobot3d_tf.training.metrics import compiled_metrics
+from zoobot3d_tf.training.devices import choose_strategy, synchronise
+from zoobot3d_tf.training.optimizer import FusedAdamW
 from zoobot3d_tf.training.panels import MaskPanels
 from zoobot3d_tf.training.run_config import RunConfig
 
 
-def batches(config: RunConfig, epochs: range) -> tuple[tf.data.Dataset, tf.data.Dataset]:
+def batches(
+    config: RunConfig, epochs: range, first_batch: int = 0, share: Share = WHOLE
+) -> tuple[tf.data.Dataset, tf.data.Dataset]:
     """Read the shards of a run as batches.
 
     Args:
         config: configuration of the run.
         epochs: numbers of the epochs to train, from 0.
+        first_batch: number of batches of the first of these epochs to leave out.
+        share: parts of each batch to make.
 
     Returns:
         Batches to train on, of all these epochs, and batches to validate on; for their form see `data.dataset`.
@@ -39,19 +43,18 @@ def batches(config: RunConfig, epochs: range) -> tuple[tf.data.Dataset, tf.data.
         "tasks": model.tasks,
         "class_weights": () if label is None else label.class_weights,
         "with_volunteers": model.mask_head == "beta-binomial",  # the likelihood of counts, not of fractions
+        "share": share,
     }
     training = training_batches(
         training_surveys(config),
         seed=config.seed,
         epochs=epochs,
+        first_batch=first_batch,
         photometry=config.photometry,
         alternating=config.alternating,
         **settings,
     )
-    validation = evaluation_batches(surveys_in(config.eval_records, config), **settings)
-    # Keras warns that data ran out if it does not know the number of batches.
-    n_batches = -(-galaxies_in(config.eval_records) // config.batch_size)
-    return training, validation.apply(tf.data.experimental.assert_cardinality(n_batches))
+    return training, evaluation_batches(surveys_in(config.eval_records, config), **settings)
 
 
 def training_surveys(config: RunConfig) -> list[Survey]:
@@ -113,49 +116,45 @@ def shards_checked_on_error(config: RunConfig) -> Iterator[None]:
         raise
 
 
-def initial_model(config: RunConfig, epochs_done: int = 0) -> keras.Model:
+def initial_model(config: RunConfig, has_begun: bool = False) -> keras.Model:
     """Build the compiled model of a run as it is before a training loop.
 
     Args:
         config: configuration of the run.
-        epochs_done: number of epochs trained before an interruption. The weights of the last epoch are loaded by the
-            loop, see `Checkpoints.restore`.
+        has_begun: whether the run was interrupted. The loop loads its weights, see `Checkpoints.restore`.
     """
+    strategy = choose_strategy(config.distributed)
     keras.utils.set_random_seed(config.seed)
-    with strategy(config).scope():
+    with strategy.scope():
         model = compiled_model(config)
-    if config.encoder_weights and not epochs_done:
+    if strategy.num_replicas_in_sync > 1:
+        synchronise(model)
+    if config.encoder_weights and not has_begun:
         config.encoder_weights.load(model, config.model)
     return model
 
 
 def compiled_model(config: RunConfig) -> keras.Model:
-    """Build the model of a run with random weights, in the precision of the run, and compile it with AdamW."""
+    """Build the model of a run with random weights, in the precision of the run, with its optimiser."""
     policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_float16" if config.mixed_precision else "float32")
+    keras.config.set_dtype_policy("mixed_bfloat16" if config.mixed_precision else "float32")
     try:
         model = build_model(config.model)
     finally:
         keras.config.set_dtype_policy(policy)
-    compile_model(model, config, keras.optimizers.AdamW(config.learning_rate, weight_decay=config.weight_decay))
+    compile_model(model, config)
     return model
 
 
-def compile_model(model: keras.Model, config: RunConfig, optimizer: keras.optimizers.Optimizer) -> None:
-    """Compile a model with the losses and metrics of the tasks of a run."""
-    losses = {name: MASK_LOSSES[config.mask_loss] for name in config.model.masks}
-    if schema := config.model.vote_schema:
-        losses["votes"] = votes_loss(schema)
-    if config.model.label is not None:
-        losses["label"] = label_loss(config.model.label)
-    model.compile(
-        optimizer=optimizer,
-        loss=losses,
-        loss_weights={name: config.loss_weights[name] for name in losses},
-        weighted_metrics=compiled_metrics(config.model),
-        jit_compile="auto" if tf.config.list_physical_devices("GPU") else False,  # XLA is ten times slower on a CPU
-    )
-    # Checkpoints need the variables of the optimiser, and the training step is then traced only once.
+def compile_model(model: keras.Model, config: RunConfig, factors: Mapping[str, float] | None = None) -> None:
+    """Give a model its optimiser, whose state checkpoints need.
+
+    Args:
+        model: model.
+        config: configuration of the run, with learning rate and weight decay.
+        factors: factors of the learning rate, see `FusedAdamW`.
+    """
+    model.compile(FusedAdamW(config.learning_rate, config.weight_decay, factors))
     model.optimizer.build(model.trainable_variables)
 
 
@@ -166,28 +165,22 @@ def cosine(learning_rate: float, epochs: int) -> keras.callbacks.Callback:
     return keras.callbacks.LearningRateScheduler(lambda epoch: float(rates[epoch]))
 
 
-def dropout_seeds(model: keras.Model, seed: int) -> keras.callbacks.Callback:
-    """Make the callback that seeds the dropout of each epoch by the number of the epoch.
+def seed_dropout(model: keras.Model, seed: int, epoch: int, step: int) -> None:
+    """Seed the dropout of a model by the number of the epoch and of the step.
 
     A run that continues after an interruption then drops the same units as a run without one.
 
     Args:
         model: model that is trained.
         seed: random seed of the run.
+        epoch: number of the epoch.
+        step: number of steps of the epoch that are done.
     """
     states = [variable for variable in model.variables if variable.name == "seed_generator_state"]
-
-    def set_states(epoch: int, logs: object) -> None:
-        rng = np.random.default_rng((seed, epoch))
-        for state in states:
-            state.assign(rng.integers(2**31, size=state.shape))
-
-    return keras.callbacks.LambdaCallback(on_epoch_begin=set_states)
-
-
-def strategy(config: RunConfig) -> tf.distribute.Strategy:
-    """Choose the distribution: the model on all local GPUs, or on one device."""
-    return tf.distribute.MirroredStrategy() if config.distributed else tf.distribute.get_strategy()
+    for place, variable in enumerate(states):
+        # Each call adds 1 to the second number.
+        first, second = np.random.default_rng((seed, epoch, place)).integers(2**30, size=2)
+        variable.assign(np.array([first, second + step], variable.dtype))
 
 
 def reporters(config: RunConfig, validation: tf.data.Dataset) -> list[keras.callbacks.Callback]:

@@ -1,13 +1,20 @@
-"""Checkpoints of a run: best weights, state and history, in files that survive a kill at any moment."""
+"""Checkpoints of a run: best weights, state and history, in files that survive a kill at any moment.
+
+Keras has callbacks to save weights, to stop early and to go on after an interruption. After a kill they do not remember
+for how many epochs the loss has not improved, and the kill can leave an incomplete file.
+"""
 
 import json
 import logging
 import math
 import re
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
+import numpy as np
 import pandas as pd
 
 from zoobot3d_tf.files import write_atomically
@@ -20,24 +27,36 @@ logger = logging.getLogger(__name__)
 class Checkpoints(keras.callbacks.Callback):
     """Callback that saves each epoch, keeps the best weights, stops early, and restores an interrupted run.
 
-    Keras has a callback for each of these purposes. After a kill they do not remember for how many epochs the loss has
-    not improved, and the kill can leave an incomplete file.
-
-    The folder holds `best.weights.h5`, `epoch-N.weights.h5` (with the state of the optimiser) and `state.json`, which
-    gives N and is written last. `history.csv` is beside the folder.
+    The folder holds `best.weights.h5`; the weights and the state of the optimiser after the last epoch,
+    `epoch-N.weights.h5`, or within an epoch, `epoch-N-step-S.weights.h5`; and `state.json`, which says which of them
+    counts, and is written last. `history.csv` is beside the folder.
 
     Args:
         folder: folder of the checkpoints. The history of a run that was interrupted is read from it.
         patience: number of epochs without a lower validation loss after which training stops.
+        minutes: time between two checkpoints within an epoch.
+        writes: whether this process writes files. Of several processes that train together, one does.
+
+    Attributes:
+        history: losses and metrics of the finished epochs.
+        steps_done: number of steps of the next epoch that are done.
+        sums: sums of the metrics over these steps, as lists, by name; see `training.metrics`.
     """
 
-    def __init__(self, folder: Path, patience: int) -> None:
+    def __init__(self, folder: Path, patience: int, minutes: float = math.inf, writes: bool = True) -> None:
         super().__init__()
         self.folder = folder
         self.patience = patience
+        self.seconds = 60 * minutes
+        self.writes = writes
         self.history: list[dict[str, float]] = []
+        self.steps_done = 0
+        self.sums: dict[str, Any] = {}
+        self._saved_at = time.monotonic()
         if self._state_path.is_file():
-            self.history = json.loads(self._state_path.read_text(encoding="utf-8"))["history"]
+            state = json.loads(self._state_path.read_text(encoding="utf-8"))
+            self.history, self.steps_done = state["history"], state.get("steps_done", 0)
+            self.sums = state.get("sums", {})
         elif self._history_path.is_file():  # somebody has deleted the checkpoints
             rows = pd.read_csv(self._history_path).to_dict("records")
             self.history = [{str(name): float(value) for name, value in row.items()} for row in rows]
@@ -62,10 +81,15 @@ class Checkpoints(keras.callbacks.Callback):
         """Whether training ends here, if `epochs` is the largest number of epochs."""
         return self.epochs_done >= epochs or self.exhausted
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether there are weights to go on from."""
+        return bool(self.history or self.steps_done)
+
     def restore(self, model: keras.Model) -> None:
-        """Load the weights and the optimiser state of the last epoch, if there is one, into a compiled model."""
-        if self.history:
-            _load(model, self._epoch_path(self.epochs_done))
+        """Load the weights and the optimiser state of the last checkpoint, if there is one, into a compiled model."""
+        if self.has_begun:
+            _load(model, self._current_path)
 
     def restore_best(self, model: keras.Model) -> None:
         """Load the weights of the best epoch into a model.
@@ -85,16 +109,40 @@ class Checkpoints(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Save the epoch."""
         # The order of the lines leaves a usable folder after a kill between any two of them.
-        self.folder.mkdir(parents=True, exist_ok=True)
         self.history.append({"epoch": epoch + 1, **{name: float(value) for name, value in (logs or {}).items()}})
         self._warn_if_nan(self.history[-1])
-        if best_epoch(self.history) is self.history[-1]:
+        self.steps_done, self.sums = 0, {}
+        if self.writes and best_epoch(self.history) is self.history[-1]:
             self._save(self.best_path)
-        self._save(self._epoch_path(self.epochs_done))
-        write_atomically(self._state_path, json.dumps({"history": self.history}, indent=1))
-        self._epoch_path(self.epochs_done - 1).unlink(missing_ok=True)
-        write_atomically(self._history_path, pd.DataFrame(self.history).to_csv(index=False))
+        self._save_state()
+        if self.writes:
+            write_atomically(self._history_path, pd.DataFrame(self.history).to_csv(index=False))
         self.model.stop_training = self.exhausted
+
+    def due(self) -> bool:
+        """Whether a checkpoint within an epoch should be saved now."""
+        return time.monotonic() - self._saved_at >= self.seconds
+
+    def save_within_epoch(self, steps_done: int, sums: Mapping[str, Any]) -> None:
+        """Save a checkpoint within an epoch.
+
+        Args:
+            steps_done: number of steps of the epoch that are done.
+            sums: sums of the metrics over these steps.
+        """
+        self.steps_done = steps_done
+        self.sums = {name: np.asarray(value).tolist() for name, value in sums.items()}
+        self._save_state()
+
+    def _save_state(self) -> None:
+        """Save weights and state, and delete the weights of earlier checkpoints."""
+        if self.writes:
+            self._save(self._current_path)
+            state = {"history": self.history, "steps_done": self.steps_done, "sums": self.sums}
+            write_atomically(self._state_path, json.dumps(state, indent=1))
+            for path in set(self.folder.glob("epoch-*.weights.h5")) - {self._current_path}:
+                path.unlink()
+        self._saved_at = time.monotonic()
 
     def _warn_if_nan(self, epoch: Mapping[str, float]) -> None:
         """Say which validation loss is NaN or infinite. Such an epoch cannot be the best."""
@@ -112,10 +160,13 @@ class Checkpoints(keras.callbacks.Callback):
     def _state_path(self) -> Path:
         return self.folder / "state.json"
 
-    def _epoch_path(self, number: int) -> Path:
-        return self.folder / f"epoch-{number}.weights.h5"
+    @property
+    def _current_path(self) -> Path:
+        within = f"-step-{self.steps_done}" if self.steps_done else ""
+        return self.folder / f"epoch-{self.epochs_done}{within}.weights.h5"
 
     def _save(self, path: Path) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
         save_weights(self.model, path)
 
 
@@ -148,9 +199,16 @@ class StopOnNaN(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         """Raise a FloatingPointError if the running loss is NaN or infinite."""
+        self._check(logs, f", batch {batch + 1}")
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Raise a FloatingPointError if the loss of the epoch is NaN or infinite."""
+        self._check(logs)
+
+    def _check(self, logs: Mapping[str, float] | None, place: str = "") -> None:
         loss = float((logs or {}).get("loss", 0.0))
-        if not abs(loss) < float("inf"):
+        if not math.isfinite(loss):
             raise FloatingPointError(
-                f"the loss became {loss} in epoch {self.epoch}, batch {batch + 1}: choose a lower learning_rate or no "
+                f"the loss became {loss} in epoch {self.epoch}{place}: choose a lower learning_rate or no "
                 "mixed_precision, and another run folder; finished epochs are kept in checkpoints/"
             )

@@ -35,10 +35,16 @@ def finish_run(config: RunConfig, checkpoints: Checkpoints) -> keras.Model:
     if not checkpoints.best_path.is_file() and (config.log_dir / WEIGHTS_NAME).is_file():
         logger.info("%s: the run is finished, and its checkpoints were deleted; nothing to do.", config.log_dir)
         return read_run(config.log_dir).load_model()
-    model = build_model(config.model)
-    checkpoints.restore_best(model)
+    model = best_model(config, checkpoints)
     found = config.encoder_weights and config.encoder_weights.found
     finish_model(model, config, found if isinstance(found, TrainedRun) else None)
+    return model
+
+
+def best_model(config: RunConfig, checkpoints: Checkpoints) -> keras.Model:
+    """Build the model with the weights of the best epoch, in float32 and uncompiled; errors as of `finish_run`."""
+    model = build_model(config.model)
+    checkpoints.restore_best(model)
     return model
 
 

@@ -1,154 +1,172 @@
-"""Metrics over the galaxies that have votes, a mask or a label; galaxies of weight 0 are ignored."""
+"""Loss and metrics as sums over galaxies, which batches, devices and machines can add.
+
+Each metric is a ratio of two sums: a tensor of its numerator and its denominator, shape (2,). The area under the ROC
+curve comes from the numbers of galaxies of both classes by predicted probability, shape (2, bins). Galaxies of weight
+0 are not included.
+"""
+
+from collections.abc import Mapping
+from typing import Any, cast
 
 import keras
+import numpy as np
 import tensorflow as tf
+from keras import ops
 
 from zoobot3d_tf.images.masks import MASK_THRESHOLD, overlap
 from zoobot3d_tf.labels import Label
 from zoobot3d_tf.models.config import ModelConfig
 from zoobot3d_tf.models.heads import mask_fraction
 from zoobot3d_tf.schemas import Schema, fraction_errors
-from zoobot3d_tf.training.losses import nll_by_question
+from zoobot3d_tf.training.losses import MASK_LOSSES, label_loss, nll_by_question
+from zoobot3d_tf.training.run_config import MASK_LOSS_NAMES
+
+LOSS = "loss"
+AUC_BINS = 1000
+"""Number of bins of the predicted probability. Galaxies in one bin count as equally probable."""
+
+Sums = dict[str, tf.Tensor]
 
 
-def compiled_metrics(model: ModelConfig) -> dict[str, list[keras.metrics.Metric]]:
-    """Make the metrics of each task, for `compile(weighted_metrics=...)`.
+def sums_of_batch(
+    model: ModelConfig,
+    mask_loss: str,
+    loss_weights: Mapping[str, float],
+    outputs: Mapping[str, tf.Tensor],
+    targets: Mapping[str, tf.Tensor],
+    weights: Mapping[str, tf.Tensor],
+) -> Sums:
+    """Compute the loss and the metrics of a batch.
 
-    Votes have the loss of each question and `fraction_mae`. Masks have `iou` and `mae`. A label has `accuracy`, and a
-    binary label also `auc`; a label that is a number has `mae`.
+    Args:
+        model: configuration of the model.
+        mask_loss: name of the loss of masks, one of `MASK_LOSS_NAMES`.
+        loss_weights: factor of the loss of each task.
+        outputs: outputs of the model by task.
+        targets: targets as in a batch of `data.dataset`.
+        weights: weights of the galaxies as in a batch, (batch,) each.
+
+    Returns:
+        Sums, float64, by name: `loss`, the sum of the losses of all tasks times their factors; `votes_loss` and so on;
+        `votes_fraction_mae` and the loss of each question; `iou` and `mae` of masks; `accuracy`, `auc` or `mae` of
+        the label. If there is one task, its name is left out, as in Keras. The denominator of losses of tasks is the
+        number of all galaxies, with or without the task.
     """
-    metrics: dict[str, list[keras.metrics.Metric]] = {name: [MaskIoU(), MaskError()] for name in model.masks}
-    if schema := model.vote_schema:
-        per_question = [
-            QuestionLoss(answers, name=f"{question.text}_loss")
-            for question, answers in zip(schema.questions, schema.slices, strict=True)
-        ]
-        metrics["votes"] = [VoteFractionError(schema), *per_question]
-    if model.label is not None:
-        metrics["label"] = label_metrics(model.label)
-    return metrics
+    sums: Sums = {}
+    total = 0.0
+    for task in model.tasks:
+        # Mixed precision computes in fewer digits.
+        output, target = ops.cast(outputs[task], "float32"), targets[task]
+        losses, of_task = _task_sums(task, model, mask_loss, output, target, weights[task])
+        losses *= weights[task]
+        total += loss_weights[task] * losses
+        several = len(model.tasks) > 1
+        if several:
+            sums[f"{task}_{LOSS}"] = _pair(losses, tf.ones_like(losses))
+        sums |= {f"{task}_{name}" if several else name: value for name, value in of_task.items()}
+    return {LOSS: _pair(total, tf.ones_like(total))} | sums
 
 
-def label_metrics(label: Label) -> list[keras.metrics.Metric]:
-    """Make the metrics of a label. Each labelled galaxy counts once, whatever the weight of its class."""
+def zero_sums(network: keras.Model, model: ModelConfig) -> Sums:
+    """Sums of no galaxies, with the names and shapes of `sums_of_batch`."""
+    outputs = {name: tf.zeros((0, *output.shape[1:])) for name, output in network.output.items()}
+    targets = {name: output[:, :1] if name == "label" else output for name, output in outputs.items()}
+    weights = {name: tf.zeros(0) for name in outputs}
+    return sums_of_batch(model, MASK_LOSS_NAMES[0], dict.fromkeys(outputs, 1.0), outputs, targets, weights)
+
+
+def results(sums: Mapping[str, Any]) -> dict[str, float]:
+    """Compute loss and metrics from their sums over all galaxies; a ratio is 0 if nothing was counted."""
+    arrays = {name: np.asarray(value) for name, value in sums.items()}
+    return {name: _area(array) if array.ndim == 2 else _ratio(*map(float, array)) for name, array in arrays.items()}
+
+
+def _task_sums(
+    task: str, model: ModelConfig, mask_loss: str, output: tf.Tensor, target: tf.Tensor, weight: tf.Tensor
+) -> tuple[tf.Tensor, Sums]:
+    """Loss of each galaxy, (batch,), and the sums of the metrics of a task."""
+    if task == "votes":
+        schema = cast(Schema, model.vote_schema)
+        losses = nll_by_question(target, output, schema.slices)
+        return ops.sum(losses, axis=1), vote_sums(schema, losses, target, output, weight)
+    if task == "label":
+        label = cast(Label, model.label)
+        return label_loss(label)(target, output), label_sums(label, target, output, weight)
+    return MASK_LOSSES[mask_loss](target, output), mask_sums(target, output, weight)
+
+
+def vote_sums(
+    schema: Schema, losses: tf.Tensor, votes: tf.Tensor, concentrations: tf.Tensor, weight: tf.Tensor
+) -> Sums:
+    """Sums of the mean absolute error of vote fractions, over all answers of questions that were asked, and of the loss
+    of each question, over galaxies for which it was asked.
+
+    Args:
+        schema: decision tree.
+        losses: loss of each question, (batch, questions).
+        votes: numbers of votes, (batch, answers).
+        concentrations: predicted concentrations, same shape.
+        weight: weights of the galaxies, (batch,).
+    """
+    expected = concentrations / ops.matmul(concentrations, schema.same_question)
+    errors, asked = fraction_errors(expected, votes, schema, ops)
+    asked = ops.cast(asked, errors.dtype)
+    sums = {"fraction_mae": _pair(weight * ops.sum(errors, axis=1), weight * ops.sum(asked, axis=1))}
+    for number, (question, answers) in enumerate(zip(schema.questions, schema.slices, strict=True)):
+        sums[f"{question.text}_{LOSS}"] = _pair(weight * losses[:, number], weight * asked[:, answers.start])
+    return sums
+
+
+def mask_sums(mask: tf.Tensor, output: tf.Tensor, weight: tf.Tensor, threshold: float = MASK_THRESHOLD) -> Sums:
+    """Sums of the intersection over union of the enclosed pixels, and of the mean absolute error of the fractions.
+
+    Intersection and union are summed over galaxies before the division: for a galaxy without arms, correctly
+    predicted, their ratio is not defined.
+
+    Args:
+        mask: masks as in a batch, (batch, H, W, channels).
+        output: output of the mask head, (batch, H, W, channels).
+        weight: weights of the galaxies, (batch,).
+        threshold: smallest fraction of volunteers for a pixel to be enclosed.
+    """
+    predicted, fraction = mask_fraction(output), mask[..., :1]
+    both, either = (ops.cast(n, "float32") for n in overlap(predicted[..., 0], fraction[..., 0], ops, threshold))
+    errors = ops.mean(ops.abs(fraction - predicted), axis=(1, 2, 3))
+    return {"iou": _pair(weight * both, weight * either), "mae": _pair(weight * errors, weight)}
+
+
+def label_sums(label: Label, values: tf.Tensor, output: tf.Tensor, weight: tf.Tensor) -> Sums:
+    """Sums of the metrics of a label. Each labelled galaxy counts once, whatever the weight of its class.
+
+    Args:
+        label: the label.
+        values: labels, (batch, 1).
+        output: output of the label head, (batch, columns).
+        weight: weights of the galaxies, (batch,).
+    """
+    known = ops.cast(weight > 0, "float32")
     if label.kind == "regression":
-        return [LabelError()]
-    return [LabelAccuracy(), *([LabelAUC()] if label.kind == "binary" else [])]
+        return {"mae": _pair(known * ops.abs(values - output)[:, 0], known)}
+    likeliest = ops.argmax(output, axis=1) if label.kind == "multiclass" else output[:, 0] >= 0.5
+    right = ops.cast(ops.cast(likeliest, "int32") == ops.cast(values[:, 0], "int32"), "float32")
+    sums = {"accuracy": _pair(known * right, known)}
+    if label.kind == "binary":
+        bins = ops.one_hot(ops.cast(ops.clip(output[:, 0] * AUC_BINS, 0, AUC_BINS - 1), "int32"), AUC_BINS)
+        classes = ops.stack([known * values[:, 0], known * (1 - values[:, 0])])
+        sums["auc"] = ops.cast(ops.matmul(classes, bins), "float64")
+    return sums
 
 
-class _Ratio(keras.metrics.Metric):
-    """Ratio of two sums over all galaxies since the last reset; 0 if nothing was counted."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name=name)
-        self.numerator = self.add_weight(name="numerator", initializer="zeros")
-        self.denominator = self.add_weight(name="denominator", initializer="zeros")
-
-    def add(self, numerator: tf.Tensor, denominator: tf.Tensor, sample_weight: tf.Tensor | None) -> None:
-        """Add one value per galaxy, shape (batch,) each."""
-        weight = tf.ones_like(numerator) if sample_weight is None else tf.cast(sample_weight, numerator.dtype)
-        self.numerator.assign_add(tf.reduce_sum(weight * numerator))
-        self.denominator.assign_add(tf.reduce_sum(weight * denominator))
-
-    def result(self) -> tf.Tensor:
-        """Compute the ratio for the galaxies added so far."""
-        return tf.math.divide_no_nan(self.numerator.value, self.denominator.value)
+def _pair(numerator: tf.Tensor, denominator: tf.Tensor) -> tf.Tensor:
+    return ops.stack([ops.sum(ops.cast(terms, "float64")) for terms in (numerator, denominator)])
 
 
-class QuestionLoss(_Ratio):
-    """Mean Dirichlet-multinomial loss of one question, over galaxies for which it was asked."""
-
-    def __init__(self, answers: slice, name: str) -> None:
-        super().__init__(name=name)
-        self.answers = answers
-
-    def update_state(self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None) -> None:
-        """Add votes and concentrations, shape (batch, answers)."""
-        nll = nll_by_question(y_true, y_pred, [self.answers])[:, 0]
-        asked = tf.reduce_sum(y_true[:, self.answers], axis=1) > 0
-        self.add(nll, tf.cast(asked, nll.dtype), sample_weight)
+def _ratio(numerator: float, denominator: float) -> float:
+    return numerator / denominator if denominator else 0.0
 
 
-class VoteFractionError(_Ratio):
-    """Mean absolute error of expected vote fractions, over all answers of questions that were asked."""
-
-    def __init__(self, schema: Schema, name: str = "fraction_mae") -> None:
-        super().__init__(name=name)
-        self.schema = schema
-
-    def update_state(self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None) -> None:
-        """Add votes and concentrations, shape (batch, answers)."""
-        expected = y_pred / tf.matmul(y_pred, self.schema.same_question)
-        errors, asked = fraction_errors(expected, y_true, self.schema, keras.ops)
-        n_answers = tf.reduce_sum(tf.cast(asked, errors.dtype), axis=1)
-        self.add(tf.reduce_sum(errors, axis=1), n_answers, sample_weight)
-
-
-class MaskIoU(_Ratio):
-    """Intersection over union of the enclosed pixels, summed over all galaxies before the division.
-
-    A mean over galaxies would not be defined: a galaxy without arms, correctly predicted, has an empty union.
-    """
-
-    def __init__(self, name: str = "iou", threshold: float = MASK_THRESHOLD) -> None:
-        super().__init__(name=name)
-        self.threshold = threshold
-
-    def update_state(self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None) -> None:
-        """Add masks as in a batch and outputs of a mask head, shape (batch, H, W, channels)."""
-        predicted = mask_fraction(y_pred)[..., 0]
-        intersection, union = overlap(predicted, y_true[..., 0], keras.ops, self.threshold)
-        self.add(tf.cast(intersection, tf.float32), tf.cast(union, tf.float32), sample_weight)
-
-
-class MaskError(_Ratio):
-    """Mean absolute error of a mask's fractions, over all pixels of galaxies whose mask is known."""
-
-    def __init__(self, name: str = "mae") -> None:
-        super().__init__(name=name)
-
-    def update_state(self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None) -> None:
-        """Add masks as in a batch and outputs of a mask head, shape (batch, H, W, channels)."""
-        error = tf.reduce_mean(tf.abs(y_true[..., :1] - mask_fraction(y_pred)), axis=(1, 2, 3))
-        self.add(error, tf.ones_like(error), sample_weight)
-
-
-class LabelAccuracy(_Ratio):
-    """Share of galaxies whose most probable class is right. A binary label is "1" from a probability of one half."""
-
-    def __init__(self, name: str = "accuracy") -> None:
-        super().__init__(name=name)
-
-    def update_state(self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None) -> None:
-        """Add labels, shape (batch, 1), and probabilities, shape (batch, 1) or (batch, classes)."""
-        likeliest = tf.argmax(y_pred, axis=1) if y_pred.shape[1] > 1 else tf.cast(y_pred[:, 0] >= 0.5, tf.int64)
-        is_right = tf.cast(likeliest == tf.cast(y_true[:, 0], tf.int64), tf.float32)
-        self.add(is_right, tf.ones_like(is_right), _presence(sample_weight))
-
-
-class LabelError(_Ratio):
-    """Mean absolute error of a label that is a number, in the units of the label."""
-
-    def __init__(self, name: str = "mae") -> None:
-        super().__init__(name=name)
-
-    def update_state(self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None) -> None:
-        """Add labels and predictions, shape (batch, 1)."""
-        error = tf.abs(y_true - y_pred)[:, 0]
-        self.add(error, tf.ones_like(error), _presence(sample_weight))
-
-
-class LabelAUC(keras.metrics.AUC):
-    """Area under the ROC curve of a binary label."""
-
-    def __init__(self, name: str = "auc") -> None:
-        super().__init__(name=name)
-
-    def update_state(self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None) -> None:
-        """Add labels and probabilities, shape (batch, 1)."""
-        super().update_state(y_true[:, 0], y_pred[:, 0], _presence(sample_weight))
-
-
-def _presence(sample_weight: tf.Tensor | None) -> tf.Tensor | None:
-    """1 for galaxies that have a label, whatever the weight of its class."""
-    return None if sample_weight is None else tf.cast(sample_weight > 0, tf.float32)
+def _area(counts: np.ndarray) -> float:
+    """Probability that a galaxy of class 1 has the higher probability of two of both classes; equal ones count half."""
+    ones, zeros = counts
+    below = np.cumsum(zeros) - zeros
+    return _ratio(float(ones @ (below + zeros / 2)), float(ones.sum() * zeros.sum()))

@@ -43,8 +43,10 @@ class RunConfig:
         weight_decay: weight decay of AdamW.
         patience: number of epochs without a lower validation loss after which training stops.
         seed: random seed of initial weights, order, augmentation and dropout, from 0 to `MAX_SEED`.
-        mixed_precision: whether to compute in float16, which is faster on GPUs and slower on CPUs.
-        distributed: whether to mirror the model on all local GPUs.
+        checkpoint_minutes: time between two checkpoints within an epoch. It does not change what is learned.
+        mixed_precision: whether to compute in bfloat16, which is faster on GPUs and slower on CPUs.
+        distributed: whether to train on all GPUs of this machine or, in a cluster, of several machines; see
+            `training.devices`.
         encoder_weights: initial weights of the encoder; random if None.
         galaxies_per_epoch: number of galaxies per epoch of each shard folder in `train_records`, in the order of their
             first files. If empty, an epoch is one pass over all training galaxies.
@@ -71,6 +73,7 @@ class RunConfig:
     weight_decay: float = 1e-4
     patience: int = 10
     seed: int = 0
+    checkpoint_minutes: float = 10.0
     mixed_precision: bool = False
     distributed: bool = False
     encoder_weights: EncoderWeights | None = None
@@ -105,6 +108,8 @@ class RunConfig:
         for name in ("epochs", "batch_size", "patience", "masked_times"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1; received {getattr(self, name)}")
+        if not 0 <= self.checkpoint_minutes < math.inf:
+            raise ValueError(f"checkpoint_minutes must be a number of at least 0; received {self.checkpoint_minutes}")
         if not 0 < self.learning_rate < math.inf:
             raise ValueError(f"learning_rate must be a number above 0; received {self.learning_rate}")
         if not 0 <= self.weight_decay < math.inf:

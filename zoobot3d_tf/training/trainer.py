@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from zoobot3d_tf.common_tree import COMMON, conversion
@@ -9,6 +10,7 @@ from zoobot3d_tf.extras import require
 from zoobot3d_tf.files import one_owner
 from zoobot3d_tf.runs.run_folder import write_config
 from zoobot3d_tf.shards.manifest import Manifest, by_folder, check_shards, read_manifest
+from zoobot3d_tf.training.cluster import rank_of
 from zoobot3d_tf.training.run_config import RunConfig
 
 if TYPE_CHECKING:
@@ -38,27 +40,29 @@ def train(config: RunConfig, loop: "Loop | None" = None) -> "keras.Model":
         FloatingPointError: the loss became NaN or infinite.
         BlockingIOError: another process trains this run.
     """
-    with one_owner(config.log_dir):
-        check_run(config)
+    writes = not config.distributed or rank_of() == 0
+    with one_owner(config.log_dir) if writes else nullcontext():
+        check_run(config, writes)
 
         # TensorFlow takes seconds to import, and is not needed for the checks.
         from zoobot3d_tf.training.assemble import initial_model
         from zoobot3d_tf.training.checkpoints import Checkpoints
-        from zoobot3d_tf.training.finish import finish_run
+        from zoobot3d_tf.training.finish import best_model, finish_run
         from zoobot3d_tf.training.loop import fit
 
-        checkpoints = Checkpoints(config.log_dir / "checkpoints", config.patience)
+        checkpoints = Checkpoints(config.log_dir / "checkpoints", config.patience, config.checkpoint_minutes, writes)
         if not checkpoints.finished(config.epochs):
-            model = initial_model(config, checkpoints.epochs_done)
+            model = initial_model(config, checkpoints.has_begun)
             (loop or fit)(model, config, checkpoints)
-        return finish_run(config, checkpoints)
+        return finish_run(config, checkpoints) if writes else best_model(config, checkpoints)
 
 
-def check_run(config: RunConfig) -> None:
+def check_run(config: RunConfig, writes: bool = True) -> None:
     """Check the shards and the extras that a run needs, and write its configuration to the run folder.
 
     Args:
         config: configuration of the run.
+        writes: whether to write. Of several processes that train together, one does.
 
     Raises:
         ValueError: the shards do not fit the configuration or each other, have no galaxies for a task, or the run
@@ -79,7 +83,8 @@ def check_run(config: RunConfig) -> None:
     _check_tasks(config, training, validation)
     shards = {"train": _hash(training), "eval": _hash(validation)}
     (stretch,) = stretches
-    write_config(config.log_dir, config.to_dict() | {"stretch": stretch, "shards": shards})
+    if writes:
+        write_config(config.log_dir, config.to_dict() | {"stretch": stretch, "shards": shards})
 
 
 def _checked(config: RunConfig, records: Sequence[str]) -> "list[_Checked]":

@@ -1,0 +1,238 @@
+"""The training loop: steps as those of Keras, kills at any moment, and several devices and processes."""
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+from tiny_network import tiny_encoder
+
+from zoobot3d_tf.data.framing import Framing
+from zoobot3d_tf.models import build
+from zoobot3d_tf.models.config import ModelConfig
+from zoobot3d_tf.schemas import get_schema
+from zoobot3d_tf.training.assemble import compiled_model
+from zoobot3d_tf.training.checkpoints import Checkpoints
+from zoobot3d_tf.training.loop import fit_batches
+from zoobot3d_tf.training.losses import MASK_LOSSES, votes_loss
+from zoobot3d_tf.training.run_config import RunConfig
+
+TRAIN = """
+import logging, os, sys
+sys.path.insert(0, sys.argv[1])
+if os.environ.get("DEVICES"):
+    import tensorflow as tf
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    tf.distribute.MirroredStrategy = lambda mirrored=tf.distribute.MirroredStrategy: mirrored(["CPU:0", "CPU:1"])
+from tiny_network import tiny_encoder
+from zoobot3d_tf.models import build
+build.build_encoder = tiny_encoder
+from zoobot3d_tf.cli import main
+sys.exit(main(["train", *sys.argv[2:]]))
+"""
+"""A script that trains with the tiny encoder, on two devices if the variable DEVICES is set."""
+
+
+@pytest.fixture(autouse=True)
+def _quick_to_build(monkeypatch):
+    monkeypatch.setattr(build, "build_encoder", tiny_encoder)
+
+
+def start(shards: Path, run: Path, *more: object, **environment: str) -> subprocess.Popen:
+    """Start a training of votes and masks in a process of its own. The last batch of each epoch has fewer galaxies."""
+    arguments = ["--experiment-dir", run, "--train-dir", shards / "train_shards", "--eval-dir", shards / "eval_shards"]
+    arguments += ["--crop-size", 75, "--resize-size", 32, "--batch-size", 5, "--epochs", 3, "--dropout", 0.5, *more]
+    command = [sys.executable, "-c", TRAIN, str(Path(__file__).parent), *map(str, arguments)]
+    log = run.with_suffix(".log").open("a")
+    return subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | environment)
+
+
+def finish(process: subprocess.Popen, run: Path) -> None:
+    assert process.wait(600) == 0, run.with_suffix(".log").read_text()[-3000:]
+
+
+def weights_of(run: Path) -> dict[str, np.ndarray]:
+    """Weights and state of the optimiser after the last epoch, by path in the file."""
+    arrays: dict[str, np.ndarray] = {}
+    (path,) = (run / "checkpoints").glob("epoch-*.weights.h5")
+    with h5py.File(path) as file:
+        file.visititems(lambda name, item: arrays.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+    return arrays
+
+
+@pytest.fixture(scope="module")
+def undisturbed(shards, tmp_path_factory):
+    """Run folder of a training that nobody interrupted."""
+    run = tmp_path_factory.mktemp("undisturbed") / "run"
+    finish(start(shards, run), run)
+    return run
+
+
+def assert_same_run(run: Path, expected: Path) -> None:
+    received, wanted = weights_of(run), weights_of(expected)
+    assert received.keys() == wanted.keys()
+    for path, array in wanted.items():
+        np.testing.assert_array_equal(received[path], array, err_msg=path)
+    pd.testing.assert_frame_equal(pd.read_csv(run / "history.csv"), pd.read_csv(expected / "history.csv"))
+
+
+def test_steps_loss_and_metrics_are_those_of_keras(tmp_path):
+    """The same batches through `keras.Model.fit`, with the losses of this package and AdamW of Keras."""
+    schema = get_schema("decals")
+    config = RunConfig(
+        ModelConfig(schema, image_size=32, dropout=0.0),
+        Framing(32, 32, 32),
+        tmp_path,
+        ("unused",),
+        ("unused",),
+        epochs=1,
+        batch_size=4,
+        learning_rate=0.01,
+        weight_decay=0.1,
+    )
+    rng = np.random.default_rng(0)
+    masks = {name: rng.uniform(size=(10, 32, 32, 1)).astype(np.float32) for name in config.model.masks}
+    targets = {"votes": rng.integers(0, 9, (10, 34)).astype(np.float32), **masks}
+    weights = {name: rng.integers(0, 2, 10).astype(np.float32) for name in targets}
+    images = rng.uniform(0, 255, (10, 32, 32, 3)).astype(np.float32)
+    batches = tf.data.Dataset.from_tensor_slices((images, targets, weights)).batch(4)
+
+    model = compiled_model(config)
+    theirs = keras.models.clone_model(model)
+    theirs.set_weights(model.get_weights())
+    losses = {name: MASK_LOSSES["l1"] for name in masks} | {"votes": votes_loss(schema)}
+    theirs.compile(
+        keras.optimizers.AdamW(0.01, weight_decay=0.1), losses, {name: config.loss_weights[name] for name in losses}
+    )
+    expected = theirs.fit(batches, shuffle=False, verbose=0).history
+    checkpoints = Checkpoints(tmp_path / "checkpoints", patience=1)
+    fit_batches(model, config, checkpoints, lambda share: (batches, batches), (3, 3))
+    (history,) = checkpoints.history
+    for name in ("loss", "votes_loss", "spiral_mask_loss"):
+        assert history[name] == pytest.approx(expected[name][0], rel=1e-4)
+    for ours, variable in zip(model.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, variable, atol=2e-4)
+    assert history["val_loss"] == pytest.approx(theirs.evaluate(batches, verbose=0, return_dict=True)["loss"], rel=1e-3)
+
+
+def test_two_runs_of_one_seed_agree_to_the_bit(shards, undisturbed, tmp_path):
+    finish(start(shards, tmp_path / "run"), tmp_path / "run")
+    assert_same_run(tmp_path / "run", undisturbed)
+
+
+def test_sigterm_saves_within_the_epoch_and_the_run_goes_on(shards, undisturbed, tmp_path):
+    run = tmp_path / "run"
+    process = start(shards, run, "--checkpoint-minutes", 0)
+    state = run / "checkpoints" / "state.json"
+    while process.poll() is None and not state.is_file():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 128 + signal.SIGTERM
+    assert "Repeat the command to continue" in run.with_suffix(".log").read_text()
+    saved = json.loads(state.read_text())
+    assert saved["steps_done"] or saved["history"]
+    assert not (run / "model.keras").exists()
+    finish(start(shards, run), run)
+    assert_same_run(run, undisturbed)
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_at_random_moments_ends_with_the_weights_of_an_undisturbed_run(
+    shards, undisturbed, tmp_path
+):
+    run, rng = tmp_path / "run", random.Random(0)
+    state = run / "checkpoints" / "state.json"
+    steps_before_kills = []
+    while len(steps_before_kills) < 10:
+        # A checkpoint after each step: most of the time is spent in writing them.
+        process = start(shards, run, "--checkpoint-minutes", 0)
+        earlier = state.read_text() if state.is_file() else ""
+        while process.poll() is None and (not state.is_file() or state.read_text() == earlier):
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 1))
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL, "the run ended before ten kills; give it more epochs"
+        saved = json.loads(state.read_text())
+        steps_before_kills.append((len(saved["history"]), saved["steps_done"]))
+    assert steps_before_kills == sorted(steps_before_kills)
+    assert any(steps for _, steps in steps_before_kills)
+    finish(start(shards, run, "--checkpoint-minutes", 0), run)
+    assert_same_run(run, undisturbed)
+
+
+def close_to(run: Path, expected: Path) -> None:
+    """Compare two runs that sum in another order. Adam divides by gradients that may be near 0."""
+    received, wanted = weights_of(run), weights_of(expected)
+    differences = np.concatenate([np.abs(received[path] - wanted[path]).ravel() for path in wanted if "vars" in path])
+    assert np.median(differences) < 1e-6
+    assert differences.max() < 2e-3
+    pd.testing.assert_frame_equal(pd.read_csv(run / "history.csv"), pd.read_csv(expected / "history.csv"), rtol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def without_dropout(shards, tmp_path_factory):
+    """Run folder of a training without dropout, which each device would draw on its own."""
+    run = tmp_path_factory.mktemp("alone") / "run"
+    finish(start(shards, run, "--dropout", 0), run)
+    return run
+
+
+def test_two_devices_learn_what_one_learns(shards, without_dropout, tmp_path):
+    run = tmp_path / "run"
+    finish(start(shards, run, "--dropout", 0, "--distributed", DEVICES="2"), run)
+    close_to(run, without_dropout)
+
+
+def test_two_processes_learn_what_one_learns(shards, without_dropout, tmp_path):
+    run = tmp_path / "run"
+    workers = start_workers(shards, run, "--dropout", 0)
+    for worker in workers:
+        finish(worker, run)
+    close_to(run, without_dropout)
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_ends_the_others_and_the_run_goes_on(shards, undisturbed, tmp_path):
+    run = tmp_path / "run"
+    chief, other = start_workers(shards, run, "--checkpoint-minutes", 0, "--epochs", 999, "--patience", 999)
+    state = run / "checkpoints" / "state.json"
+    while chief.poll() is None and not state.is_file():
+        time.sleep(0.05)
+    other.send_signal(signal.SIGKILL)
+    assert chief.wait(300) != 0
+    done = json.loads(state.read_text())
+    workers = start_workers(shards, run, "--epochs", len(done["history"]) + 1, "--patience", 999)
+    for worker in workers:
+        finish(worker, run)
+    assert len(pd.read_csv(run / "history.csv")) == len(done["history"]) + 1
+
+
+def start_workers(shards: Path, run: Path, *more: object) -> list[subprocess.Popen]:
+    """Start two processes that train one run together."""
+    with socket.socket() as one, socket.socket() as other:
+        one.bind(("localhost", 0))
+        other.bind(("localhost", 0))
+        addresses = [f"localhost:{taken.getsockname()[1]}" for taken in (one, other)]
+    cluster = {"worker": addresses}
+    return [
+        start(
+            shards,
+            run,
+            "--distributed",
+            *more,
+            TF_CONFIG=json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}}),
+        )
+        for index in (0, 1)
+    ]
