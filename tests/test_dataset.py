@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from zoobot3d_tf.data.dataset import Survey, evaluation_batches, training_batches
+from zoobot3d_tf.data.dataset import Share, Survey, evaluation_batches, training_batches
 from zoobot3d_tf.data.framing import Framing
 from zoobot3d_tf.images.masks import MASKS
 from zoobot3d_tf.schemas import get_schema
@@ -134,6 +134,35 @@ def test_order_and_augmentation_follow_from_the_seed_and_the_epoch(shards):
     assert not np.array_equal(votes_and_images(paths, 4, range(3))[1], whole[1])
     highest = votes_and_images(paths, 2**32 - 1, range(1))  # the largest seed of a run
     np.testing.assert_array_equal(np.sort(highest[0], axis=0), np.sort(whole[0][: len(highest[0])], axis=0))
+
+
+def test_an_epoch_can_be_entered_within(shards):
+    survey = one_survey(read_manifest(shards).paths("train"), 34)
+    whole, rest = (
+        numpy_batches(training_batches(survey, FRAMING, 4, seed=3, epochs=range(1, 3), first_batch=first))
+        for first in (0, 2)
+    )
+    assert len(rest) == len(whole) - 2
+    for received, expected in zip(rest, whole[2:], strict=True):
+        np.testing.assert_array_equal(received[0], expected[0])
+
+
+@pytest.mark.parametrize("make", [training_batches, evaluation_batches])
+def test_the_parts_of_a_batch_are_the_batch(shards, make):
+    survey = one_survey(read_manifest(shards).paths("train"), 34)
+    n_galaxies = len(list(iterate_records(survey[0].paths)))
+    batch_size = next(size for size in range(5, n_galaxies) if n_galaxies % size == 2)  # the last batch has two
+    whole = numpy_batches(make(survey, FRAMING, batch_size))
+    shares = [Share(range(2), 3), Share(range(2, 3), 3)]  # a process with two devices, and a process with one
+    first, second = (numpy_batches(make(survey, FRAMING, batch_size, share=share)) for share in shares)
+    assert (len(first), len(second)) == (2 * len(whole), len(whole))
+    for number, (images, targets, _) in enumerate(whole):
+        parts = [*first[2 * number : 2 * number + 2], second[number]]
+        for place, (part, of_targets, _, weight) in enumerate(parts):
+            rows = slice(place, None, 3) if len(images) >= 3 else slice(None)
+            np.testing.assert_array_equal(part, images[rows])
+            np.testing.assert_array_equal(of_targets["votes"], targets["votes"][rows])
+            assert weight == pytest.approx(1 if len(images) >= 3 else 1 / 3)
 
 
 def survey_of(paths, first_answer: int, **settings) -> Survey:

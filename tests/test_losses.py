@@ -33,6 +33,25 @@ def test_dirichlet_multinomial_agrees_with_reference(reference, dtype, tolerance
     np.testing.assert_allclose(gradient, table["grad_concentrations"], rtol=tolerance, atol=tolerance)
 
 
+def test_the_closed_form_is_that_of_tensorflow_probability():
+    rng = np.random.default_rng(0)
+    counts = rng.integers(0, 40, (50, 6)).astype(float)
+    concentrations = rng.uniform(1, 101, (50, 6))
+    counts[:3] = 0
+    expected = losses.dirichlet_multinomial_nll(counts, concentrations, [(0, 5)])
+    received = losses.closed_form(tf.constant(counts), tf.constant(concentrations), tf.math.lgamma)
+    np.testing.assert_allclose(-received, expected[:, 0], rtol=1e-12, atol=1e-11)
+
+
+def test_questions_of_different_lengths_do_not_touch_each_other():
+    rng = np.random.default_rng(1)
+    votes, concentrations = rng.integers(0, 9, (20, 7)).astype(float), rng.uniform(1, 101, (20, 7))
+    together = losses.dirichlet_multinomial_nll(votes, concentrations, [(0, 1), (2, 2), (3, 6)])
+    for place, group in enumerate([(0, 1), (2, 2), (3, 6)]):
+        alone = losses.dirichlet_multinomial_nll(votes, concentrations, [group])
+        np.testing.assert_allclose(together[:, place], alone[:, 0], rtol=1e-13, atol=1e-13)
+
+
 def test_mask_losses_by_hand():
     true, predicted = tf.fill((1, 2, 2, 1), 0.2), tf.fill((1, 2, 2, 1), 0.5)
     np.testing.assert_allclose(losses.l1(true, predicted), [0.3], rtol=1e-6)

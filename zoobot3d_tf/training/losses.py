@@ -125,14 +125,27 @@ def _table_of_answers(slices: Sequence[slice]) -> tuple[np.ndarray, np.ndarray]:
 
 def _log_likelihood(counts: Any, concentrations: Any) -> Any:
     """Log-likelihood of the Dirichlet-multinomial distribution in nats, over the last axis, the answers."""
-    total = ops.sum(counts, axis=-1)
     if keras.backend.backend() == "tensorflow":
         import tensorflow_probability as tfp
 
-        return tfp.distributions.DirichletMultinomial(total, concentrations).log_prob(counts)
+        return tfp.distributions.DirichletMultinomial(ops.sum(counts, axis=-1), concentrations).log_prob(counts)
     from jax.scipy.special import gammaln
 
-    strength = ops.sum(concentrations, axis=-1)
+    return closed_form(counts, concentrations, gammaln)
+
+
+def closed_form(counts: Any, concentrations: Any, gammaln: Callable[[Any], Any]) -> Any:
+    """Log-likelihood of the Dirichlet-multinomial distribution in nats, for backends without TensorFlow Probability.
+
+    Args:
+        counts: numbers of votes, shape (..., answers).
+        concentrations: concentrations, same shape.
+        gammaln: logarithm of the absolute value of the gamma function, of the backend.
+
+    Returns:
+        Log-likelihoods, shape (...).
+    """
+    total, strength = ops.sum(counts, axis=-1), ops.sum(concentrations, axis=-1)
     of_answers = gammaln(counts + concentrations) - gammaln(concentrations) - gammaln(counts + 1)
     return ops.sum(of_answers, axis=-1) + gammaln(strength) - gammaln(total + strength) + gammaln(total + 1)
 
