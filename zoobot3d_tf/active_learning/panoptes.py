@@ -28,7 +28,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from PIL import Image
-from tqdm import tqdm
 
 from zoobot3d_tf.active_learning.journal import Entry, Journal, open_journal
 from zoobot3d_tf.active_learning.oracles import ids_of, votes_table
@@ -37,6 +36,7 @@ from zoobot3d_tf.failures import MAX_FAILED, check_failures, check_max_failed
 from zoobot3d_tf.files import FAILED_NAME, PathLike, one_owner, path_of, workspace, write_atomically
 from zoobot3d_tf.images.image_file import ImageError, open_image_file, read_content
 from zoobot3d_tf.images.read import read_image
+from zoobot3d_tf.progress import Progress
 from zoobot3d_tf.schemas import Schema
 from zoobot3d_tf.surveys.download import Download, download
 from zoobot3d_tf.surveys.zooniverse import NoVotesError, read_classifications, read_reductions, workflow_of
@@ -225,7 +225,7 @@ class PanoptesOracle:
         journal.add({g.id_str: present[g.id_str] for g in galaxies if g.id_str in present}, is_asked=True)
         uploaded = {id_str: entry.subject for id_str, entry in journal.entries().items() if not entry.is_asked}
         absent = [galaxy for galaxy in galaxies if galaxy.id_str not in present]
-        with tqdm(total=len(absent), unit="galaxy", disable=None) as bar:
+        with Progress(total=len(absent), unit="galaxy") as bar:
             for first in range(0, len(absent), _AT_ONCE):
                 group = absent[first : first + _AT_ONCE]
                 made, errors = self._make_subjects([g for g in group if g.id_str not in uploaded], project, failures)
@@ -346,7 +346,7 @@ class PanoptesOracle:
         caesar = self._zooniverse.panoptes_client.Caesar(endpoint=self._zooniverse.caesar_endpoint())
         path = folder / "reductions.jsonl"
         with path.open("w", encoding="utf-8") as file:
-            for id_str, subject in tqdm(subjects.items(), unit="galaxy", disable=None):
+            for id_str, subject in Progress(subjects.items(), unit="galaxy"):
                 reductions = caesar.get_reductions_by_workflow_and_subject(self._options.workflow, subject) or []
                 for reduction in sorted(reductions, key=lambda each: each.get("updated_at") or ""):
                     posted = {

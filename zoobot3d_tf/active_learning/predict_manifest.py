@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from zoobot3d_tf.active_learning.fixed_crop import FixedCrop
 from zoobot3d_tf.active_learning.predictions_json import (
@@ -32,6 +31,7 @@ from zoobot3d_tf.inference.engine import choose_engine
 from zoobot3d_tf.inference.source_images import frame_images, read_images
 from zoobot3d_tf.machine import available_cores
 from zoobot3d_tf.models.model_folder import CONFIG_NAME
+from zoobot3d_tf.progress import Progress
 from zoobot3d_tf.runs.checkpoint_file import unpack_checkpoint
 from zoobot3d_tf.runs.run_folder import TrainedRun, read_run
 from zoobot3d_tf.schemas import Schema
@@ -126,7 +126,7 @@ def predict_manifest(
         images, failures = read_manifest(catalog_url)
         predictor = _Predictor(run, schema, fixed_crop, options)
         subjects: dict[str, dict[str, list]] = {}
-        with tqdm(total=len(images), unit="image", disable=None) as bar:
+        with Progress(total=len(images), unit="image") as bar:
             for group, missing in _fetched(images, folder, options):
                 entries, unread = predictor(group)
                 subjects |= entries

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
-from tqdm import tqdm
 
 from zoobot3d_tf.active_learning.acquisition import acquire, choose, mask_entropy
 from zoobot3d_tf.active_learning.options import MASK_ENTROPY, POOL, RANKINGS, AcquisitionOptions
@@ -22,6 +21,7 @@ from zoobot3d_tf.images.image_file import ImageError
 from zoobot3d_tf.machine import available_cores
 from zoobot3d_tf.predictions.mask_files import read_mask_file
 from zoobot3d_tf.predictions.prediction_tables import Predictions, iterate_predictions
+from zoobot3d_tf.progress import Progress
 from zoobot3d_tf.representations.vectors import VectorTable, open_vectors, rows_of
 from zoobot3d_tf.schemas import Schema
 from zoobot3d_tf.tables.formats import check_writable, write_table
@@ -91,7 +91,7 @@ def _best(path: Path, by: str, most: int, schema: Schema | None, options: Acquis
     # One generator for all pieces: their sizes then do not change the random order.
     options = replace(options, seed=np.random.default_rng(options.seed))
     best, n_seen, faults = pd.DataFrame(), 0, list[str]()
-    with tqdm(unit="galaxy", unit_scale=True, disable=None) as bar:
+    with Progress(unit="galaxy", unit_scale=True) as bar:
         for piece in iterate_predictions(path):
             scores = (
                 _mask_scores(path, piece, faults) if by == MASK_ENTROPY else _scores(path, by, piece, schema, options)

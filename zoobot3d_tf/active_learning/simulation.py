@@ -3,13 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from zoobot3d_tf.active_learning.database import open_database
 from zoobot3d_tf.active_learning.instructions import Instructions
 from zoobot3d_tf.active_learning.iteration import run_iteration
 from zoobot3d_tf.active_learning.metrics import read_metrics
 from zoobot3d_tf.files import PathLike
+from zoobot3d_tf.progress import Progress
 
 N_ITERATIONS = 5
 """Number of iterations, by default."""
@@ -37,7 +36,7 @@ def run_simulation(instructions_dir: PathLike, n_iterations: int = N_ITERATIONS)
         raise ValueError(f"{instructions_dir}: asks volunteers, who take time; run one iteration after the other")
     previous: Path | str = ""
     metrics = []
-    for number in tqdm(range(n_iterations), unit="iteration", disable=None):
+    for number in Progress(range(n_iterations), unit="iteration"):
         folder = instructions.experiment_dir / f"iteration_{number}"
         metrics.append(run_iteration(instructions_dir, folder, previous))
         previous = folder

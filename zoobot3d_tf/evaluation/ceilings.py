@@ -17,7 +17,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from zoobot3d_tf.catalogs.training_catalog import has_mask
 from zoobot3d_tf.evaluation.bootstrap import Score, ratio_score
@@ -26,6 +25,7 @@ from zoobot3d_tf.evaluation.pairs import true_masks
 from zoobot3d_tf.images.masks import Marks, counts_from_marks, is_enclosed
 from zoobot3d_tf.images.read import ImageError, read_image, read_own_marks
 from zoobot3d_tf.images.rgb import DEFAULT_STRETCH
+from zoobot3d_tf.progress import Progress
 
 log = logging.getLogger(__name__)
 
@@ -210,9 +210,7 @@ def group_ceilings(first: pd.DataFrame, second: pd.DataFrame, stretch: str = DEF
 def _for_each(catalog: pd.DataFrame, add: Callable[[pd.Series], None]) -> int:
     """Read galaxies; return the number of those that cannot be read."""
     errors = []
-    for _, row in tqdm(
-        catalog.iterrows(), total=len(catalog), desc="comparing volunteers", unit="galaxy", disable=None
-    ):
+    for _, row in Progress(catalog.iterrows(), total=len(catalog), desc="comparing volunteers", unit="galaxy"):
         try:
             add(row)
         except ImageError as error:

@@ -16,7 +16,6 @@ from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
-from tqdm import tqdm
 
 from zoobot3d_tf.catalogs.selection import hash_share
 from zoobot3d_tf.catalogs.training_catalog import MASK_COLUMNS, read_training_catalog
@@ -31,6 +30,7 @@ from zoobot3d_tf.evaluation.experiment_scores import score_galaxies
 from zoobot3d_tf.evaluation.experiment_table import Key, comparison_table, markdown, resample_all, score_table
 from zoobot3d_tf.extras import is_installed
 from zoobot3d_tf.files import PathLike, one_owner, path_of, read_json_object, write_atomically
+from zoobot3d_tf.progress import Progress
 from zoobot3d_tf.schemas import load_schema
 from zoobot3d_tf.shards.manifest import MANIFEST_NAME
 from zoobot3d_tf.shards.options import ShardOptions
@@ -97,7 +97,7 @@ def compare_joint_and_single(config_path: PathLike, out: PathLike) -> str:
         trainings = plan(experiment)
         todo = [training for training in trainings if not (out / training.path / SCORED_NAME).is_file()]
         log.info("%d of %d trainings are finished", len(trainings) - len(todo), len(trainings))
-        for training in (bar := tqdm(todo, unit="training", disable=None)):
+        for training in (bar := Progress(todo, unit="training")):
             bar.set_description(str(training.path))
             train_and_score(experiment, galaxies, training, out)
         return write_results(experiment, out)

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from zoobot3d_tf.evaluation.bootstrap import Score
 from zoobot3d_tf.evaluation.calibration import (
@@ -25,6 +24,7 @@ from zoobot3d_tf.evaluation.uncertainty import compare_with_votes
 from zoobot3d_tf.evaluation.votes import ALL, VoteErrors, VoteScores, vote_errors
 from zoobot3d_tf.images.read import ImageError
 from zoobot3d_tf.predictions.results import INTERVAL_LEVEL
+from zoobot3d_tf.progress import Progress
 from zoobot3d_tf.schemas import Schema, vote_fractions
 
 log = logging.getLogger(__name__)
@@ -212,7 +212,7 @@ def _mask_tables(pairs: Pairs) -> tuple[dict[str, MaskTable], int]:
     sums = {name: MaskSums() for name in pairs.predicted_masks}
     chosen = pairs.comparable_masks().nonzero()[0]
     failures = []
-    for index in tqdm(chosen, desc="scoring masks", unit="galaxy", disable=None):
+    for index in Progress(chosen, desc="scoring masks", unit="galaxy"):
         try:
             pictures = pairs.read_pictures(index)
         except ImageError as error:

@@ -11,7 +11,6 @@ import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
-from tqdm import tqdm
 
 from zoobot3d_tf.data.dataset import Share
 from zoobot3d_tf.extras import is_installed
@@ -23,6 +22,7 @@ from zoobot3d_tf.images.masks import MASKS, overlap
 from zoobot3d_tf.models.build import build_model
 from zoobot3d_tf.models.heads import POOLED_HEADS, mask_fraction
 from zoobot3d_tf.predictions.results import INTERVAL_LEVEL
+from zoobot3d_tf.progress import Progress
 from zoobot3d_tf.runs.run_folder import HISTORY_NAME, WEIGHTS_NAME, read_run
 from zoobot3d_tf.shards.manifest import galaxies_in
 from zoobot3d_tf.training.assemble import batches, compile_model, shards_checked_on_error
@@ -170,9 +170,7 @@ def _shuffled(arrays: Any, batch_size: int, seed: int, epochs: range) -> tf.data
 def _features(encode: Callable, batches: Iterable, n_batches: int | None) -> Any:
     """Arrays of pooled features, shape (galaxies, features), targets and weights."""
     parts = []
-    for images, targets, weights in tqdm(
-        batches, desc="features", total=n_batches, unit="batch", leave=False, disable=None
-    ):
+    for images, targets, weights in Progress(batches, desc="features", total=n_batches, unit="batch", leave=False):
         parts.append(tf.nest.map_structure(np.asarray, (encode(images), targets, weights)))
     return tf.nest.map_structure(lambda *arrays: np.concatenate(arrays), *parts)
 

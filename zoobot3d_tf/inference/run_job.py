@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from tqdm import tqdm
 
 from zoobot3d_tf.failures import check_failures, may_fail
 from zoobot3d_tf.files import failed_loc, sha256_of, whole_file
@@ -21,6 +20,7 @@ from zoobot3d_tf.inference.job import AnySettings, Failure, Job, NetworkSettings
 from zoobot3d_tf.inference.metadata import write_metadata
 from zoobot3d_tf.inference.source_images import read_images
 from zoobot3d_tf.machine import available_cores
+from zoobot3d_tf.progress import Progress
 from zoobot3d_tf.runs.run_folder import TrainedRun
 from zoobot3d_tf.tables.columns import id_fault
 from zoobot3d_tf.tables.formats import write_failures
@@ -102,7 +102,7 @@ def run_parts(
     place: AbstractContextManager[Executor] = (
         ThreadPoolExecutor(available_cores() + 1) if executor is None else nullcontext(executor)
     )
-    with place as pool, tqdm(initial=n_done, total=n_galaxies, unit="galaxy", disable=None) as bar:
+    with place as pool, Progress(initial=n_done, total=n_galaxies, unit="galaxy") as bar:
         parts = {pool.submit(run_part, job, number): number for number in missing}
         try:
             for part in as_completed(parts):

@@ -22,7 +22,6 @@ import cv2
 import numpy as np
 import pandas as pd
 from PIL import Image
-from tqdm import tqdm
 
 from zoobot3d_tf.files import PathLike, path_of, whole_file, workspace, write_atomically
 from zoobot3d_tf.images.masks import MASK_TITLES, THRESHOLD_IN_WORDS
@@ -35,6 +34,7 @@ from zoobot3d_tf.predictions.mask_files import read_mask_file
 from zoobot3d_tf.predictions.measurements import COLUMNS
 from zoobot3d_tf.predictions.prediction_tables import Predictions, load_predictions
 from zoobot3d_tf.predictions.results import INTERVAL_LEVEL
+from zoobot3d_tf.progress import Progress
 
 _MASK_COLOURS = {"spiral_mask": SPIRAL_COLOUR, "bar_mask": BAR_COLOUR}
 _ASSETS = resources.files("zoobot3d_tf.pages") / "gallery"
@@ -162,7 +162,7 @@ def _write_all_pictures(
 ) -> list[_Pictures]:
     write = partial(_write_pictures, folder=folder, image_size=image_size, stretch=stretch)
     with ThreadPoolExecutor(workers) as pool:  # decoding, resizing and encoding release the interpreter lock
-        return list(tqdm(pool.map(write, galaxies), total=len(galaxies), desc="pictures", unit="galaxy", disable=None))
+        return list(Progress(pool.map(write, galaxies), total=len(galaxies), desc="pictures", unit="galaxy"))
 
 
 def _write_pictures(galaxy: _Galaxy, folder: Path, image_size: int, stretch: str) -> _Pictures:

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from PIL import Image
-from tqdm import tqdm
 
 from zoobot3d_tf.extras import is_installed, require
 from zoobot3d_tf.files import PathLike, path_of, write_atomically
@@ -26,6 +25,7 @@ from zoobot3d_tf.images.read import ImageError
 from zoobot3d_tf.machine import available_cores
 from zoobot3d_tf.pages.html import check_page, encode_numbers, jpeg_uri
 from zoobot3d_tf.pages.thumbnails import read_thumbnail
+from zoobot3d_tf.progress import Progress
 from zoobot3d_tf.representations.vectors import VectorTable, open_vectors, sample_rows
 from zoobot3d_tf.tables.columns import refuse, require_columns
 from zoobot3d_tf.tables.formats import read_table
@@ -171,7 +171,7 @@ def _draw_atlases(file_locs: Sequence[str], stretch: str) -> tuple[list[str], li
     per_atlas, side = _ATLAS_SIDE**2, _ATLAS_SIDE * _THUMBNAIL_SIDE
     with ThreadPoolExecutor(available_cores()) as pool:  # decoding and resizing release the interpreter lock
         thumbnails = pool.map(lambda file_loc: _try_to_read(file_loc, stretch), file_locs)
-        for i, thumbnail in enumerate(tqdm(thumbnails, "pictures", len(file_locs), unit="galaxy", disable=None)):
+        for i, thumbnail in enumerate(Progress(thumbnails, len(file_locs), "galaxy", "pictures")):
             if i % per_atlas == 0:
                 atlas = Image.new("RGB", (side, side))
             if thumbnail is not None:

@@ -11,12 +11,12 @@ from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from zoobot3d_tf.failures import check_failures, may_fail
 from zoobot3d_tf.files import whole_file
 from zoobot3d_tf.images.read import ImageError, read_image, resize_image
 from zoobot3d_tf.machine import available_cores
+from zoobot3d_tf.progress import Progress
 from zoobot3d_tf.tables.formats import write_failures
 
 _IMAGES_AT_ONCE = 256  # in memory
@@ -68,7 +68,7 @@ def _write(file: BinaryIO, galaxies: pd.DataFrame, size: int, stretch: str, allo
             return error
 
     failures: list[tuple[str, str, str]] = []
-    bar = tqdm(total=len(galaxies), desc="reading", unit="image", disable=None)
+    bar = Progress(total=len(galaxies), desc="reading", unit="image")
     with bar, ThreadPoolExecutor(available_cores()) as pool:
         for start in range(0, len(galaxies), _IMAGES_AT_ONCE):
             rows = galaxies.iloc[start : start + _IMAGES_AT_ONCE]

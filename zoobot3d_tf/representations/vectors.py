@@ -14,11 +14,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from tqdm import tqdm
 
 from zoobot3d_tf.files import PathLike, check_inflated_size, path_of
 from zoobot3d_tf.images.rgb import DEFAULT_STRETCH
 from zoobot3d_tf.inference.metadata import metadata_loc, read_metadata
+from zoobot3d_tf.progress import Progress
 from zoobot3d_tf.tables.columns import require_columns
 from zoobot3d_tf.tables.parquet_pieces import naming_file
 
@@ -78,7 +78,7 @@ class VectorTable:
         # Without `pre_buffer=False`, Arrow keeps all bytes that it has read from the file.
         with naming_file(self.path), pq.ParquetFile(self.path, pre_buffer=False) as file:
             others = [name for name in file.schema_arrow.names if name not in set(self.names)]
-            with tqdm(total=self.n_galaxies, unit="galaxy", unit_scale=True, disable=None) as bar:
+            with Progress(total=self.n_galaxies, unit="galaxy", unit_scale=True) as bar:
                 for batch in file.iter_batches(rows_at_once, columns=[*others, *self.names]):
                     # The metadata of pandas would turn a column into an index, if pandas has written the table.
                     piece = pa.Table.from_batches([batch]).replace_schema_metadata(None)

@@ -15,13 +15,13 @@ from typing import cast
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from zoobot3d_tf.catalogs.selection import hash_share
 from zoobot3d_tf.catalogs.training_catalog import check_training_catalog, read_training_catalog
 from zoobot3d_tf.failures import check_failures, may_fail
 from zoobot3d_tf.files import FAILED_NAME, LOCK_NAME, PathLike, one_owner, path_of, sha256_of, write_atomically
 from zoobot3d_tf.labels import Label, read_labels, summarise
+from zoobot3d_tf.progress import Progress
 from zoobot3d_tf.schemas import Schema
 from zoobot3d_tf.shards.manifest import (
     COUNTS,
@@ -348,9 +348,7 @@ def _write_shards(
     for split in {task.split for task in tasks}:
         (folder / f"{split}_shards").mkdir(exist_ok=True)
     with (
-        tqdm(
-            total=n_galaxies, initial=n_galaxies - sum(len(task.rows) for task in todo), unit="galaxy", disable=None
-        ) as bar,
+        Progress(total=n_galaxies, initial=n_galaxies - sum(len(task.rows) for task in todo), unit="galaxy") as bar,
         closing(run_tasks(todo, workers, executor)) as running,
     ):
         for outcome in running:

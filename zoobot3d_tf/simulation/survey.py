@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from PIL import Image
-from tqdm import tqdm
 
 from zoobot3d_tf.files import LOCK_NAME, one_owner, partial_path, path_of, whole_file, write_atomically
 from zoobot3d_tf.images.masks import N_VOLUNTEERS, counts_from_marks
 from zoobot3d_tf.machine import map_in_processes
+from zoobot3d_tf.progress import Progress
 from zoobot3d_tf.schemas import get_schema
 from zoobot3d_tf.simulation.galaxies import IMAGE_SIZE, Scene
 from zoobot3d_tf.simulation.looks import DEFAULT_SURVEY, check_survey, draw_look
@@ -186,7 +186,7 @@ def _write_survey(out_dir: Path, n: int, seed: int, workers: int, survey: str) -
         (out_dir / folder).mkdir(exist_ok=True)
     write = partial(_write_galaxy, out_dir, seed, survey)
     with closing(map_in_processes(write, range(n), workers, chunk_size=8)) as made:
-        rows = list(tqdm(made, total=n, desc="simulating", unit="galaxy"))
+        rows = list(Progress(made, total=n, desc="simulating", unit="galaxy"))
     catalog = pd.DataFrame([row for row, _ in rows])
     counts = [*get_schema(SCHEMA_NAME).label_cols, "n_volunteers"]
     catalog[counts] = catalog[counts].astype("Int64")

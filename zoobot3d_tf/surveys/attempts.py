@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 import pandas as pd
-from tqdm import tqdm
 
 from zoobot3d_tf.failures import check_failures
 from zoobot3d_tf.machine import map_in_processes
+from zoobot3d_tf.progress import Progress
 from zoobot3d_tf.tables.formats import write_table
 
 _CHUNK_SIZE = 32
@@ -43,7 +43,7 @@ def attempt_all(
     """
     results, failed = [], []
     with closing(map_in_processes(partial(_attempt, function), items, workers, _CHUNK_SIZE)) as attempts:
-        bar = tqdm(attempts, total=len(items), unit=unit, disable=None)
+        bar = Progress(attempts, total=len(items), unit=unit)
         for item, (result, reason) in zip(items, bar, strict=True):
             if reason is None:
                 results.append((item, cast(_Result, result)))

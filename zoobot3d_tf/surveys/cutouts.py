@@ -17,7 +17,6 @@ import pandas as pd
 from astropy.io import fits
 from astropy.wcs import WCS
 from PIL import Image
-from tqdm import tqdm
 
 from zoobot3d_tf.failures import MAX_FAILED, check_max_failed, is_of_machine, may_fail
 from zoobot3d_tf.files import (
@@ -33,6 +32,7 @@ from zoobot3d_tf.files import (
 from zoobot3d_tf.images.fits_cutouts import FITS_SIGNATURE
 from zoobot3d_tf.images.read import read_image
 from zoobot3d_tf.images.wcs import pixscale_of
+from zoobot3d_tf.progress import Progress
 from zoobot3d_tf.surveys.attempts import list_failed
 from zoobot3d_tf.surveys.cutout_options import BASE_URL, DEFAULT_OPTIONS, MIN_PIXSCALE, CutoutOptions
 from zoobot3d_tf.surveys.download import Download, download
@@ -117,7 +117,7 @@ def download_cutouts(
         reasons |= failed
         blank: list[Path] = []
         made: dict[str, dict[str, str | float]] = {}
-        for cutout in tqdm([cutout for cutout in cutouts if cutout.id_str in grids], unit="image", disable=None):
+        for cutout in Progress([cutout for cutout in cutouts if cutout.id_str in grids], unit="image"):
             try:
                 made[cutout.id_str] = {"file_loc": _make_image(cutout, out, options), **grids[cutout.id_str]}
             except ValueError as error:

@@ -22,10 +22,10 @@ from urllib.parse import urlsplit
 import pandas as pd
 import requests
 import urllib3
-from tqdm import tqdm
 
 from zoobot3d_tf.failures import is_of_machine
 from zoobot3d_tf.files import FAILED_NAME, PathLike, partial_path, path_of, write_atomically
+from zoobot3d_tf.progress import Progress
 from zoobot3d_tf.version import __version__
 
 USER_AGENT = f"zoobot3d_tf/{__version__}"
@@ -132,7 +132,7 @@ def download(
     fetcher = _Fetcher(check, resume, max_bytes)
     with (
         ThreadPoolExecutor(workers) as pool,
-        tqdm(total=len(downloads), unit="file", disable=None) as bar,
+        Progress(total=len(downloads), unit="file") as bar,
     ):
         try:
             futures = {pool.submit(fetcher.obtain, wanted, out): wanted.name for wanted in downloads}

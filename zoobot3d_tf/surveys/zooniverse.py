@@ -28,9 +28,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
-from tqdm import tqdm
 
 from zoobot3d_tf.files import PathLike, path_of
+from zoobot3d_tf.progress import Progress
 from zoobot3d_tf.schemas import Schema
 from zoobot3d_tf.tables.columns import MAX_VOTES, id_fault, read_text
 from zoobot3d_tf.tables.formats import read_table
@@ -328,7 +328,7 @@ def _rows_as_text(path: Path, columns: list[str]) -> Iterator[dict[Any, str]]:
             pd.read_csv(
                 path, usecols=columns, dtype=str, na_filter=False, encoding="utf-8-sig", chunksize=_CHUNK_ROWS
             ) as chunks,
-            tqdm(unit="classification", disable=None) as bar,
+            Progress(unit="classification") as bar,
         ):
             for chunk in chunks:
                 yield from chunk.to_dict("records")

@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from tqdm import tqdm
 
 from zoobot3d_tf.files import PathLike, path_of
+from zoobot3d_tf.progress import Progress
 from zoobot3d_tf.tables.columns import find_columns, read_positions, require_columns
 
 _SUFFIXES = (".parquet", ".pq")
@@ -62,7 +62,7 @@ def read_pieces(
     if columns is None and files:
         columns = no_rows(files[0]).column_names
     first_row, batches, size = 0, [], 0
-    with tqdm(total=sum(map(_n_rows, files)), unit="galaxy", unit_scale=True, disable=None) as bar:
+    with Progress(total=sum(map(_n_rows, files)), unit="galaxy", unit_scale=True) as bar:
         for file in files:
             for batch in _read_batches(file, columns):
                 batches.append(batch)
