@@ -57,9 +57,8 @@ $(DEMO)/shards/shards.json: $(DEMO)/galaxies/catalog.csv
 
 $(DEMO)/run/model.keras: $(DEMO)/shards/shards.json
 	@echo "Training begins with the encoder of the shipped weights. Expect an overlap (IoU) of about 0.45 for arms and 0.35 for bars."
-	$(BIN)/zoobot3d train --experiment-dir $(@D) --train-dir $(<D)/train_shards --eval-dir $(<D)/eval_shards \
-	  --crop-size 84 --resize-size 96 --epochs 10 --batch-size 16 --encoder-weights shipped \
-	  --mask-loss cross-entropy --masked-times 3 --loss-weights bar_mask=2000
+	$(BIN)/zoobot3d train --config configs/train_demo.yaml --experiment-dir $(@D) \
+	  --train-dir $(<D)/train_shards --eval-dir $(<D)/eval_shards
 
 $(DEMO)/predictions.csv: $(DEMO)/run/model.keras $(DEMO)/unseen/catalog.csv
 	$(BIN)/zoobot3d predict --checkpoint-dir $(<D) --folder $(DEMO)/unseen/images --save-loc $@ \

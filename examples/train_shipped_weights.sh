@@ -41,10 +41,8 @@ simulated decals 8000 13
 
 validation=("$SHARDS"/{gz2,classes,decals,arms,simulated_mixed,simulated_decals}/eval_shards)
 training=("$SHARDS"/{gz2,classes,examples,decals,arms,simulated_mixed,simulated_decals}/train_shards)
-zoobot3d train --experiment-dir "$FOLDER/run" \
-  --train-dir "${training[@]}" --galaxies-per-epoch 900,800,150,300,600,400,900 --eval-dir "${validation[@]}" \
-  --crop-size 192 --resize-size 192 --epochs "$EPOCHS" --batch-size 32 --patience "$EPOCHS" --learning-rate 6e-4 \
-  --encoder-weights imagenet-lite0 --mask-loss cross-entropy --photometry --seed 0
+zoobot3d train --config "$HERE/../configs/train_shipped_weights.yaml" --experiment-dir "$FOLDER/run" \
+  --train-dir "${training[@]}" --eval-dir "${validation[@]}" --epochs "$EPOCHS" --patience "$EPOCHS"
 # Classes are no votes of volunteers, and the masks of simulated galaxies differ from those of real ones: neither is used.
 zoobot3d calibrate "$FOLDER/run" "$SHARDS"/{gz2,decals,simulated_mixed,simulated_decals}/eval_shards --tasks votes
 zoobot3d pack "$FOLDER/run" --out "$FOLDER/shipped"

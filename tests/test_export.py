@@ -79,7 +79,7 @@ def small_network(config):
         levels[f"P{n}"] = x = keras.layers.BatchNormalization()(x)
     encoder = keras.Model(image, levels)
     features = keras.layers.GlobalAveragePooling2D()(levels["P5"])
-    pixels = build_decoder(encoder)(levels)
+    pixels = build_decoder(encoder, config.decoder_widths)(levels)
     outputs = {"votes": build_vote_head(features.shape[-1], config)(features)} if "votes" in config.tasks else {}
     outputs |= {name: mask_head(pixels, name, config.mask_head) for name in config.masks}
     network = keras.Model(image, outputs)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -10,6 +11,7 @@ import tensorflow as tf
 
 from zoobot3d_tf.models import ModelConfig, build_model
 from zoobot3d_tf.models.config import VOLUNTEER_TASKS
+from zoobot3d_tf.models.decoder import build_decoder
 from zoobot3d_tf.models.encoder import build_encoder
 from zoobot3d_tf.schemas import get_schema
 from zoobot3d_tf.training.losses import MASK_LOSSES, votes_loss
@@ -61,6 +63,13 @@ def test_levels_of_the_encoder(model):
 def test_levels_of_version_two_are_the_last_blocks_of_each_size():
     channels = {name: level.shape[-1] for name, level in build_encoder("EfficientNetV2B0", 64, 3).output.items()}
     assert channels == {"P1": 16, "P2": 32, "P3": 48, "P4": 112, "P5": 192, "top": 1280}
+
+
+def test_the_decoder_has_the_widths_of_the_configuration():
+    levels = {f"P{n}": keras.Input((64 >> n, 64 >> n, 8)) for n in range(1, 6)}
+    decoder = build_decoder(SimpleNamespace(output=levels), (12, 10, 8, 6))
+    assert [layer.filters for layer in decoder.layers if isinstance(layer, keras.layers.Conv2D)] == [12, 10, 8, 6]
+    assert decoder.output.shape == (None, 64, 64, 6)
 
 
 def test_outputs_are_a_dict_within_their_ranges(model, images):

@@ -51,6 +51,7 @@ def test_tasks_are_those_with_labels_unless_named(shards, tmp_path):
             "galaxies_per_epoch must have one number for each of the 1 folders.*received 2",
         ),
         ({"galaxies_per_epoch": [0]}, "galaxies_per_epoch must be at least 1; received 0"),
+        ({"decoder_widths": [64, 32]}, "decoder_widths must be four whole numbers above 0.*received 64, 32"),
         ({"masked_times": 0}, "masked_times must be at least 1; received 0"),
         ({"alternating": True}, "needs galaxies_per_epoch, as multiples of the batch size"),
     ],
@@ -90,6 +91,23 @@ def test_runs_that_do_not_name_their_stretch_had_that_of_galaxy_zoo(shards, tmp_
     assert read_run(tmp_path / "run").stretch == "galaxy-zoo"
     check_run(config)
     assert json.loads((tmp_path / "run" / "config.json").read_text())["stretch"] == "galaxy-zoo"
+
+
+def test_other_widths_of_the_decoder_are_in_the_configuration_and_those_of_older_runs_are_not(shards, tmp_path):
+    check_run(run_config(shards, tmp_path / "old"))
+    assert "decoder_widths" not in json.loads((tmp_path / "old" / "config.json").read_text())["model"]
+    assert read_run(tmp_path / "old").model.decoder_widths == (128, 64, 32, 16)
+    check_run(run_config(shards, tmp_path / "new", decoder_widths=[32, 16, 8, 8]))
+    assert read_run(tmp_path / "new").model.decoder_widths == (32, 16, 8, 8)
+
+
+def test_a_run_whose_shards_were_moved_is_continued(shards, tmp_path):
+    check_run(run_config(shards, tmp_path / "run"))
+    learn(tmp_path / "run")
+    shutil.copytree(shards, tmp_path / "moved")
+    check_run(run_config(tmp_path / "moved", tmp_path / "run"))
+    stored = json.loads((tmp_path / "run" / "config.json").read_text())["training"]
+    assert stored["train_dirs"] == [str(tmp_path / "moved" / "train_shards")]
 
 
 def test_shards_of_two_stretches_are_not_mixed(shards, tmp_path):

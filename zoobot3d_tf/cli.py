@@ -4,12 +4,13 @@ The arguments of each command and the function that runs it are in `commands/`.
 """
 
 import argparse
-import logging
 import os
 import re
+import shlex
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from traceback import extract_tb
 
@@ -30,6 +31,7 @@ from zoobot3d_tf.commands import (
     training,
     weights,
 )
+from zoobot3d_tf.messages import show_error, show_messages, written_to
 from zoobot3d_tf.version import __version__
 
 # Errors of these types, if this package raises them, are about the input of the user.
@@ -87,50 +89,53 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         stage_parser = groups[group].add_parser(command, help=stage.summary, **stage.parser_settings())
         # Only the arguments of this command are needed. To add all would import slow modules.
-        if list(arguments[: name.count(" ") + 1]) == name.split():
-            stage.complete(stage_parser)
+        words = name.split()
+        if list(arguments[: len(words)]) == words:
+            stage.complete(stage_parser, arguments[len(words) :])
     return _run(parser.parse_args(arguments))
 
 
 def run_script(name: str, arguments: Sequence[str] | None = None) -> int:
     """Run a command as one of the scripts at the top level of a checkout; return the exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     settings = STAGES[name].parser_settings()
     settings["epilog"] = settings["epilog"].replace(f"zoobot3d {name}", f"python {Path(sys.argv[0]).name}")
     parser = argparse.ArgumentParser(**settings)
-    STAGES[name].complete(parser)
+    STAGES[name].complete(parser, arguments)
     return _run(parser.parse_args(arguments))
 
 
 def _run(args: argparse.Namespace) -> int:
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    show_messages()
     # Our messages would be lost among the start-up messages of TensorFlow, and the warnings of Keras and astropy about
     # each damaged file.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     warnings.filterwarnings("ignore", module="astropy|keras")
-    try:
-        args.run(args)
-    except KeyboardInterrupt:
-        print("interrupted; finished work is kept", file=sys.stderr)
-        return 130
-    except MemoryError as error:
-        if args.debug:
-            raise
-        print(f"error: there is not enough memory: {error}".removesuffix(": "), file=sys.stderr)
-        return 1
-    except Exception as error:
-        if args.debug:
-            raise
-        if is_users(error):
-            print(f"error: {in_options(str(error), args.options)}", file=sys.stderr)
-            return 2
-        print(
-            f"internal error: {type(error).__name__}: {error}\n"
-            "This is a fault of zoobot3d_tf, not of your input; finished work is kept. Please report it to the "
-            f"developers with the version ({__version__}), the command and the traceback that --debug shows.",
-            file=sys.stderr,
-        )
-        return 1
-    return 0
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(written_to(args.log_file, f"zoobot3d_tf {__version__}: {shlex.join(sys.argv)}"))
+            args.run(args)
+        except KeyboardInterrupt:
+            show_error("interrupted; finished work is kept")
+            return 130
+        except MemoryError as error:
+            if args.debug:
+                raise
+            show_error(f"error: there is not enough memory: {error}".removesuffix(": "))
+            return 1
+        except Exception as error:
+            if args.debug:
+                raise
+            if is_users(error):
+                show_error(f"error: {in_options(str(error), args.options)}")
+                return 2
+            show_error(
+                f"internal error: {type(error).__name__}: {error}\n"
+                "This is a fault of zoobot3d_tf, not of your input; finished work is kept. Please report it to the "
+                f"developers with the version ({__version__}), the command and the traceback that --debug shows."
+            )
+            return 1
+        return 0
 
 
 def is_users(error: Exception) -> bool:

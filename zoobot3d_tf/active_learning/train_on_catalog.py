@@ -161,10 +161,9 @@ def _find_base(
 def _base_of_encoder(weights: EncoderWeights, schema: Schema, framing: Framing, folder: Path) -> TrainedRun:
     """Make a run folder with the weights of an encoder and an untrained vote head, or read the one made before."""
     model = ModelConfig(schema=schema, image_size=framing.final_size, tasks=("votes",), **weights.settings)
-    stored = asdict(model) | {"schema": schema.to_dict(), "tasks": list(model.tasks)}
     config = {
         "format_version": FORMAT_VERSION,
-        "model": stored,
+        "model": model.to_dict(),
         "framing": asdict(framing),
         "encoder_weights": weights.to_dict(),
         "versions": {"zoobot3d_tf": __version__},

@@ -1,10 +1,11 @@
 """Definition of a command: help texts, arguments and function. Types of arguments that several commands use."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from zoobot3d_tf.commands.options_file import add_config, take_settings
 from zoobot3d_tf.failures import FEW_FAILED, MAX_FAILED
 from zoobot3d_tf.files import path_of
 
@@ -33,6 +34,7 @@ class Stage:
         example: a complete command line.
         add_arguments: function that adds the arguments to a parser.
         run: function that runs the command.
+        from_file: whether options can also be given in a file, with `--config` and `--set`.
     """
 
     summary: str
@@ -40,19 +42,27 @@ class Stage:
     example: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], None]
+    from_file: bool = False
 
     def parser_settings(self) -> dict[str, Any]:
         """Keywords of `argparse.ArgumentParser`."""
         description = f"{self.summary} {self.details}".strip()
         return {"description": description, "epilog": f"example: {self.example}", "formatter_class": _Help}
 
-    def complete(self, parser: argparse.ArgumentParser) -> None:
-        """Add the arguments to a parser."""
+    def complete(self, parser: argparse.ArgumentParser, arguments: Sequence[str] = ()) -> None:
+        """Add the arguments to a parser, and take the entries of the file that `arguments` name as defaults."""
         self.add_arguments(parser)
+        if self.from_file:
+            add_config(parser)
         # Errors from Python name arguments. At the command line these names are replaced by the options.
         options = {action.dest: max(action.option_strings, key=len) for action in parser._actions if _is_option(action)}
+        parser.add_argument(
+            "--log-file", type=path_of, metavar="FILE", help="Also append messages and progress to FILE, with times"
+        )
         parser.add_argument("--debug", action="store_true", help="Show the traceback of an error")
         parser.set_defaults(run=self.run, options=options)
+        if self.from_file:
+            take_settings(parser, arguments)
 
 
 def _is_option(action: argparse.Action) -> bool:
@@ -152,6 +162,14 @@ def add_color(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def counts(text: str) -> list[int]:
+    """Type of an argument that is a list of whole numbers above 0, separated by commas."""
+    return [at_least(1)(part) for part in names(text)]
+
+
+counts.__name__ = "list of whole numbers"  # as argparse names it when int() fails
+
+
 def names(text: str) -> list[str]:
     """Type of an argument that is a list of names, separated by commas."""
     return [name.strip() for name in text.split(",") if name.strip()]
@@ -159,7 +177,7 @@ def names(text: str) -> list[str]:
 
 def given(args: argparse.Namespace) -> dict[str, Any]:
     """Convert arguments to keywords of a function. Arguments without a value are left out, for the default."""
-    ours = ("run", "debug", "options")
+    ours = ("run", "config", "set", "log_file", "debug", "options")
     return {name: value for name, value in vars(args).items() if name not in ours and value is not None}
 
 

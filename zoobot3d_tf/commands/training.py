@@ -12,6 +12,7 @@ from zoobot3d_tf.commands.stage import (
     add_resize_size,
     add_split,
     at_least,
+    counts,
     given,
     names,
 )
@@ -46,7 +47,7 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--galaxies-per-epoch",
-        type=_counts,
+        type=counts,
         metavar="N,...",
         help="Number of galaxies per epoch of each --train-dir, separated by commas (default: each galaxy once)",
     )
@@ -113,6 +114,13 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TASK=WEIGHT,...",
         help=f"Factor of the loss of each task (default: {weights})",
     )
+    add(
+        "--decoder-widths",
+        type=counts,
+        metavar="N,N,N,N",
+        help="Number of channels of the decoder of masks at 1/16, 1/8, 1/4 and 1/2 of the input size (default: "
+        f"{','.join(map(str, ModelConfig.decoder_widths))})",
+    )
     add("--dropout", type=float, default=ModelConfig.dropout, help="Dropout rate before the vote head")
     add(
         "--learning-rate",
@@ -120,6 +128,7 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
         default=RunConfig.learning_rate,
         help="Initial learning rate of the optimizer AdamW",
     )
+    add("--weight-decay", type=float, default=RunConfig.weight_decay, help="Weight decay of AdamW")
     add(
         "--patience",
         type=at_least(1),
@@ -231,13 +240,6 @@ def _weights(text: str) -> dict[str, float]:
         raise argparse.ArgumentTypeError(f"expected task=weight,...; received {text!r}") from None
 
 
-def _counts(text: str) -> list[int]:
-    return [at_least(1)(part) for part in names(text)]
-
-
-_counts.__name__ = "list of whole numbers"
-
-
 STAGES = {
     "train": Stage(
         "Train a model of votes and masks on shards.",
@@ -247,6 +249,7 @@ STAGES = {
         "--shard-img-size 300 --resize-size 224 --epochs 50 --batch-size 64",
         _train_arguments,
         _train,
+        from_file=True,
     ),
     "finetune": Stage(
         "Fine-tune a trained model: train it on a new task, with a catalogue of labelled galaxies.",

@@ -1,17 +1,15 @@
 """The configuration of the experiment `joint-vs-single`: what is compared, on which galaxies, and with what budget."""
 
-import difflib
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
-from typing import Any, get_args, get_type_hints
-
-import yaml
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from zoobot3d_tf.catalogs.selection import hash_share
 from zoobot3d_tf.files import PathLike, path_of, sha256_of
 from zoobot3d_tf.images.masks import MASKS
 from zoobot3d_tf.models.config import ModelConfig
+from zoobot3d_tf.settings_files import built, check_known, read_yaml
 from zoobot3d_tf.training.run_config import MASK_LOSS_NAMES, RunConfig
 
 LEARNS = ("votes", "masks")
@@ -192,7 +190,7 @@ class Experiment:
             if len(pair) != 2:
                 raise ValueError(f"comparisons must be pairs of variants; received {list(pair)}")
             for name in pair:
-                _check_known(f"comparisons {list(pair)}", name, self.variants)
+                check_known(f"comparisons {list(pair)}", name, self.variants, "unknown variant")
 
     def _check_variant(self, name: str, variant: Variant) -> None:
         where = f"variants.{name}"
@@ -201,7 +199,7 @@ class Experiment:
         if strange := [size for size in variant.sizes if size not in self.sizes]:
             raise ValueError(f"{where}.sizes must be of the sizes {list(self.sizes)}; received {strange}")
         if variant.after:
-            _check_known(f"{where}.after", variant.after, self.variants)
+            check_known(f"{where}.after", variant.after, self.variants, "unknown variant")
             earlier = self.variants[variant.after]
             if earlier.learns_masks:
                 raise ValueError(f"{where}.after must name a variant that learns votes alone; received {variant.after}")
@@ -267,12 +265,9 @@ def read_experiment(path: PathLike) -> Experiment:
             file and the key, and for an unknown key the nearest one.
     """
     path = path_of(path)
+    content = read_yaml(path)
     try:
-        content = yaml.safe_load(path.read_bytes())
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: the file is not valid YAML: {' '.join(str(error).split())}") from None
-    try:
-        experiment = _built(Experiment, content, "")
+        experiment = built(Experiment, content)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     for name, galaxies in {"votes": experiment.votes, "masks": experiment.masks}.items():
@@ -308,59 +303,3 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
             elif a != b:
                 found.append(f"{label} was {a}, now {b}")
     return found
-
-
-def _built(cls: type, content: Any, where: str) -> Any:
-    """Make a dataclass from the mapping of a YAML file. Errors begin with the place, such as `masks.tasks`."""
-    if not isinstance(content, Mapping):
-        raise ValueError(f"{where or 'the file'} must be 'key: value' entries; received {_shown(content)}")
-    known = {entry.name: entry for entry in fields(cls)}
-    prefix = f"{where}." if where else ""
-    for key in content:
-        _check_known(f"{prefix}{key}", key, known, "unknown key")
-    for name, entry in known.items():
-        if name not in content and entry.default is MISSING and entry.default_factory is MISSING:
-            raise ValueError(f"{where or 'the file'} must have the key {name}")
-    hints = get_type_hints(cls)
-    values = {key: _value(hints[key], value, f"{prefix}{key}") for key, value in content.items()}
-    try:
-        return cls(**values)
-    except ValueError as error:
-        # The checks of the whole experiment name the section themselves.
-        raise ValueError(f"{prefix}{error}") from None
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:
-    """Check a value of a YAML file against the type of its field, and convert it."""
-    if hasattr(hint, "__dataclass_fields__"):
-        return _built(hint, value, where)
-    if hint == Mapping[str, Variant]:
-        if not isinstance(value, Mapping):
-            raise ValueError(f"{where} must be 'name: settings' entries; received {_shown(value)}")
-        return {str(name): _built(Variant, settings, f"{where}.{name}") for name, settings in value.items()}
-    if hint == Mapping[str, float]:
-        if not isinstance(value, Mapping):
-            raise ValueError(f"{where} must be 'task: number' entries; received {_shown(value)}")
-        return {str(name): _value(float, number, f"{where}.{name}") for name, number in value.items()}
-    if getattr(hint, "__origin__", None) is tuple:
-        item = get_args(hint)[0]
-        if not isinstance(value, list):
-            raise ValueError(f"{where} must be a list, such as [first, second]; received {_shown(value)}")
-        return tuple(_value(item, one, where) for one in value)
-    kinds = get_args(hint) or (hint,)
-    if float in kinds and type(value) is int:
-        return float(value)
-    if type(value) in kinds:
-        return value
-    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "empty"}
-    raise ValueError(f"{where} must be {' or '.join(names[kind] for kind in kinds)}; received {_shown(value)}")
-
-
-def _check_known(where: str, name: Any, known: Mapping[str, Any], problem: str = "unknown variant") -> None:
-    if name not in known:
-        nearest = difflib.get_close_matches(str(name), known, 1, cutoff=0)
-        raise ValueError(f"{where}: {problem} {name!r}; the nearest is {nearest[0]!r} of {', '.join(known)}")
-
-
-def _shown(value: Any) -> str:
-    return "nothing" if value is None else repr(value)

@@ -1,14 +1,13 @@
 """U-Net decoder, from the feature maps of the encoder to features at full resolution."""
 
+from collections.abc import Sequence
+
 import keras
 
 from zoobot3d_tf.models.encoder import MOMENTUM
 
-# The usual 256..16 channels give no better masks, since outlines of volunteers are smooth, and train a third slower.
-WIDTHS = {"P4": 128, "P3": 64, "P2": 32, "P1": 16}
 
-
-def build_decoder(encoder: keras.Model) -> keras.Model:
+def build_decoder(encoder: keras.Model, widths: Sequence[int]) -> keras.Model:
     """Build the decoder as one layer named `decoder`.
 
     The last upsampling, from P1 to the size of the image, is bilinear: outlines drawn by hand have no detail of one
@@ -16,15 +15,16 @@ def build_decoder(encoder: keras.Model) -> keras.Model:
 
     Args:
         encoder: encoder made by `build_encoder` or `build_timm_encoder`; only the shapes of its outputs are used.
+        widths: number of channels at the levels P4, P3, P2 and P1.
 
     Returns:
-        Model from the dict `P1`..`P5` to features (B, H, W, 16).
+        Model from the dict `P1`..`P5` to features (B, H, W, last width).
 
     Ronneberger et al. 2015 (arXiv 1505.04597).
     """
     levels = {name: keras.Input(encoder.output[name].shape[1:], name=name) for name in ("P1", "P2", "P3", "P4", "P5")}
     x = levels["P5"]
-    for name, width in WIDTHS.items():
+    for name, width in zip(("P4", "P3", "P2", "P1"), widths, strict=True):
         x = keras.layers.UpSampling2D(2, name=f"{name}_up")(x)
         x = keras.layers.Concatenate(name=f"{name}_concat")([x, levels[name]])
         x = keras.layers.Conv2D(width, 3, padding="same", use_bias=False, name=f"{name}_conv")(x)

@@ -33,7 +33,13 @@ SHIPPED_NOTE = "small general weights, trained on real galaxies of SDSS and DECa
 # Settings of runs that were written before `config.json` had them.
 _OLD_SETTINGS = {"stretch": DEFAULT_STRETCH}
 # Settings that may change when a run is continued.
-_FREE = ("versions", "training.epochs", "training.encoder_weights.source")
+_FREE = (
+    "versions",
+    "training.epochs",
+    "training.encoder_weights.source",
+    "training.train_dirs",
+    "training.eval_dirs",
+)
 
 
 @dataclass(frozen=True)
@@ -177,8 +183,8 @@ def read_histories(runs: Iterable[PathLike]) -> "dict[str, pd.DataFrame]":
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:
     """Write `config.json`, unless the folder holds another run.
 
-    To continue a run, only the number of epochs, the versions of packages, and the path of the encoder's first weights
-    may change. A run that has saved no weights is replaced.
+    To continue a run, only the number of epochs, the versions of packages, and the paths of shards and of the encoder's
+    first weights may change. A run that has saved no weights is replaced.
 
     Args:
         folder: path of the run folder, which is made if it is missing.

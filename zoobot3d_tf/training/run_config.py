@@ -1,12 +1,13 @@
 """The configuration of a training run, as data."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
 from zoobot3d_tf.data.framing import Framing
+from zoobot3d_tf.files import path_of
 from zoobot3d_tf.models.config import TASKS, ModelConfig
 from zoobot3d_tf.runs.encoder_weights import EncoderWeights
 from zoobot3d_tf.runs.run_folder import FORMAT_VERSION
@@ -133,16 +134,10 @@ class RunConfig:
 
         The content is sufficient to rebuild the model, to repeat the run, and to frame images for predictions.
         """
-        schema, label = self.model.schema, self.model.label
-        model = asdict(self.model) | {
-            "schema": schema and schema.to_dict(),
-            "tasks": list(self.model.tasks),
-            "label": label and label.to_dict(),
-        }
         names = ("mask_loss", "learning_rate", "weight_decay", "patience", "seed", "batch_size", "epochs")
         training = {name: getattr(self, name) for name in names}
         # Runs that were begun before there were labels have no weight for them, and must still be continued.
-        weights = {name: weight for name, weight in self.loss_weights.items() if label or name != "label"}
+        weights = {name: weight for name, weight in self.loss_weights.items() if self.model.label or name != "label"}
         training |= {"loss_weights": weights, "mixed_precision": self.mixed_precision}
         # Likewise, runs that were begun before these settings existed have their defaults.
         newer = {
@@ -151,11 +146,17 @@ class RunConfig:
         training |= {name: value for name, value in newer.items() if value != getattr(RunConfig, name)}
         training["encoder_weights"] = self.encoder_weights and self.encoder_weights.to_dict()
         training |= {name: [Path(p).name for p in getattr(self, name)] for name in ("train_records", "eval_records")}
+        training |= {"train_dirs": _folders(self.train_records), "eval_dirs": _folders(self.eval_records)}
         packages = ("tensorflow", "keras", "tensorflow-probability", "numpy")
         return {
             "format_version": FORMAT_VERSION,
-            "model": model,
+            "model": self.model.to_dict(),
             "framing": asdict(self.framing),
             "training": training,
             "versions": {"zoobot3d_tf": __version__} | {name: version(name) for name in packages},
         }
+
+
+def _folders(records: Sequence[str]) -> list[str]:
+    """Absolute paths of the folders of TFRecord files, in the order of the first file of each."""
+    return list(dict.fromkeys(str(path_of(path).absolute().parent) for path in records))

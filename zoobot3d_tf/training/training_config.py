@@ -65,6 +65,7 @@ def get_run_config(
     encoder_weights: str | None = None,
     encoder_pixels: str | None = None,
     galaxies_per_epoch: Sequence[int] = (),
+    decoder_widths: Sequence[int] = ModelConfig.decoder_widths,
     **settings: Any,
 ) -> RunEstimatorConfig:
     """Make the configuration of a run from plain values, with the names that users of Zoobot know.
@@ -93,6 +94,7 @@ def get_run_config(
         encoder_pixels: range of pixels that weights of timm or Zoobot expect, one of `PIXEL_RANGES`; by default as the
             name of their folder suggests.
         galaxies_per_epoch: number of galaxies per epoch of each shard folder, see `RunConfig`.
+        decoder_widths: number of channels of the decoder of masks at each level, see `ModelConfig`.
         settings: other fields of `RunConfig`.
 
     Returns:
@@ -118,6 +120,7 @@ def get_run_config(
         dropout=dropout,
         mask_head="beta-binomial" if mask_loss == "beta-binomial" else "fraction",
         label=label,
+        decoder_widths=tuple(decoder_widths),
     )
     return RunEstimatorConfig(
         model=model,
