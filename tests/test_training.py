@@ -1,6 +1,8 @@
 """Training runs: the files that they write, continuation after a kill, devices and loggers."""
 
 import json
+import logging
+import re
 import shutil
 import signal
 import subprocess
@@ -8,6 +10,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import keras
@@ -26,6 +29,8 @@ from zoobot3d_tf.shards.options import ShardOptions
 from zoobot3d_tf.shards.read import iterate_records
 from zoobot3d_tf.shards.write import create_shards
 from zoobot3d_tf.training.assemble import compiled_model
+from zoobot3d_tf.training.panels import N_GALAXIES
+from zoobot3d_tf.training.progress import EpochLines
 from zoobot3d_tf.training.trainer import train
 from zoobot3d_tf.training.training_config import config_from_folders
 
@@ -316,9 +321,44 @@ def test_mixed_precision_trains_in_bfloat16_and_saves_float32(mixed):
     assert keras.config.dtype_policy().name == "float32"
 
 
-def test_runs_are_logged_to_weights_and_biases(shards, tmp_path, monkeypatch):
-    pytest.importorskip("wandb", reason="the extra [wandb] is not installed")
+def test_the_line_of_an_epoch_tells_the_remaining_time(caplog):
+    caplog.set_level(logging.INFO)
+    lines = EpochLines()
+    lines.set_params({"epochs": 3, "steps": 1})
+    lines.set_model(SimpleNamespace(stop_training=False))
+    lines.on_train_begin()
+    for epoch in (1, 2):
+        lines.on_epoch_begin(epoch)
+        lines.on_epoch_end(epoch, {"loss": 2.0})
+    first, last = caplog.messages
+    assert re.fullmatch(r"epoch 2/3: loss 2\.000 \| .+ s per epoch \| at most .+ s remaining", first)
+    assert last.startswith("epoch 3/3: ")
+    assert last.endswith("per epoch")
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    """Weights & Biases without a network."""
+    wandb = pytest.importorskip("wandb", reason="the extra [wandb] is not installed")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
-    run_config(shards, tmp_path / "run", epochs=1, tasks=MASK, wandb=True).run_estimator()
-    assert list((tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb"))
+    return wandb
+
+
+def test_runs_are_logged_to_weights_and_biases(shards, tmp_path, offline):
+    run_config(shards, tmp_path / "run", epochs=2, tasks=MASK, wandb=True).run_estimator()
+    assert offline.run is None  # it is finished
+    (log,) = (tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb")
+    assert b"epoch/val_loss" in log.read_bytes()
+    panels = list((tmp_path / "run" / "wandb").glob("offline-run-*/files/media/images/*masks*.png"))
+    assert len(panels) == 2 * N_GALAXIES
+
+
+def test_the_run_of_weights_and_biases_is_finished_if_training_fails(shards, tmp_path, offline):
+    def fail(model, config, checkpoints):
+        assert offline.run.name == "run"
+        raise FloatingPointError("the loss became nan")
+
+    with pytest.raises(FloatingPointError):
+        train(run_config(shards, tmp_path / "run", tasks=MASK, wandb=True), fail)
+    assert offline.run is None

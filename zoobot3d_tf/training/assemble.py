@@ -18,7 +18,7 @@ from zoobot3d_tf.shards.manifest import by_folder, check_shards, galaxies_in, re
 from zoobot3d_tf.shards.read import iterate_records
 from zoobot3d_tf.training.devices import choose_strategy, synchronise
 from zoobot3d_tf.training.optimizer import FusedAdamW
-from zoobot3d_tf.training.panels import MaskPanels
+from zoobot3d_tf.training.panels import MaskPanels, to_tensorboard, to_wandb
 from zoobot3d_tf.training.run_config import RunConfig
 
 
@@ -184,23 +184,39 @@ def seed_dropout(model: keras.Model, seed: int, epoch: int, step: int) -> None:
 
 
 def reporters(config: RunConfig, validation: tf.data.Dataset) -> list[keras.callbacks.Callback]:
-    """Make the callbacks that log a run: TensorBoard, panels of masks, Weights & Biases.
+    """Make the callbacks that log a run: TensorBoard, Weights & Biases, and panels of masks in both.
 
     Args:
-        config: configuration of the run.
+        config: configuration of the run. If it asks for Weights & Biases, a `wandb_run` must be open.
         validation: batches to validate on, from which the panels take their galaxies.
-
-    Raises:
-        ImportError: the configuration asks for Weights & Biases, and wandb is not installed.
     """
     folder = config.log_dir / "tensorboard"
     reporters: list[keras.callbacks.Callback] = [keras.callbacks.TensorBoard(folder, write_graph=False)]
     if config.model.masks:
-        reporters.append(MaskPanels(folder, validation))
+        reporters.append(MaskPanels(validation, [to_tensorboard(folder), *[to_wandb] * config.wandb]))
     if config.wandb:
-        import wandb
         from wandb.integration.keras import WandbMetricsLogger
 
-        wandb.init(project="zoobot3d_tf", dir=config.log_dir, config=config.to_dict())
-        reporters.append(WandbMetricsLogger())
+        reporters.append(WandbMetricsLogger())  # after the panels, which belong to the same step
     return reporters
+
+
+@contextmanager
+def wandb_run(config: RunConfig) -> Iterator[None]:
+    """Open a run of Weights & Biases during a block, if the configuration asks for one, and finish it, also on error.
+
+    Raises:
+        ImportError: wandb is not installed.
+    """
+    if not config.wandb:
+        yield
+        return
+    import wandb
+
+    run = wandb.init(project="zoobot3d_tf", name=config.log_dir.name, dir=config.log_dir, config=config.to_dict())
+    try:
+        yield
+    except BaseException:  # `with run` would print the traceback
+        run.finish(exit_code=1)
+        raise
+    run.finish()

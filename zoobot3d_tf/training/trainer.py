@@ -45,7 +45,7 @@ def train(config: RunConfig, loop: "Loop | None" = None) -> "keras.Model":
         check_run(config, writes)
 
         # TensorFlow takes seconds to import, and is not needed for the checks.
-        from zoobot3d_tf.training.assemble import initial_model
+        from zoobot3d_tf.training.assemble import initial_model, wandb_run
         from zoobot3d_tf.training.checkpoints import Checkpoints
         from zoobot3d_tf.training.finish import best_model, finish_run
         from zoobot3d_tf.training.loop import fit
@@ -53,7 +53,8 @@ def train(config: RunConfig, loop: "Loop | None" = None) -> "keras.Model":
         checkpoints = Checkpoints(config.log_dir / "checkpoints", config.patience, config.checkpoint_minutes, writes)
         if not checkpoints.finished(config.epochs):
             model = initial_model(config, checkpoints.has_begun)
-            (loop or fit)(model, config, checkpoints)
+            with wandb_run(config) if config.wandb and writes else nullcontext():
+                (loop or fit)(model, config, checkpoints)
         return finish_run(config, checkpoints) if writes else best_model(config, checkpoints)
 
 
