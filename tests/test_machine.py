@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from zoobot3d_tf.machine import available_cores, map_in_processes
+from zoobot3d_tf.machine import available_cores, in_own_processes, map_in_processes
 
 # Each worker says that it has begun, and would then run for longer than the test waits. Eight more items wait.
 PROGRAM = """
@@ -131,3 +131,23 @@ def test_cores_are_those_that_the_process_may_use():
         run = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
         assert run.stdout == "1\n"
     assert available_cores() >= 1
+
+
+def test_the_next_item_may_depend_on_the_results_so_far():
+    results = []
+
+    def items():
+        while sum(results) < 10:
+            yield 3 + len(results)
+
+    for item, result in in_own_processes(float, items(), 1):
+        assert result == item
+        results.append(result)
+    assert results == [3, 4, 5]
+
+
+def test_results_come_as_they_are_finished_and_errors_are_raised():
+    numbers = [result for _, result in in_own_processes(float, iter(["1", "2", "3"]), 2)]
+    assert sorted(numbers) == [1, 2, 3]
+    with pytest.raises(ValueError, match="could not convert"):
+        list(in_own_processes(float, iter(["1", "x"]), 2))

@@ -29,6 +29,7 @@ from zoobot3d_tf.commands import (
     simulation,
     surveys,
     training,
+    tuning,
     weights,
 )
 from zoobot3d_tf.messages import show_error, show_messages, written_to
@@ -45,6 +46,7 @@ STAGES = (
     | shards.STAGES
     | pretraining.STAGES
     | training.STAGES
+    | tuning.STAGES
     | predictions.STAGES
     | evaluation.STAGES
     | experiments.STAGES

