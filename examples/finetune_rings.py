@@ -10,7 +10,6 @@ against the number of labelled galaxies). To continue an interrupted run, repeat
 
 import argparse
 import logging
-import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -129,7 +128,6 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="random seed of the folds")
     args = parser.parse_args()
     starts = STARTS | ({f"{args.base.name}, head": finetuned(lambda folder: args.base)} if args.base else {})
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.disable(logging.INFO)  # hundreds of epochs
 
     galaxies = pd.read_csv(args.catalog)

@@ -18,6 +18,7 @@ Each name is imported when it is first used, so that importing the package takes
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from zoobot3d_tf.quiet_tensorflow import quiet_tensorflow
 from zoobot3d_tf.version import __version__
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ _PUBLIC = {
     "load_run": ("runs.run_folder", "read_run"),
     "predict": ("predictions.predict_on_images", "predict"),
 }
+
+quiet_tensorflow()  # here, so that worker processes and notebooks are as quiet as the command line
 
 
 def __getattr__(name: str) -> Any:

@@ -4,7 +4,6 @@ The arguments of each command and the function that runs it are in `commands/`.
 """
 
 import argparse
-import os
 import re
 import shlex
 import sys
@@ -109,9 +108,7 @@ def run_script(name: str, arguments: Sequence[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     show_messages()
-    # Our messages would be lost among the start-up messages of TensorFlow, and the warnings of Keras and astropy about
-    # each damaged file.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # Our messages would be lost among the warnings of Keras and astropy about each damaged file.
     warnings.filterwarnings("ignore", module="astropy|keras")
     with ExitStack() as stack:
         try:

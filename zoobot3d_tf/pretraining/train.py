@@ -12,6 +12,7 @@ from safetensors.numpy import save
 
 from zoobot3d_tf.data.dataset import in_parallel
 from zoobot3d_tf.files import FAILED_NAME, write_atomically
+from zoobot3d_tf.gpu import has_gpu
 from zoobot3d_tf.models.timm_files import SAFETENSORS_NAME
 from zoobot3d_tf.models.weights import timm_targets
 from zoobot3d_tf.pretraining.recipe import Pretraining
@@ -97,7 +98,7 @@ def _compiled_network(pretraining: Pretraining, epochs_done: int) -> keras.Model
         keras.optimizers.AdamW(recipe.learning_rate, weight_decay=recipe.weight_decay),
         loss=vicreg_loss,
         metrics=[spread, rank],
-        jit_compile="auto" if tf.config.list_physical_devices("GPU") else False,  # as in `training.assemble`
+        jit_compile="auto" if has_gpu() else False,  # as in `training.assemble`
     )
     network.optimizer.build(network.trainable_variables)  # checkpoints need its variables
     return network

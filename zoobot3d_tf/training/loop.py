@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from zoobot3d_tf.data.dataset import WHOLE, Share
+from zoobot3d_tf.gpu import has_gpu
 from zoobot3d_tf.machine import end_requested
 from zoobot3d_tf.shards.manifest import galaxies_in
 from zoobot3d_tf.training.assemble import (
@@ -186,7 +187,8 @@ def make_step(model: keras.Model, config: RunConfig, is_training: bool) -> Step:
         model.optimizer.apply([total / n_galaxies for total in totals], learned)
         return sums, ending
 
-    @tf.function(reduce_retracing=True)
+    # XLA is ten times slower on a CPU, and does not know the sums over several devices.
+    @tf.function(reduce_retracing=True, jit_compile=has_gpu() and strategy.num_replicas_in_sync == 1)
     def step(batch: tuple, sums: Sums, ending: tf.Tensor) -> tuple[Sums, tf.Tensor]:
         of_devices = strategy.run(on_device, args=(batch, ending))
         of_batch, n_ending = tf.nest.map_structure(
