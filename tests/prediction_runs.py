@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -128,6 +127,7 @@ def predict_interrupted(kind: str, first_part: Path, reason: Path, images: Path,
 
 
 def _replace_network(network: type) -> None:
-    """Replace the network in this process, and the module that imports TensorFlow for it."""
-    modules: dict[str, Any] = sys.modules  # type: ignore[assignment]
-    modules["zoobot3d_tf.predictions.network"] = SimpleNamespace(Network=network)
+    """Replace the network in this process."""
+    from zoobot3d_tf.predictions import predict_part
+
+    predict_part.Network = network  # type: ignore[misc, assignment]

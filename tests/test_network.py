@@ -29,18 +29,19 @@ def framed(small_model, tmp_path_factory):
 @pytest.fixture(scope="module")
 def network_of(small_model):
     """Function that makes a network of the small model. Equal networks are made once, equal graphs traced once."""
-    from zoobot3d_tf.predictions import network
+    from zoobot3d_tf.models import traced
+    from zoobot3d_tf.predictions.network import Network
 
-    trace = cache(network._trace)
+    trace = cache(traced.trace_predictions)
 
     @cache
     def make(engine="tf", precision="f32", masks=(), n_samples=5, batch_size=3):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(network, "_trace", trace)
+            patch.setattr(traced, "trace_predictions", trace)
             if not (masks and engine == "tf"):  # this network reads the weights from the run folder
                 patch.setattr(TrainedRun, "load_model", lambda run: small_model)
             settings = (small_model.run, masks, n_samples, batch_size)
-            return network.Network(*settings, seed=0, engine=engine, precision=precision)
+            return Network(*settings, seed=0, engine=engine, precision=precision)
 
     return make
 

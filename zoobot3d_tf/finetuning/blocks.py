@@ -4,7 +4,7 @@ import re
 
 import keras
 
-from zoobot3d_tf.models.heads import POOLED_HEADS
+from zoobot3d_tf.models.config import POOLED_HEADS
 
 _BLOCK = re.compile(r"(block\d+[a-z]+)_|(blocks\.\d+\.\d+)\.")  # layers of Keras, and of timm
 

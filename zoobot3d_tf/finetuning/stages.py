@@ -20,7 +20,8 @@ from zoobot3d_tf.finetuning.recipe import Finetuning
 from zoobot3d_tf.finetuning.scores import Validation, validation_scores
 from zoobot3d_tf.images.masks import MASKS, overlap
 from zoobot3d_tf.models.build import build_model
-from zoobot3d_tf.models.heads import POOLED_HEADS, mask_fraction
+from zoobot3d_tf.models.config import POOLED_HEADS
+from zoobot3d_tf.models.heads import mask_fraction
 from zoobot3d_tf.predictions.results import INTERVAL_LEVEL
 from zoobot3d_tf.progress import Progress
 from zoobot3d_tf.runs.run_folder import HISTORY_NAME, WEIGHTS_NAME, read_run

@@ -1,14 +1,19 @@
-"""Engines that run a traced network: TensorFlow and OpenVINO. Both are imported only where they are used."""
+"""Engines that run a network: TensorFlow and OpenVINO. Both are imported only where they are used."""
 
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from zoobot3d_tf.extras import is_installed, require
+from zoobot3d_tf.gpu import has_gpu
 from zoobot3d_tf.machine import available_cores
+
+if TYPE_CHECKING:
+    import openvino
 
 # More images do not fit into the cache of a CPU: at 224 px, a galaxy takes twice as long in steps of 64 as in steps
 # of 4.
@@ -17,11 +22,19 @@ CPU_STEP = 4
 _GPU_TURN = threading.Lock()
 
 
-def has_gpu() -> bool:
-    """Whether TensorFlow can use a GPU."""
-    import tensorflow as tf
+@dataclass(frozen=True)
+class CompiledFunction:
+    """A function of arrays, which several threads may call at once.
 
-    return bool(tf.config.list_physical_devices("GPU"))
+    Attributes:
+        run: the function, from the input arrays to the list of the output arrays.
+        input_shapes: shape of each input.
+        output_shapes: shape of each output.
+    """
+
+    run: Callable[..., list[np.ndarray]]
+    input_shapes: tuple[tuple[int, ...], ...]
+    output_shapes: tuple[tuple[int, ...], ...]
 
 
 def choose_engine(engine: str) -> tuple[str, str]:
@@ -53,21 +66,12 @@ def step_size(engine: str, batch_size: int) -> int:
     return batch_size if engine == "tf" and has_gpu() else min(batch_size, CPU_STEP)
 
 
-def compile_function(traced: Any, engine: str, precision: str) -> Callable[..., list[np.ndarray]]:
-    """Compile a TensorFlow function to a fast function of arrays, which several threads may call at once.
+def tf_function(traced: Any) -> CompiledFunction:
+    """Compile a network for TensorFlow.
 
     Args:
         traced: concrete function, as `tf.function.get_concrete_function` returns it. Its weights become constants.
-        engine: "tf" or "openvino".
-        precision: "f32", or "bf16" with OpenVINO.
-
-    Returns:
-        Function of the input arrays that returns the list of the output arrays.
     """
-    return _openvino_function(traced, precision) if engine == "openvino" else _tf_function(traced)
-
-
-def _tf_function(traced: Any) -> Callable[..., list[np.ndarray]]:
     import tensorflow as tf
 
     # Constant weights save a CPU a tenth of the time. No public function makes them.
@@ -80,23 +84,39 @@ def _tf_function(traced: Any) -> Callable[..., list[np.ndarray]]:
         with turn:
             return [output.numpy() for output in frozen(*(tf.constant(array) for array in inputs))]
 
-    return run
+    arguments = frozen.inputs[: len(frozen.inputs) - len(frozen.captured_inputs)]
+    inputs, outputs = (tuple(tuple(tensor.shape) for tensor in ends) for ends in (arguments, frozen.outputs))
+    return CompiledFunction(run, inputs, outputs)
 
 
-def _openvino_function(traced: Any, precision: str) -> Callable[..., list[np.ndarray]]:
+def to_openvino(traced: Any) -> "openvino.Model":
+    """Convert a network to OpenVINO.
+
+    Args:
+        traced: concrete function, as for `tf_function`.
+    """
     import openvino
 
     converted = openvino.convert_model(traced)
     # The traced graph also outputs inner values of each activation, for gradients. Only the requested outputs are
     # computed, which takes a third of the time.
     results = {name: result for result in converted.get_results() for name in result.get_output_tensor(0).get_names()}
-    wanted = [results[output.name] for output in traced.outputs]
+    return openvino.Model([results[output.name] for output in traced.outputs], converted.get_parameters())
+
+
+def openvino_function(network: "openvino.Model", precision: str) -> CompiledFunction:
+    """Compile a network for OpenVINO on the CPU.
+
+    Args:
+        network: network with fixed shapes.
+        precision: "f32" or "bf16".
+    """
+    import openvino
+
     cores = available_cores()
     # One stream per core, each kept busy by a thread.
     compiled = openvino.Core().compile_model(
-        openvino.Model(wanted, converted.get_parameters()),
-        "CPU",
-        {"NUM_STREAMS": cores, "INFERENCE_NUM_THREADS": cores, "INFERENCE_PRECISION_HINT": precision},
+        network, "CPU", {"NUM_STREAMS": cores, "INFERENCE_NUM_THREADS": cores, "INFERENCE_PRECISION_HINT": precision}
     )
     of_thread = threading.local()
 
@@ -106,4 +126,5 @@ def _openvino_function(traced: Any, precision: str) -> Callable[..., list[np.nda
         # Copies, since the next call of the request overwrites its outputs.
         return [np.array(output) for output in of_thread.request.infer(list(inputs)).values()]
 
-    return run
+    inputs, outputs = (tuple(tuple(end.shape) for end in ends) for ends in (compiled.inputs, compiled.outputs))
+    return CompiledFunction(run, inputs, outputs)

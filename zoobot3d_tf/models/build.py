@@ -3,10 +3,10 @@
 import keras
 import numpy as np
 
-from zoobot3d_tf.models.config import TIMM_ENCODERS, ModelConfig
+from zoobot3d_tf.models.config import POOLED_HEADS, TIMM_ENCODERS, ModelConfig
 from zoobot3d_tf.models.decoder import build_decoder
 from zoobot3d_tf.models.encoder import build_encoder
-from zoobot3d_tf.models.heads import POOLED_HEADS, build_label_head, build_vote_head, mask_head
+from zoobot3d_tf.models.heads import build_label_head, build_vote_head, mask_head
 from zoobot3d_tf.models.timm_encoder import build_timm_encoder
 
 

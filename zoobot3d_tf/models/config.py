@@ -11,6 +11,8 @@ from zoobot3d_tf.schemas import Schema
 
 VOLUNTEER_TASKS = ("votes", *MASKS)
 TASKS = (*VOLUNTEER_TASKS, "label")
+POOLED_HEADS = {"votes": "vote_head", "label": "label_head"}
+"""Name of the layer of each head that uses the pooled features."""
 MASK_HEADS = ("fraction", "beta-binomial")
 KERAS_ENCODERS = tuple(f"EfficientNetB{n}" for n in range(8)) + tuple(f"EfficientNetV2B{n}" for n in range(4))
 TIMM_ENCODERS = (

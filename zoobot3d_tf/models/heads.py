@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from zoobot3d_tf.labels import Label
-from zoobot3d_tf.models.config import ModelConfig
+from zoobot3d_tf.models.config import POOLED_HEADS, ModelConfig
 
 # Concentrations lie between 1 (any vote fraction is as probable) and 101 (nearly certain), as in Zoobot.
 LOWEST_CONCENTRATION = 1.0
@@ -14,8 +14,6 @@ CONCENTRATION_RANGE = 100.0
 # Heads begin uncertain: with concentrations of about 6, and masks that few volunteers would draw. With sigmoid(0) the
 # model would begin with concentrations of 51, and need its first epochs to unlearn this certainty.
 FIRST_LOGIT = keras.initializers.Constant(-3.0)
-POOLED_HEADS = {"votes": "vote_head", "label": "label_head"}
-"""Name of the layer of each head that uses the pooled features."""
 # Activation of the dense layer of a label, and name of that layer.
 _LABEL_ACTIVATIONS = {"binary": "sigmoid", "multiclass": "softmax", "regression": "linear"}
 

@@ -4,12 +4,11 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 
-from zoobot3d_tf.inference.engine import compile_function, step_size
-from zoobot3d_tf.models.heads import POOLED_HEADS, mask_fraction
+from zoobot3d_tf.inference.compiled_network import compile_network
+from zoobot3d_tf.inference.engine import step_size
+from zoobot3d_tf.models.config import POOLED_HEADS
 from zoobot3d_tf.runs.run_folder import TrainedRun
 
 
@@ -51,8 +50,14 @@ class Network:
         self.step = step_size(engine, batch_size)
         self._rate, self._seed = run.model.dropout, seed
         self._outputs = (*masks, *(name for name in POOLED_HEADS if name in run.model.tasks))
-        traced, self._dropout_shape = _trace(run.load_model(), self._outputs, self.step, n_samples)
-        self._function = compile_function(traced, engine, precision)
+
+        def trace() -> Any:
+            from zoobot3d_tf.models.traced import trace_predictions
+
+            return trace_predictions(run.load_model(), self._outputs, self.step, n_samples)
+
+        sizes = {"step": self.step, "n_samples": n_samples, "image_size": run.model.image_size}
+        self._function = compile_network(run, {"outputs": self._outputs, **sizes}, trace, engine, precision)
 
     def __call__(self, images: np.ndarray, id_strs: Sequence[str]) -> dict[str, np.ndarray]:
         """Predict one step of galaxies.
@@ -67,13 +72,13 @@ class Network:
             volunteers, float32 (step, H, W).
         """
         inputs = [images]
-        if self._dropout_shape is not None:
-            factors = np.ones((self.step, *self._dropout_shape), np.float32)
-            if self._dropout_shape[0] > 1:
+        for step, n_samples, n_features in self._function.input_shapes[1:]:  # none if only masks are predicted
+            factors = np.ones((step, n_samples, n_features), np.float32)
+            if n_samples > 1:
                 for i, id_str in enumerate(id_strs):
-                    factors[i] = dropout_factors(id_str, self._dropout_shape, self._rate, self._seed)
+                    factors[i] = dropout_factors(id_str, (n_samples, n_features), self._rate, self._seed)
             inputs.append(factors)
-        return dict(zip(self._outputs, self._function(*inputs), strict=True))
+        return dict(zip(self._outputs, self._function.run(*inputs), strict=True))
 
 
 def dropout_factors(id_str: str, shape: tuple[int, int], rate: float, seed: int) -> np.ndarray:
@@ -91,37 +96,3 @@ def dropout_factors(id_str: str, shape: tuple[int, int], rate: float, seed: int)
     key = int.from_bytes(hashlib.sha256(id_str.encode()).digest()[:8], "big")
     kept = np.random.default_rng([seed, key]).random(shape, np.float32) >= rate
     return kept.astype(np.float32) / np.float32(1 - rate)
-
-
-def _trace(model: keras.Model, outputs: Sequence[str], step: int, n_samples: int) -> tuple[Any, tuple[int, int] | None]:
-    """Trace the function (images, dropout factors) -> outputs.
-
-    Returns:
-        The concrete function, and the shape of the dropout factors, (samples, features). If only masks are predicted
-        there are no factors, and the shape is None.
-    """
-    layers = {name: model.output[name] for name in outputs if name not in POOLED_HEADS}
-    is_pooled = len(layers) < len(outputs)
-    if is_pooled:
-        layers["features"] = model.get_layer("features").output
-    trunk = keras.Model(model.input, layers)
-
-    def samples_of(head: keras.Model, features: tf.Tensor, factors: tf.Tensor) -> tf.Tensor:
-        samples = tf.reshape(features[:, None] * factors, (-1, features.shape[-1]))
-        return tf.transpose(tf.reshape(head(samples, training=False), (step, n_samples, -1)), (0, 2, 1))
-
-    def predict(images: tf.Tensor, *factors: tf.Tensor) -> list[tf.Tensor]:
-        results = trunk(tf.cast(images, tf.float32), training=False)
-        return [
-            samples_of(model.get_layer(POOLED_HEADS[name]), results["features"], *factors)
-            if name in POOLED_HEADS
-            else mask_fraction(results[name])[..., 0]
-            for name in outputs
-        ]
-
-    inputs = [tf.TensorSpec((step, *model.input.shape[1:]), tf.uint8)]
-    dropout_shape = None
-    if is_pooled:
-        dropout_shape = (n_samples, layers["features"].shape[-1])
-        inputs.append(tf.TensorSpec((step, *dropout_shape), tf.float32))
-    return tf.function(predict, autograph=False).get_concrete_function(*inputs), dropout_shape

@@ -1,7 +1,4 @@
-"""Predict galaxies: votes, labels and masks of each, written to one table.
-
-TensorFlow is imported only when all arguments have been checked.
-"""
+"""Predict galaxies: votes, labels and masks of each, written to one table."""
 
 import logging
 import os
@@ -24,6 +21,7 @@ from zoobot3d_tf.models.config import ModelConfig
 from zoobot3d_tf.predictions.mask_files import check_masks_dir, fits_primary
 from zoobot3d_tf.predictions.measurements import COLUMNS
 from zoobot3d_tf.predictions.options import PredictionOptions
+from zoobot3d_tf.predictions.predict_part import load, predict_part
 from zoobot3d_tf.predictions.prediction_tables import SUFFIXES, write_table
 from zoobot3d_tf.predictions.results import column_names
 from zoobot3d_tf.predictions.settings import PredictionSettings, RunSettings
@@ -93,8 +91,6 @@ def predict_galaxies(
     chosen = [_choose_framing(run, options) for run in runs]
     stretch = _one_stretch(runs, [framing.pop("stretch") for framing, _ in chosen])
     calibrations = [None if options.no_calibration else read_calibration(run) for run in runs]
-
-    from zoobot3d_tf.predictions.predict_part import load, predict_part
 
     notes = [f"{run.folder.name}: {run.note}" for run in runs if run.note]
     for warning in notes + _doubts_about(calibrations, runs, options.n_samples):

@@ -1,7 +1,6 @@
 """Features: the output of the encoder for each image, averaged over its pixels.
 
-Similar galaxies have similar features, also in properties that volunteers were not asked about. TensorFlow is imported
-only when all arguments have been checked.
+Similar galaxies have similar features, also in properties that volunteers were not asked about.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -19,6 +18,8 @@ import pyarrow as pa
 from zoobot3d_tf.failures import MAX_FAILED, check_max_failed
 from zoobot3d_tf.files import PathLike, check_output, one_owner, partial_path, path_of, sha256_of
 from zoobot3d_tf.images.read import ImageError
+from zoobot3d_tf.inference.compiled_network import compile_network
+from zoobot3d_tf.inference.engine import choose_engine, step_size
 from zoobot3d_tf.inference.inputs import fingerprint
 from zoobot3d_tf.inference.job import Failure, Job, JobSettings, NetworkSettings, start_job
 from zoobot3d_tf.inference.metadata import how_it_was_made
@@ -117,8 +118,6 @@ def write_features(
     check_max_failed(max_failed)
     check_output(save_loc, "table", SUFFIXES)
 
-    from zoobot3d_tf.inference.engine import choose_engine
-
     engine, precision = choose_engine(engine)
     settings = FeatureSettings(
         version=__version__,
@@ -182,25 +181,15 @@ def features_part(job: Job[FeatureSettings], number: int) -> None:
 
 @loaded_once
 def _load(settings: FeatureSettings) -> _FeatureNetwork:
-    import tensorflow as tf
-
-    from zoobot3d_tf.inference.engine import compile_function, step_size
-
     run = read_run(settings.run_folder)
     check_same_weights(run, settings)
-    model = run.load_model()
     step = step_size(settings.engine, settings.batch_size)
 
-    def features(images: tf.Tensor) -> list[tf.Tensor]:
-        outputs = tf.cast(images, tf.float32)
-        # The layers before the encoder, such as the mean of the bands, follow each other.
-        for layer in model.layers[1:]:
-            outputs = layer(outputs, training=False)
-            if layer.name == "encoder":
-                break
-        return [tf.reduce_mean(tf.cast(outputs[settings.level], tf.float32), axis=(1, 2))]
+    def trace() -> Any:
+        from zoobot3d_tf.models.traced import trace_features
 
-    pixels = tf.TensorSpec((step, *model.input.shape[1:]), tf.uint8)
-    traced = tf.function(features, autograph=False).get_concrete_function(pixels)
-    n_features = traced.outputs[0].shape[-1]
-    return _FeatureNetwork(step, n_features, compile_function(traced, settings.engine, settings.precision))
+        return trace_features(run.load_model(), settings.level, step)
+
+    function = {"features": settings.level, "step": step, "image_size": run.model.image_size}
+    network = compile_network(run, function, trace, settings.engine, settings.precision)
+    return _FeatureNetwork(step, network.output_shapes[0][-1], network.run)
