@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from zoobot3d_tf.inference.engine import CPU_STEP, choose_engine, compile_function
+from zoobot3d_tf.inference.engine import CPU_STEP, choose_engine, openvino_function, tf_function, to_openvino
 from zoobot3d_tf.machine import available_cores
 
 SIZE, CALLS, ROUNDS = 224, 32, 9
@@ -34,11 +34,14 @@ def features_of(encoder: str) -> tuple[int, dict[str, Callable[..., list[np.ndar
     network = model.get_layer("encoder")
     top = keras.Model(network.input, keras.layers.GlobalAveragePooling2D()(network.output["top"]))
     traced = tf.function(lambda images: top(images, training=False)).get_concrete_function(
-        tf.TensorSpec((None, SIZE, SIZE, 3), tf.float32)
+        tf.TensorSpec((CPU_STEP, SIZE, SIZE, 3), tf.float32)
     )
     n_parameters = sum(int(np.prod(weight.shape)) for weight in network.trainable_weights)
-    engines = (choose_engine(engine) for engine in ("tf", "openvino"))
-    return n_parameters, {" ".join(engine): compile_function(traced, *engine) for engine in engines}
+    _, precision = choose_engine("openvino")
+    return n_parameters, {
+        "tf f32": tf_function(traced).run,
+        f"openvino {precision}": openvino_function(to_openvino(traced), precision).run,
+    }
 
 
 def milliseconds(features: Callable[..., list[np.ndarray]], images: np.ndarray) -> float:

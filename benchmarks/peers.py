@@ -9,16 +9,28 @@ import os
 import statistics
 import subprocess
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 REFERENCE = Path(os.environ.get("ZOOBOT3D_REFERENCE", Path(__file__).resolve().parents[2] / "shared"))
 ROUNDS = 3
 
 
+@cache
+def _peer_python() -> str:
+    """Path of the Python of the other packages, which are installed first."""
+    setup = subprocess.run(["bash", "setup.sh"], cwd=REFERENCE / "peers", capture_output=True, text=True, check=True)
+    return setup.stdout.strip()
+
+
+def peer_command(*arguments: str) -> list[str]:
+    """Command line of a command of `peers.py`."""
+    return [_peer_python(), str(REFERENCE / "peers" / "peers.py"), *arguments]
+
+
 def peer(*arguments: str, cores: str | None = None) -> float:
     """Run a command of `peers.py`, only on some cores (such as "0-3") if they are given; return images per second."""
-    python = subprocess.run(["bash", "setup.sh"], cwd=REFERENCE / "peers", capture_output=True, text=True, check=True)
-    command = [python.stdout.strip(), str(REFERENCE / "peers" / "peers.py"), *arguments]
+    command = peer_command(*arguments)
     if cores:
         command = ["taskset", "--cpu-list", cores, *command]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
