@@ -84,8 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, stage in STAGES.items():
         group, _, command = name.rpartition(" ")
         if group not in groups:
-            words = GROUPS[group]
-            groups[group] = stages.add_parser(group, help=words, description=words).add_subparsers(
+            summary = GROUPS[group]
+            groups[group] = stages.add_parser(group, help=summary, description=summary).add_subparsers(
                 title="commands", metavar="COMMAND", required=True
             )
         stage_parser = groups[group].add_parser(command, help=stage.summary, **stage.parser_settings())
