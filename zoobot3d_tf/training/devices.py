@@ -29,6 +29,7 @@ def choose_strategy(distributed: bool) -> tf.distribute.Strategy:
     """
     if not distributed:
         return tf.distribute.get_strategy()
+    tf.get_logger().setLevel("WARNING")  # or it tells of each sum over devices
     if count_processes() == 1:
         return tf.distribute.MirroredStrategy()
     if "TF_CONFIG" in os.environ:
