@@ -180,4 +180,4 @@ def test_configurations_that_come_with_the_package_can_be_read(path, tmp_path, m
     settings = read_experiment(path)
     assert {name for pair in settings.comparisons for name in pair} <= set(settings.variants)
     assert f"zoobot3d experiment joint-vs-single configs/{path.name} --out " in path.read_text()
-    assert settings.seeds >= 3
+    assert settings.seeds * settings.n_scored >= 3

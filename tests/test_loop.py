@@ -172,32 +172,36 @@ def test_a_run_that_is_killed_at_random_moments_ends_with_the_weights_of_an_undi
     assert_same_run(run, undisturbed)
 
 
+# With a small learning rate, rounding cannot grow from step to step. The moments of the optimiser show the gradients.
+SLOWLY = ("--dropout", 0, "--learning-rate", 1e-6)
+
+
 def close_to(run: Path, expected: Path) -> None:
-    """Compare two runs that sum in another order. Adam divides by gradients that may be near 0."""
+    """Compare two runs that sum in another order: weights, moments of the gradients, statistics, losses and metrics."""
     received, wanted = weights_of(run), weights_of(expected)
-    differences = np.concatenate([np.abs(received[path] - wanted[path]).ravel() for path in wanted if "vars" in path])
-    assert np.median(differences) < 1e-6
-    assert differences.max() < 2e-3
-    pd.testing.assert_frame_equal(pd.read_csv(run / "history.csv"), pd.read_csv(expected / "history.csv"), rtol=1e-3)
+    for path, array in wanted.items():
+        difference = np.linalg.norm(received[path].astype(float) - array)
+        assert difference <= 1e-3 * np.linalg.norm(array) + 1e-6, path
+    pd.testing.assert_frame_equal(pd.read_csv(run / "history.csv"), pd.read_csv(expected / "history.csv"), rtol=1e-4)
 
 
 @pytest.fixture(scope="module")
 def without_dropout(shards, tmp_path_factory):
     """Run folder of a training without dropout, which each device would draw on its own."""
     run = tmp_path_factory.mktemp("alone") / "run"
-    finish(start(shards, run, "--dropout", 0), run)
+    finish(start(shards, run, *SLOWLY), run)
     return run
 
 
 def test_two_devices_learn_what_one_learns(shards, without_dropout, tmp_path):
     run = tmp_path / "run"
-    finish(start(shards, run, "--dropout", 0, "--distributed", DEVICES="2"), run)
+    finish(start(shards, run, *SLOWLY, "--distributed", DEVICES="2"), run)
     close_to(run, without_dropout)
 
 
 def test_two_processes_learn_what_one_learns(shards, without_dropout, tmp_path):
     run = tmp_path / "run"
-    workers = start_workers(shards, run, "--dropout", 0)
+    workers = start_workers(shards, run, *SLOWLY)
     for worker in workers:
         finish(worker, run)
     close_to(run, without_dropout)

@@ -57,7 +57,11 @@ def nll_by_question(votes: Any, concentrations: Any, slices: Sequence[slice]) ->
 def votes_loss(schema: Schema) -> Callable[[Any, Any], Any]:
     """Make the loss of the vote head: the sum of `dirichlet_multinomial_nll` over the questions, shape (batch,)."""
     slices = schema.slices
-    return lambda votes, concentrations: ops.sum(nll_by_question(votes, concentrations, slices), axis=1)
+
+    def votes_nll(votes: Any, concentrations: Any) -> Any:
+        return ops.sum(nll_by_question(votes, concentrations, slices), axis=1)
+
+    return votes_nll
 
 
 def label_loss(label: Label) -> Callable[[Any, Any], Any]:
