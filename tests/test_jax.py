@@ -43,6 +43,7 @@ print(keras.backend.backend())
 """
 
 
+@pytest.mark.slow
 def test_a_model_that_jax_has_trained_is_a_model_for_tensorflow(tmp_path):
     from zoobot3d_tf.schemas import get_schema
     from zoobot3d_tf.training.losses import nll_by_question

@@ -127,6 +127,7 @@ def test_steps_loss_and_metrics_are_those_of_keras(tmp_path):
     assert history["val_loss"] == pytest.approx(theirs.evaluate(batches, verbose=0, return_dict=True)["loss"], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_two_runs_of_one_seed_agree_to_the_bit(shards, undisturbed, tmp_path):
     finish(start(shards, tmp_path / "run"), tmp_path / "run")
     assert_same_run(tmp_path / "run", undisturbed)
@@ -193,6 +194,7 @@ def without_dropout(shards, tmp_path_factory):
     return run
 
 
+@pytest.mark.slow
 def test_two_devices_learn_what_one_learns(shards, without_dropout, tmp_path):
     run = tmp_path / "run"
     finish(start(shards, run, *SLOWLY, "--distributed", DEVICES="2"), run)

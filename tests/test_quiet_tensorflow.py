@@ -73,6 +73,7 @@ def stderr_of(*arguments):
     return result.stderr
 
 
+@pytest.mark.slow
 def test_worker_processes_are_quiet(survey, tmp_path):
     shards = ("--labelled-catalog", survey, "--shard-dir", tmp_path / "shards", "--schema", "decals")
     written = stderr_of("shards", *shards, "--img-size", 64, "--eval-size", 5, "--workers", 2)
