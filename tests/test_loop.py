@@ -201,6 +201,7 @@ def test_two_devices_learn_what_one_learns(shards, without_dropout, tmp_path):
     close_to(run, without_dropout)
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_learns(shards, without_dropout, tmp_path):
     run = tmp_path / "run"
     workers = start_workers(shards, run, *SLOWLY)
