@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from active_learning_votes import interval_text, saved_share
+from active_learning_votes import interval_text, markdown_table, saved_share, write_report
 
 from zoobot3d_tf.active_learning.acquisition import AcquisitionOptions
 from zoobot3d_tf.active_learning.definition import LABELLED_NAME, SIMULATION_NAME, UNLABELLED_NAME, define_experiment
@@ -119,7 +119,7 @@ def report(curves: pd.DataFrame, out: Path) -> str:
         saved = pd.DataFrame({f"{n} labels": saved_share(curves, score, REFERENCE, n, "labels") for n in targets}).loc[
             names
         ]
-        lines += _table(f"Labels saved at the {what} of {REFERENCE} after", saved.drop(index=REFERENCE))
+        lines += markdown_table(f"Labels saved at the {what} of {REFERENCE} after", saved.drop(index=REFERENCE))
         difference = by_seed.sub(by_seed[REFERENCE], level="seed")
         better = pd.DataFrame(
             {
@@ -130,30 +130,13 @@ def report(curves: pd.DataFrame, out: Path) -> str:
             },
             index=names,
         )
-        lines += _table(f"The {what} (difference from {REFERENCE}) after", better)
+        lines += markdown_table(f"The {what} (difference from {REFERENCE}) after", better)
         for name in names:
             mean, spread = by_seed[name].mean(axis=1), by_seed[name].std(axis=1)
             (line,) = axis.plot(mean.index, mean, marker="o", label=name)
             axis.fill_between(mean.index, mean - spread, mean + spread, color=line.get_color(), alpha=0.15)
         axis.set(xlabel="labelled galaxies", ylabel=what)
-    axes[0].legend()
-    figure.tight_layout()
-    figure.savefig(out / "curves.png", dpi=120)
-    text = "\n".join(lines).strip() + "\n"
-    (out / "saved.md").write_text(text)
-    return text
-
-
-def _table(title: str, table: pd.DataFrame) -> list[str]:
-    rows = [f"| {name} | " + " | ".join(row) + " |" for name, row in zip(table.index, table.to_numpy(), strict=True)]
-    return [
-        "",
-        f"{title}:",
-        "",
-        "| strategy | " + " | ".join(table) + " |",
-        "|---" * (len(table.columns) + 1) + "|",
-        *rows,
-    ]
+    return write_report(figure, lines, out)
 
 
 if __name__ == "__main__":

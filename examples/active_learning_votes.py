@@ -13,8 +13,9 @@ nothing about other galaxies.
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,9 @@ from scipy.stats import t as student
 from zoobot3d_tf.active_learning.acquisition import acquire, choose, fraction_above
 from zoobot3d_tf.schemas import Schema
 from zoobot3d_tf.tables.formats import read_table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 N_FOR_PRIOR = 500
 SAMPLES = 15
@@ -186,11 +190,7 @@ def report(curves: pd.DataFrame, out: Path) -> str:
     for axis, (error, what) in zip(axes, words.items(), strict=True):
         for reference in ("random", "equal"):
             table = pd.DataFrame({f"{n} votes": saved_share(curves, error, reference, n) for n in TARGETS}).loc[names]
-            lines += ["", f"Votes saved at equal {what}, compared with {reference}:", ""]
-            lines += ["| strategy | " + " | ".join(table) + " |", "|---" * (len(TARGETS) + 1) + "|"]
-            lines += [
-                f"| {name} | " + " | ".join(row) + " |" for name, row in zip(names, table.to_numpy(), strict=True)
-            ]
+            lines += markdown_table(f"Votes saved at equal {what}, compared with {reference}", table)
         for name in names:
             by_round = curves[curves["strategy"] == name].groupby("round")
             mean, spread = by_round.mean(numeric_only=True), by_round[error].std()
@@ -198,7 +198,19 @@ def report(curves: pd.DataFrame, out: Path) -> str:
             low, high = mean[error] - 2 * spread, mean[error] + 2 * spread
             axis.fill_between(mean["votes"], low, high, color=line.get_color(), alpha=0.2)
         axis.set(xlabel="votes per galaxy", ylabel=what, yscale="log")
-    axes[0].legend()
+    return write_report(figure, lines, out)
+
+
+def markdown_table(title: str, table: pd.DataFrame) -> list[str]:
+    """Lines of a table of texts, with one row per strategy, under its title."""
+    rows = [f"| {name} | " + " | ".join(row) + " |" for name, row in zip(table.index, table.to_numpy(), strict=True)]
+    head = ["| strategy | " + " | ".join(table) + " |", "|---" * (len(table.columns) + 1) + "|"]
+    return ["", f"{title}:", "", *head, *rows]
+
+
+def write_report(figure: "Figure", lines: Sequence[str], out: Path) -> str:
+    """Write the curves, with a legend, to `curves.png`, and the lines to `saved.md`; return the text of the latter."""
+    figure.axes[0].legend()
     figure.tight_layout()
     figure.savefig(out / "curves.png", dpi=120)
     text = "\n".join(lines).strip() + "\n"
