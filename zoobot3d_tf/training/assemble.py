@@ -203,14 +203,11 @@ def reporters(config: RunConfig, validation: tf.data.Dataset) -> list[keras.call
 
 @contextmanager
 def wandb_run(config: RunConfig) -> Iterator[None]:
-    """Open a run of Weights & Biases during a block, if the configuration asks for one, and finish it, also on error.
+    """Open a run of Weights & Biases during a block, and finish it, also on error.
 
     Raises:
         ImportError: wandb is not installed.
     """
-    if not config.wandb:
-        yield
-        return
     import wandb
 
     run = wandb.init(project="zoobot3d_tf", name=config.log_dir.name, dir=config.log_dir, config=config.to_dict())

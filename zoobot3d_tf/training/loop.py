@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import keras
 import tensorflow as tf
 
-from zoobot3d_tf.data.dataset import WHOLE, Share
+from zoobot3d_tf.data.dataset import Share
 from zoobot3d_tf.gpu import has_gpu
 from zoobot3d_tf.machine import end_requested
 from zoobot3d_tf.shards.manifest import galaxies_in
@@ -61,7 +61,7 @@ def fit(model: keras.Model, config: RunConfig, checkpoints: Checkpoints) -> None
             checkpoints,
             lambda share: batches(config, epochs, first_batch, share),
             (steps_per_epoch(config), n_validation_steps),
-            reporters(config, batches(config, range(0), share=WHOLE)[1]) if checkpoints.writes else (),
+            reporters(config, batches(config, range(0))[1]) if checkpoints.writes else (),
         )
 
 
@@ -99,16 +99,14 @@ def fit_batches(
         steps=n_steps[0],
     )
     train, check = make_step(model, config, is_training=True), make_step(model, config, is_training=False)
-    training = iter(datasets[0])
+    training, zeros = iter(datasets[0]), zero_sums(model, config.model)
     model.stop_training = False
     callbacks.on_train_begin()
     for epoch in range(checkpoints.epochs_done, config.epochs):
         callbacks.on_epoch_begin(epoch)
         seed_dropout(model, config.seed, epoch, checkpoints.steps_done)
-        logs = results(
-            _train_epoch(train, training, checkpoints, callbacks, zero_sums(model, config.model), n_steps[0])
-        )
-        sums, validation = zero_sums(model, config.model), iter(datasets[1])
+        logs = results(_train_epoch(train, training, checkpoints, callbacks, zeros, n_steps[0]))
+        sums, validation = zeros, iter(datasets[1])
         for _ in range(n_steps[1]):
             sums, _ = check(next(validation), sums, tf.zeros([]))
         callbacks.on_epoch_end(epoch, logs | {f"val_{name}": value for name, value in results(sums).items()})
