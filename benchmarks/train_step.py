@@ -32,7 +32,9 @@ def main() -> None:
     masks = {name: tf.constant(rng.uniform(size=(BATCH, 224, 224, 1)), tf.float32) for name in config.model.masks}
     targets = {"votes": tf.constant(rng.integers(0, 9, (BATCH, 34)), tf.float32), **masks}
     weights = {name: tf.ones(BATCH) for name in targets}
-    step, batch = make_step(model, config, is_training=True), (images, targets, weights)
+    batch = (images, targets, weights)
+    any_size = tf.nest.map_structure(lambda value: tf.TensorSpec((None, *value.shape[1:]), value.dtype), batch)
+    step = make_step(model, config, any_size, is_training=True)
     sums, nobody = zero_sums(model, config.model), tf.zeros([])
 
     def ours() -> float:

@@ -197,8 +197,10 @@ def test_the_losses_of_both_stages_can_be_compared(tuned):
     config = RunConfig(run.model, run.framing, tuned, **records, epochs=1, batch_size=7, loss_weights={"label": 1.0})
     # In training all classes weigh alike: of two, the other's count takes back what each one's gave.
     restore_class_shares(network, replace(run.model.label, counts=run.model.label.counts[::-1]))
-    check, sums = make_step(network, config, is_training=False), zero_sums(network, run.model)
-    for batch in batches(config, range(0))[1]:
+    _, validation = batches(config, range(0))
+    check = make_step(network, config, validation.element_spec, is_training=False)
+    sums = zero_sums(network, run.model)
+    for batch in validation:
         sums, _ = check(batch, sums, tf.zeros([]))
     scores = json.loads((tuned / "validation.json").read_text())
     assert results(sums)["loss"] == pytest.approx(scores["loss"], rel=1e-4)

@@ -24,8 +24,9 @@ from zoobot3d_tf.models.config import ModelConfig
 from zoobot3d_tf.schemas import get_schema
 from zoobot3d_tf.training.assemble import compiled_model
 from zoobot3d_tf.training.checkpoints import Checkpoints
-from zoobot3d_tf.training.loop import fit_batches
+from zoobot3d_tf.training.loop import fit_batches, make_step
 from zoobot3d_tf.training.losses import MASK_LOSSES, votes_loss
+from zoobot3d_tf.training.metrics import zero_sums
 from zoobot3d_tf.training.run_config import RunConfig
 
 TRAIN = """
@@ -63,13 +64,18 @@ def finish(process: subprocess.Popen, run: Path) -> None:
     assert process.wait(600) == 0, run.with_suffix(".log").read_text()[-3000:]
 
 
-def weights_of(run: Path) -> dict[str, np.ndarray]:
-    """Weights and state of the optimiser after the last epoch, by path in the file."""
+def arrays_in(path: Path) -> dict[str, np.ndarray]:
+    """Arrays of an HDF5 file, by path in the file."""
     arrays: dict[str, np.ndarray] = {}
-    (path,) = (run / "checkpoints").glob("epoch-*.weights.h5")
     with h5py.File(path) as file:
         file.visititems(lambda name, item: arrays.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
     return arrays
+
+
+def weights_of(run: Path) -> dict[str, np.ndarray]:
+    """Weights and state of the optimiser after the last epoch, by path in the file."""
+    (path,) = (run / "checkpoints").glob("epoch-*.weights.h5")
+    return arrays_in(path)
 
 
 @pytest.fixture(scope="module")
@@ -88,11 +94,11 @@ def assert_same_run(run: Path, expected: Path) -> None:
     pd.testing.assert_frame_equal(pd.read_csv(run / "history.csv"), pd.read_csv(expected / "history.csv"))
 
 
-def test_steps_loss_and_metrics_are_those_of_keras(tmp_path):
-    """The same batches through `keras.Model.fit`, with the losses of this package and AdamW of Keras."""
-    schema = get_schema("decals")
+@pytest.fixture
+def small_run(tmp_path):
+    """Configuration of a run of one epoch, and three batches of nine galaxies, of which the last one has one."""
     config = RunConfig(
-        ModelConfig(schema, image_size=32, dropout=0.0),
+        ModelConfig(get_schema("decals"), image_size=32, dropout=0.0),
         Framing(32, 32, 32),
         tmp_path,
         ("unused",),
@@ -103,11 +109,18 @@ def test_steps_loss_and_metrics_are_those_of_keras(tmp_path):
         weight_decay=0.1,
     )
     rng = np.random.default_rng(0)
-    masks = {name: rng.uniform(size=(10, 32, 32, 1)).astype(np.float32) for name in config.model.masks}
-    targets = {"votes": rng.integers(0, 9, (10, 34)).astype(np.float32), **masks}
-    weights = {name: rng.integers(0, 2, 10).astype(np.float32) for name in targets}
-    images = rng.uniform(0, 255, (10, 32, 32, 3)).astype(np.float32)
-    batches = tf.data.Dataset.from_tensor_slices((images, targets, weights)).batch(4)
+    masks = {name: rng.uniform(size=(9, 32, 32, 1)).astype(np.float32) for name in config.model.masks}
+    targets = {"votes": rng.integers(0, 9, (9, 34)).astype(np.float32), **masks}
+    weights = {name: rng.integers(0, 2, 9).astype(np.float32) for name in targets}
+    images = rng.uniform(0, 255, (9, 32, 32, 3)).astype(np.float32)
+    return config, tf.data.Dataset.from_tensor_slices((images, targets, weights)).batch(4)
+
+
+def test_steps_loss_and_metrics_are_those_of_keras(small_run, tmp_path):
+    """The same batches through `keras.Model.fit`, with the losses of this package and AdamW of Keras."""
+    config, batches = small_run
+    schema = config.model.vote_schema
+    masks = config.model.masks
 
     model = compiled_model(config)
     theirs = build.build_model(config.model)
@@ -120,11 +133,22 @@ def test_steps_loss_and_metrics_are_those_of_keras(tmp_path):
     checkpoints = Checkpoints(tmp_path / "checkpoints", patience=1)
     fit_batches(model, config, checkpoints, lambda share: (batches, batches), (3, 3))
     (history,) = checkpoints.history
-    # The losses of tasks differ: Keras gives the last batch, of two galaxies, the weight of the others.
+    # The losses of tasks differ: Keras gives the last batch, of one galaxy, the weight of the others.
     assert history["loss"] == pytest.approx(expected["loss"][0], rel=1e-4)
     for ours, variable in zip(model.get_weights(), theirs.get_weights(), strict=True):
         np.testing.assert_allclose(ours, variable, atol=2e-4)
     assert history["val_loss"] == pytest.approx(theirs.evaluate(batches, verbose=0, return_dict=True)["loss"], rel=1e-3)
+
+
+def test_batches_of_all_sizes_share_one_graph(small_run):
+    """Graphs of two sizes round otherwise, and a run that goes on with the last batch would differ from one without."""
+    config, batches = small_run
+    model = compiled_model(config)
+    step, sums = make_step(model, config, batches.element_spec, is_training=True), zero_sums(model, config.model)
+    for batch in batches:
+        sums, _ = step(batch, sums, tf.zeros([]))
+    assert step.experimental_get_tracing_count() == 1
+    assert float(sums["loss"][1]) == 9
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import logging
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -98,7 +99,8 @@ def fit_batches(
         epochs=config.epochs,
         steps=n_steps[0],
     )
-    train, check = make_step(model, config, is_training=True), make_step(model, config, is_training=False)
+    train = make_step(model, config, datasets[0].element_spec, is_training=True)
+    check = make_step(model, config, datasets[1].element_spec, is_training=False)
     training, zeros = iter(datasets[0]), zero_sums(model, config.model)
     model.stop_training = False
     callbacks.on_train_begin()
@@ -154,12 +156,13 @@ def _train_epoch(
     return sums
 
 
-def make_step(model: keras.Model, config: RunConfig, is_training: bool) -> Step:
+def make_step(model: keras.Model, config: RunConfig, batch_spec: Any, is_training: bool) -> Step:
     """Make the function of one step on all devices, which is traced at its first call.
 
     Args:
         model: compiled model.
         config: configuration of the run, for the loss and its factors.
+        batch_spec: shapes and types of the batches, as `element_spec` of a dataset.
         is_training: whether to train, or only to compute loss and metrics.
     """
     strategy, variables = model.distribute_strategy, model.trainable_variables
@@ -185,8 +188,13 @@ def make_step(model: keras.Model, config: RunConfig, is_training: bool) -> Step:
         model.optimizer.apply([total / n_galaxies for total in totals], learned)
         return sums, ending
 
+    # One graph for batches of all sizes: a graph of the last batch of an epoch, which is smaller, would round otherwise,
+    # and a run that goes on there would differ from a run that nobody interrupted.
+    signature = (batch_spec, tf.nest.map_structure(tf.type_spec_from_value, zero_sums(model, config.model)))
+    signature += (tf.TensorSpec([]),)
+
     # XLA is ten times slower on a CPU, and does not know the sums over several devices.
-    @tf.function(reduce_retracing=True, jit_compile=has_gpu() and strategy.num_replicas_in_sync == 1)
+    @tf.function(input_signature=signature, jit_compile=has_gpu() and strategy.num_replicas_in_sync == 1)
     def step(batch: tuple, sums: Sums, ending: tf.Tensor) -> tuple[Sums, tf.Tensor]:
         of_devices = strategy.run(on_device, args=(batch, ending))
         of_batch, n_ending = tf.nest.map_structure(
