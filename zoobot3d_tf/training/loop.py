@@ -189,9 +189,9 @@ def make_step(model: keras.Model, config: RunConfig, batch_spec: Any, is_trainin
         return sums, ending
 
     # One graph for batches of all sizes: a graph of the last batch of an epoch, which is smaller, would round otherwise,
-    # and a run that goes on there would differ from a run that nobody interrupted.
-    signature = (batch_spec, tf.nest.map_structure(tf.type_spec_from_value, zero_sums(model, config.model)))
-    signature += (tf.TensorSpec([]),)
+    # and a run that goes on there would differ from a run without interruption.
+    sums_spec = tf.nest.map_structure(tf.type_spec_from_value, zero_sums(model, config.model))
+    signature = (batch_spec, sums_spec, tf.TensorSpec([]))
 
     # XLA is ten times slower on a CPU, and does not know the sums over several devices.
     @tf.function(input_signature=signature, jit_compile=has_gpu() and strategy.num_replicas_in_sync == 1)
