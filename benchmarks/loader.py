@@ -51,7 +51,7 @@ def main() -> None:
         from zoobot3d_tf.data.framing import Framing
 
         tf.config.threading.set_intra_op_parallelism_threads(1)
-        batches = training_batches([Survey(tuple(paths * 4), np.eye(2))], Framing(300, 240, 224), batch_size=32)
+        batches = training_batches([Survey(tuple(map(str, paths)) * 4, np.eye(2))], Framing(300, 240, 224), batch_size=32)
 
         def ours() -> float:
             start, n = time.perf_counter(), 0

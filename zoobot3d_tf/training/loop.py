@@ -188,8 +188,8 @@ def make_step(model: keras.Model, config: RunConfig, batch_spec: Any, is_trainin
         model.optimizer.apply([total / n_galaxies for total in totals], learned)
         return sums, ending
 
-    # One graph for batches of all sizes: a graph of the last batch of an epoch, which is smaller, would round otherwise,
-    # and a run that goes on there would differ from a run without interruption.
+    # One graph for batches of all sizes: another graph for the last batch of an epoch, which is smaller, would round
+    # differently, and a run that goes on there would differ from a run without interruption.
     sums_spec = tf.nest.map_structure(tf.type_spec_from_value, zero_sums(model, config.model))
     signature = (batch_spec, sums_spec, tf.TensorSpec([]))
 
