@@ -22,6 +22,7 @@ from zoobot3d_tf.training.assemble import (
 )
 from zoobot3d_tf.training.checkpoints import Checkpoints, StopOnNaN
 from zoobot3d_tf.training.devices import share_of
+from zoobot3d_tf.training.fused_normalization import fuse_normalization
 from zoobot3d_tf.training.metrics import LOSS, Sums, results, sums_of_batch, zero_sums
 from zoobot3d_tf.training.progress import EpochLines
 from zoobot3d_tf.training.run_config import RunConfig
@@ -166,6 +167,8 @@ def make_step(model: keras.Model, config: RunConfig, batch_spec: Any, is_trainin
         is_training: whether to train, or only to compute loss and metrics.
     """
     strategy, variables = model.distribute_strategy, model.trainable_variables
+    if not has_gpu():
+        fuse_normalization(model)
 
     def forward(images: tf.Tensor, targets: dict, weights: dict, weight_of_part: tf.Tensor | float = 1.0) -> Sums:
         outputs = model(images, training=is_training)
