@@ -67,14 +67,12 @@ def random_affine(framing: Framing, rng: np.random.Generator) -> np.ndarray:
         framing: sizes of the images.
         rng: random number generator.
     """
-    angle = rng.uniform(0, 2 * np.pi)
-    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    reflection = np.diag([1.0, rng.choice([-1.0, 1.0])])
-    zoom = ZOOM ** rng.uniform(-1, 1)
-    stretch = ASPECT ** rng.uniform(-0.5, 0.5)
-    scale = framing.crop_size / framing.final_size * zoom * np.diag([stretch, 1 / stretch])
-    shift = rng.uniform(-SHIFT, SHIFT, size=2) * framing.initial_size
-    return _about_centres(framing, rotation @ reflection @ scale, shift)
+    turn, side, zoom, aspect, *shift = rng.uniform(-1, 1, size=6)
+    cos, sin, reflection = math.cos(math.pi * turn), math.sin(math.pi * turn), math.copysign(1, side)
+    width = framing.crop_size / framing.final_size * ZOOM**zoom * ASPECT ** (aspect / 2)
+    height = reflection * width / ASPECT**aspect
+    linear = np.array([[cos * width, -sin * height], [sin * width, cos * height]])
+    return _about_centres(framing, linear, SHIFT * framing.initial_size * np.array(shift))
 
 
 def warp(image: np.ndarray, affine: np.ndarray, size: int) -> np.ndarray:
@@ -120,7 +118,11 @@ def _resample(image: np.ndarray, affine: np.ndarray, width: int, height: int) ->
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     shrinkage = abs(affine[0, 0] * affine[1, 1] - affine[0, 1] * affine[1, 0]) ** 0.5
     if shrinkage < ANTIALIASING_FROM:
-        return cv2.warpAffine(image, affine, (width, height), flags=flags)
+        if image.shape[2:] != (3,):
+            return cv2.warpAffine(image, affine, (width, height), flags=flags)
+        # OpenCV has a fast path for four channels, which takes half of the time of three.
+        four = cv2.warpAffine(cv2.cvtColor(image, cv2.COLOR_RGB2RGBA), affine, (width, height), flags=flags)
+        return cv2.cvtColor(four, cv2.COLOR_RGBA2RGB)
     # Bilinear interpolation sees two pixels in each direction only. Each pixel becomes the mean of n x n points, which
     # are at most 1.25 pixels of the input apart.
     n = math.ceil(shrinkage - 0.25)

@@ -118,9 +118,9 @@ def encode_image(image: np.ndarray) -> bytes:
 
 def encode_mask(counts: np.ndarray) -> bytes:
     """Encode a mask of counts, uint8 (H, W), as PNG, without loss."""
-    buffer = io.BytesIO()
-    Image.fromarray(counts).save(buffer, "PNG")
-    return buffer.getvalue()
+    # Masks are flat areas: without a filter they are smaller, and are decoded faster.
+    options = [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE, cv2.IMWRITE_PNG_COMPRESSION, 6]
+    return cv2.imencode(".png", counts, options)[1].tobytes()
 
 
 def decode(encoded: bytes) -> np.ndarray:
