@@ -154,7 +154,10 @@ def test_the_parts_of_a_batch_are_the_batch(shards, make):
     batch_size = next(size for size in range(5, n_galaxies) if n_galaxies % size == 2)  # the last batch has two
     whole = numpy_batches(make(survey, FRAMING, batch_size))
     shares = [Share(range(2), 3), Share(range(2, 3), 3)]  # a process with two devices, and a process with one
-    first, second = (numpy_batches(make(survey, FRAMING, batch_size, share=share)) for share in shares)
+    datasets = [make(survey, FRAMING, batch_size, share=share) for share in shares]
+    # The step is traced for the shapes that a dataset promises.
+    assert all(dataset.element_spec[:3] == make(survey, FRAMING, batch_size).element_spec for dataset in datasets)
+    first, second = map(numpy_batches, datasets)
     assert (len(first), len(second)) == (2 * len(whole), len(whole))
     for number, (images, targets, _) in enumerate(whole):
         parts = [*first[2 * number : 2 * number + 2], second[number]]

@@ -174,7 +174,10 @@ def _made(batches: tf.data.Dataset, read: Callable, share: Share) -> tf.data.Dat
         every = tf.where(has_few, 1, share.n_parts)
 
         def one(part: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            return weight, *(tensor[tf.where(has_few, 0, part) :: every] for tensor in batch)
+            first = tf.where(has_few, 0, part)
+            # TensorFlow does not know the shape of a slice whose step is a tensor.
+            chosen = [tf.ensure_shape(tensor[first::every], (None, *tensor.shape[1:])) for tensor in batch]
+            return weight, *chosen
 
         return tf.data.Dataset.from_tensor_slices(list(share.parts)).map(one)
 
