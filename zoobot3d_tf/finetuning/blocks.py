@@ -6,14 +6,14 @@ import keras
 
 from zoobot3d_tf.models.config import POOLED_HEADS
 
-_BLOCK = re.compile(r"(block\d+[a-z]+)_|(blocks\.\d+\.\d+)\.")  # layers of Keras, and of timm
+_BLOCK = re.compile(r"(block\d+[a-z]+)_|((?:blocks|stages)\.\d+\.(?:blocks\.)?\d+)\.")  # layers of Keras, and of timm
 
 
 def encoder_blocks(encoder: keras.Model) -> list[list[keras.layers.Layer]]:
     """Group the layers of an encoder, from input to output.
 
     Args:
-        encoder: EfficientNet of Keras or of timm, as `build_model` makes it.
+        encoder: encoder of Keras or of timm, as `build_model` makes it.
 
     Returns:
         Layers of the stem, of each block, and of the top, which follows the last block.
@@ -21,7 +21,8 @@ def encoder_blocks(encoder: keras.Model) -> list[list[keras.layers.Layer]]:
     groups: list[list[keras.layers.Layer]] = [[]]
     last = ""
     for layer in encoder.layers:
-        match = _BLOCK.match(layer.name)
+        # What halves the size before a stage of ConvNeXt is learned with the first block of the stage.
+        match = _BLOCK.match(layer.name.replace(".downsample.", ".blocks.0."))
         name = (match[1] or match[2]) if match else "top" if last else ""
         if name != last:
             groups.append([])

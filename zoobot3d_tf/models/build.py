@@ -42,7 +42,7 @@ def build_model(config: ModelConfig) -> keras.Model:
             outputs["label"] = build_label_head(features.shape[-1], config.label, config.dropout)(features)
     if config.masks:
         decoder = build_decoder(encoder, config.decoder_widths)
-        decoded = decoder({name: levels[name] for name in ("P1", "P2", "P3", "P4", "P5")})
+        decoded = decoder({name: levels[name] for name in config.feature_maps})
         outputs |= {name: mask_head(decoded, name, config.mask_head) for name in config.masks}
     return keras.Model(image, outputs, name="zoobot3d")
 

@@ -15,12 +15,16 @@ POOLED_HEADS = {"votes": "vote_head", "label": "label_head"}
 """Name of the layer of each head that uses the pooled features."""
 MASK_HEADS = ("fraction", "beta-binomial")
 KERAS_ENCODERS = tuple(f"EfficientNetB{n}" for n in range(8)) + tuple(f"EfficientNetV2B{n}" for n in range(4))
+CONVNEXT_ENCODERS = tuple(
+    f"convnext_{size}" for size in ("atto", "femto", "pico", "nano", "tiny", "small", "base", "large", "xlarge")
+)
 TIMM_ENCODERS = (
     *(f"efficientnet_b{n}" for n in range(8)),
     *(f"tf_efficientnet_b{n}" for n in range(8)),
     "efficientnet_lite0",
     *(f"tf_efficientnet_lite{n}" for n in range(5)),
     *(f"tf_efficientnetv2_{size}" for size in ("b0", "b1", "b2", "b3", "s", "m", "l", "xl")),
+    *CONVNEXT_ENCODERS,
 )
 ENCODERS = KERAS_ENCODERS + TIMM_ENCODERS
 
@@ -104,6 +108,11 @@ class ModelConfig:
     def masks(self) -> tuple[str, ...]:
         """Masks among the tasks."""
         return tuple(task for task in self.tasks if task in MASKS)
+
+    @property
+    def feature_maps(self) -> tuple[str, ...]:
+        """Names of the encoder's feature maps, from the largest to the smallest. ConvNeXt begins with a stride of 4."""
+        return tuple(f"P{n}" for n in range(2 if self.encoder in CONVNEXT_ENCODERS else 1, 6))
 
     @property
     def label_cols(self) -> list[str]:

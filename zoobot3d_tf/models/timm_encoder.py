@@ -1,7 +1,7 @@
-"""EfficientNet of timm, in standard Keras layers, so that weights of Zoobot and timm fit tensor by tensor.
+"""Encoders of timm, in standard Keras layers, so that weights of Zoobot and timm fit tensor by tensor: EfficientNet.
 
 Layers have the names of timm's tensors: `blocks.1.0.conv_dw` is the depthwise convolution of the first block of the
-second stage.
+second stage. ConvNeXt is in `convnext.py`.
 """
 
 import math
@@ -10,7 +10,8 @@ from functools import partial
 
 import keras
 
-from zoobot3d_tf.models.config import TIMM_ENCODERS
+from zoobot3d_tf.models.config import CONVNEXT_ENCODERS, TIMM_ENCODERS
+from zoobot3d_tf.models.convnext import build_convnext
 from zoobot3d_tf.models.encoder import MOMENTUM
 
 _REDUCTION = 4  # factor by which squeeze-and-excite reduces the input channels of a block
@@ -83,7 +84,7 @@ _LARGE = {
 
 
 def build_timm_encoder(name: str, channels: int, image_size: int | None = None) -> keras.Model:
-    """Build an EfficientNet of timm, with random weights, as one layer named `encoder`.
+    """Build an encoder of timm, with random weights, as one layer named `encoder`.
 
     EfficientNet-Lite has no squeeze-and-excite, and ReLU6 for SiLU. Its stem and top are not scaled in width, nor its
     first and last stage in depth.
@@ -97,7 +98,8 @@ def build_timm_encoder(name: str, channels: int, image_size: int | None = None) 
     Returns:
         Model from images (B, H, W, channels), in the range that the weights expect, to a dict: `P1`..`P5`, where Pn is
         2**n times smaller (rounded up) and the output of the last block of that size; and `top`, the 1x1 convolution
-        after P5 with its normalisation and activation, which the vote head pools.
+        after P5 with its normalisation and activation, which the vote head pools. ConvNeXt has no P1, and its `top` is
+        pooled already, see `build_convnext`.
 
     Raises:
         ValueError: the name is unknown.
@@ -105,6 +107,10 @@ def build_timm_encoder(name: str, channels: int, image_size: int | None = None) 
     Tan & Le 2019 (arXiv 1905.11946), Tan & Le 2021 (arXiv 2104.00298). Lite: Liu 2020,
     https://blog.tensorflow.org/2020/03/higher-accuracy-on-vision-models-with-efficientnet-lite.html
     """
+    if name not in TIMM_ENCODERS:
+        raise ValueError(f"encoder must be one of {', '.join(TIMM_ENCODERS)}; received {name!r}")
+    if name in CONVNEXT_ENCODERS:
+        return build_convnext(name, channels, image_size)
     architecture = _architecture(name)
     image = keras.Input((image_size, image_size, channels))
     x = _convolution(image, architecture.stem, 3, 2, "conv_stem", architecture)
@@ -120,8 +126,6 @@ def build_timm_encoder(name: str, channels: int, image_size: int | None = None) 
 
 
 def _architecture(name: str) -> _Architecture:
-    if name not in TIMM_ENCODERS:
-        raise ValueError(f"encoder must be one of {', '.join(TIMM_ENCODERS)}; received {name!r}")
     symmetric = not name.startswith("tf_")
     family, _, size = name.removeprefix("tf_").rpartition("_")
     is_lite = size.startswith("lite")

@@ -18,11 +18,10 @@ from zoobot3d_tf.models.timm_encoder import build_timm_encoder
 from zoobot3d_tf.models.timm_files import SAFETENSORS_NAME, TimmWeights, find_timm_weights
 from zoobot3d_tf.models.torch_file import read_torch_tensors
 
-_TIMM_STEM = "conv_stem.weight"
 _KERAS_STEM = "stem_conv"
 _TIMEOUT = 30  # seconds without a byte, after which a download is given up
 # The last layer of a classifier, and a counter that PyTorch needs for another kind of moving average.
-_UNUSED_TENSOR = re.compile(r"(classifier|_fc)\.|.*\.num_batches_tracked$")
+_UNUSED_TENSOR = re.compile(r"(classifier|_fc|head\.fc)\.|.*\.num_batches_tracked$")
 # Layers of EfficientNet-PyTorch, which numbers the blocks of all stages together.
 _PYTORCH_LAYER = re.compile(r"(?:_blocks\.(\d+)\.)?(_\w+)\.(\w+)$")
 _PYTORCH_STEM = "_conv_stem.weight"
@@ -37,6 +36,7 @@ _PYTORCH_INVERTED = {
     "_bn2": "bn3",
 }
 _PYTORCH_SEPARABLE = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+_LAYER_SCALE = ".gamma"  # end of the names of the layer scales of ConvNeXt, in timm and here
 _TIMM_NAMES = {
     "kernel": "weight",
     "bias": "bias",
@@ -217,20 +217,19 @@ def _load_timm_tensors(encoder: keras.Model, weights: TimmWeights) -> None:
         blocks = list(dict.fromkeys(match[0] for layer in encoder.layers if (match := _BLOCK.match(layer.name))))
         tensors = {_timm_name(key, blocks): value for key, value in tensors.items()}
     targets = timm_targets(encoder)
-    shapes = {
-        key: tuple(variable.shape[axis] for axis in np.argsort(axes)) for key, (variable, axes) in targets.items()
-    }
-    stem = tensors.get(_TIMM_STEM)
-    if stem is not None and stem.ndim == 4 and stem.shape[1] != shapes[_TIMM_STEM][1]:
+    shapes = {key: timm_values(*target).shape for key, target in targets.items()}
+    stem_key = next(iter(targets))  # layers are listed from the image on
+    stem = tensors.get(stem_key)
+    if stem is not None and stem.ndim == 4 and stem.shape[1] != shapes[stem_key][1]:
         if stem.shape[1] == 1:
             raise ValueError(f"{weights.path}: has weights for one band; use channels=1, or a model with color=False")
         if stem.shape[1] == 3:
-            tensors[_TIMM_STEM] = stem.sum(axis=1, keepdims=True)
+            tensors[stem_key] = stem.sum(axis=1, keepdims=True)
     received = {key: value.shape for key, value in tensors.items()}
     _check_tensors(weights.path, f"the encoder {weights.architecture}", shapes, received)
     values = {key: _checked(weights.path, key, tensors[key]) for key in targets}
     for key, (variable, axes) in targets.items():
-        variable.assign(values[key].transpose(axes))
+        variable.assign(values[key].transpose(axes).reshape(variable.shape))
 
 
 def _timm_name(key: str, blocks: Sequence[str]) -> str:
@@ -258,16 +257,36 @@ def timm_targets(encoder: keras.Model) -> dict[str, tuple[keras.Variable, tuple[
         encoder: encoder made by `build_timm_encoder`.
 
     Returns:
-        Variable and axes by the name of the tensor: the variable is `tensor.transpose(axes)`.
+        Variable and axes by the name of the tensor: the variable is `tensor.transpose(axes)`, except that the layer
+        scale of ConvNeXt has one axis in timm, and is the kernel of a depthwise convolution here.
     """
     targets: dict[str, tuple[keras.Variable, tuple[int, ...]]] = {}
     for layer in encoder.layers:
-        is_depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
-        kernel_axes = (2, 3, 0, 1) if is_depthwise else (2, 3, 1, 0)  # from (out, in, height, width)
+        if layer.name.endswith(_LAYER_SCALE):
+            targets[layer.name] = layer.kernel, (0,)
+            continue
         for variable in layer.weights:
-            axes = kernel_axes if variable.name == "kernel" else (0,)
+            axes = _kernel_axes(layer) if variable.name == "kernel" else (0,)
             targets[f"{layer.name}.{_TIMM_NAMES[variable.name]}"] = variable, axes
     return targets
+
+
+def timm_values(variable: keras.Variable, axes: Sequence[int]) -> np.ndarray:
+    """Values of a variable in the shape of the tensor of timm.
+
+    Args:
+        variable: variable of `timm_targets`.
+        axes: order of the axes of the tensor in the variable.
+    """
+    values = np.asarray(variable)
+    return values.ravel() if len(axes) == 1 else values.transpose(np.argsort(axes))
+
+
+def _kernel_axes(layer: keras.layers.Layer) -> tuple[int, ...]:
+    if isinstance(layer, keras.layers.Dense):
+        return 1, 0  # from (out, in)
+    # From (out, in, height, width).
+    return (2, 3, 0, 1) if isinstance(layer, keras.layers.DepthwiseConv2D) else (2, 3, 1, 0)
 
 
 def _fit_keras_stem(encoder: keras.Model, keras_encoder: keras.Model) -> None:

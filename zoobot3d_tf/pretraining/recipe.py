@@ -5,7 +5,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from zoobot3d_tf.data.framing import Framing
-from zoobot3d_tf.models.config import ModelConfig
+from zoobot3d_tf.models.config import CONVNEXT_ENCODERS, ModelConfig
 from zoobot3d_tf.runs.encoder_weights import EncoderWeights
 from zoobot3d_tf.training.run_config import MAX_SEED
 from zoobot3d_tf.version import __version__
@@ -77,6 +77,8 @@ class Pretraining:
         mean, std = self.model.pixel_mean or (), self.model.pixel_std or ()
         if not self.model.color:  # the mean of the bands, as the model scales them
             mean, std = (sum(mean) / 3,), (sum(std) / 3,)
+        is_convnext = self.model.encoder in CONVNEXT_ENCODERS
+        first, classifier = ("stem.0", "head.fc") if is_convnext else ("conv_stem", "classifier")
         weights = self.encoder_weights and self.encoder_weights.to_dict()
         return {
             "architecture": self.model.encoder,
@@ -88,8 +90,8 @@ class Pretraining:
                 "mean": list(mean),
                 "std": list(std),
                 "num_classes": 0,
-                "first_conv": "conv_stem",
-                "classifier": "classifier",
+                "first_conv": first,
+                "classifier": classifier,
             },
             "training": {"method": "VICReg", **asdict(self.recipe), "encoder_weights": weights, "images": images},
             "framing": asdict(self.framing),

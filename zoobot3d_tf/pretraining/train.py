@@ -14,7 +14,7 @@ from zoobot3d_tf.data.dataset import in_parallel
 from zoobot3d_tf.files import FAILED_NAME, write_atomically
 from zoobot3d_tf.gpu import has_gpu
 from zoobot3d_tf.models.timm_files import SAFETENSORS_NAME
-from zoobot3d_tf.models.weights import timm_targets
+from zoobot3d_tf.models.weights import timm_targets, timm_values
 from zoobot3d_tf.pretraining.recipe import Pretraining
 from zoobot3d_tf.pretraining.stored_images import store_images
 from zoobot3d_tf.pretraining.vicreg import POOLED, build_network, rank, spread, vicreg_loss
@@ -75,10 +75,7 @@ def write_timm_tensors(encoder: keras.Model, path: Path) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    tensors = {
-        name: np.ascontiguousarray(np.asarray(variable).transpose(np.argsort(axes)))
-        for name, (variable, axes) in timm_targets(encoder).items()
-    }
+    tensors = {name: np.ascontiguousarray(timm_values(*target)) for name, target in timm_targets(encoder).items()}
     write_atomically(path, save(tensors, metadata={"format": "pt"}))
 
 

@@ -88,7 +88,7 @@ def write_features(
         run_folder: run folder of the trained model.
         save_loc: table to write, .parquet, with one row per galaxy in the order given and the columns `id_str`,
             `file_loc`, and `feature_0000` and following, float32. The `top` of EfficientNetB0 has 1280 features.
-        level: layer of the encoder, one of `LEVELS`.
+        level: layer of the encoder, one of `LEVELS`; ConvNeXt has no P1.
         batch_size: number of galaxies per step on a GPU; a CPU takes fewer.
         engine: program that runs the network: "tf", "openvino" (extra `[fast]`), or "auto", which takes OpenVINO if it
             is installed and there is no GPU.
@@ -117,6 +117,11 @@ def write_features(
         raise ValueError(f"batch_size must be at least 1; received {batch_size}")
     check_max_failed(max_failed)
     check_output(save_loc, "table", SUFFIXES)
+    if level != "top" and level not in run.model.feature_maps:
+        raise ValueError(
+            f"level must be one of top, {', '.join(run.model.feature_maps)} for the encoder {run.model.encoder}; "
+            f"received {level!r}"
+        )
 
     engine, precision = choose_engine(engine)
     settings = FeatureSettings(
