@@ -18,8 +18,8 @@ def _pretrain_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--encoder",
         help="Encoder of timm: efficientnet_b0..b7, tf_efficientnet_b0..b7, tf_efficientnetv2_b0..b3, s, m, l, xl, "
-        "efficientnet_lite0 or tf_efficientnet_lite0..lite4 (default: the encoder of --encoder-weights, or "
-        f"{DEFAULT_ENCODER})",
+        "efficientnet_lite0, tf_efficientnet_lite0..lite4, or convnext_atto, femto, pico, nano, tiny, small, base, "
+        f"large, xlarge (default: the encoder of --encoder-weights, or {DEFAULT_ENCODER})",
     )
     add(
         "--encoder-weights",

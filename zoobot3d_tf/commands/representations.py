@@ -27,7 +27,7 @@ def _representations_arguments(parser: argparse.ArgumentParser) -> None:
         "--level",
         default="top",
         choices=("top", "P1", "P2", "P3", "P4", "P5"),
-        help="Layer of the encoder that gives the features: top is the last layer, P1 the first",
+        help="Layer of the encoder that gives the features: top is the last layer, P1 the first (ConvNeXt: P2)",
     )
     add("--recursive", action="store_true", help="Include the sub-folders of a folder of images")
     add("--image-root", type=path_of, help=IMAGE_ROOT)

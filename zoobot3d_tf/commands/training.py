@@ -86,8 +86,9 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--encoder",
         help="Keras encoders: EfficientNetB0..B7 or EfficientNetV2B0..B3. timm encoders: efficientnet_b0..b7, "
-        "tf_efficientnet_b0..b7, tf_efficientnetv2_b0..b3, s, m, l, xl, efficientnet_lite0 or "
-        f"tf_efficientnet_lite0..lite4 (default: the encoder of --encoder-weights, or {ModelConfig.encoder})",
+        "tf_efficientnet_b0..b7, tf_efficientnetv2_b0..b3, s, m, l, xl, efficientnet_lite0, "
+        "tf_efficientnet_lite0..lite4, or convnext_atto, femto, pico, nano, tiny, small, base, large, xlarge "
+        f"(default: the encoder of --encoder-weights, or {ModelConfig.encoder})",
     )
     add(
         "--encoder-weights",
