@@ -20,7 +20,12 @@ from zoobot3d_tf.machine import available_cores
 
 SIZE, CALLS, ROUNDS = 224, 32, 9
 REFERENCE = "EfficientNetB0"
-ENCODERS = (REFERENCE, "EfficientNetV2B0", *(f"tf_efficientnet_lite{n}" for n in range(5)))
+ENCODERS = (
+    REFERENCE,
+    "EfficientNetV2B0",
+    *(f"tf_efficientnet_lite{n}" for n in range(5)),
+    *(f"convnext_{size}" for size in ("pico", "nano", "tiny")),
+)
 
 
 def features_of(encoder: str) -> tuple[int, dict[str, Callable[..., list[np.ndarray]]]]:
