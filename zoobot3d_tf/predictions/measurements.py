@@ -27,6 +27,18 @@ COLUMNS = {
     "bar_pa": "position angle of the principal axis on the sky, degrees from north through east, 0 to 180",
 }
 """Columns of the measurements in order, and what they mean."""
+UNITS = {
+    "pixscale": "arcsec / pix",
+    "spiral_area_px": "pix2",
+    "spiral_area_arcsec2": "arcsec2",
+    "bar_area_px": "pix2",
+    "bar_area_arcsec2": "arcsec2",
+    "bar_length_px": "pix",
+    "bar_length_arcsec": "arcsec",
+    "bar_angle": "deg",
+    "bar_pa": "deg",
+}
+"""Units of the measurements that have one, as `astropy.units` writes them."""
 
 
 def measure(masks: Mapping[str, np.ndarray], wcs: WCS | None, pixscale: float) -> dict[str, float]:

@@ -13,6 +13,25 @@ from zoobot3d_tf.schemas import Schema
 INTERVAL_LEVEL = 0.9
 """Probability inside the predicted interval of a vote fraction."""
 
+ANSWER_COLUMNS = {
+    "fraction": "expected vote fraction, 0 to 1",
+    "low": f"lower end of the central {INTERVAL_LEVEL:.0%} interval of the vote fraction",
+    "high": f"upper end of the central {INTERVAL_LEVEL:.0%} interval of the vote fraction",
+    "joint_p": "probability that a volunteer is asked the question and gives this answer",
+    "expected_votes": "expected number of votes",
+}
+"""Endings of the columns of each answer, `<answer>_<ending>`, and what they mean."""
+QUESTION_COLUMNS = {
+    "asked_p": "probability that a volunteer is asked this question",
+    "entropy": "entropy of the answer of the next volunteer, nats",
+}
+"""Endings of the columns of each question, `<question>_<ending>`, and what they mean."""
+TREE_COLUMNS = {
+    "entropy": "entropy of all answers of the next volunteer, nats",
+    "most_likely": "most likely answers on the way down the decision tree",
+}
+"""Columns of the whole tree, and what they mean."""
+
 
 def column_names(
     schema: Schema | None, n_samples: int, masks: Sequence[str] = (), label: Label | None = None
