@@ -11,60 +11,31 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from astropy.wcs import WCS
 
-from zoobot3d_tf.data.framing import Framing
 from zoobot3d_tf.images.read import ImageError
-from zoobot3d_tf.images.wcs import pixscale_of, read_wcs, wcs_at
 from zoobot3d_tf.inference.job import Failure, Job
 from zoobot3d_tf.inference.run_job import check_same_weights, loaded_once, named_images
-from zoobot3d_tf.inference.source_images import frame_images
 from zoobot3d_tf.models.config import ModelConfig
+from zoobot3d_tf.predictions.calibrated_network import (
+    CalibratedNetwork,
+    answer_columns,
+    measure_masks,
+    predict_step,
+    wcs_of,
+)
 from zoobot3d_tf.predictions.mask_files import (
     fits_extensions,
     fits_loc,
-    mean_to_image,
-    to_fraction,
     write_fits_masks,
     write_masks,
     write_overlay,
 )
-from zoobot3d_tf.predictions.measurements import COLUMNS, measure
+from zoobot3d_tf.predictions.measurements import COLUMNS
 from zoobot3d_tf.predictions.network import Network
 from zoobot3d_tf.predictions.prediction_tables import table_schema
-from zoobot3d_tf.predictions.results import column_names, vote_values
+from zoobot3d_tf.predictions.results import column_names
 from zoobot3d_tf.predictions.settings import PredictionSettings, RunSettings
-from zoobot3d_tf.runs.calibration import Calibration
 from zoobot3d_tf.runs.run_folder import read_run
-
-
-@dataclass(frozen=True)
-class _CalibratedNetwork:
-    """The network of a run, and what belongs to it.
-
-    Attributes:
-        network: the network.
-        model: configuration of the network.
-        framing: how images are cropped and resized for it.
-        calibration: calibration of its outputs; None for none.
-    """
-
-    network: Network
-    model: ModelConfig
-    framing: Framing
-    calibration: Calibration | None
-
-    def predict(self, images: np.ndarray, id_strs: Sequence[str]) -> dict[str, np.ndarray]:
-        """Predict one step of galaxies, as `Network` does, and apply the calibration."""
-        outputs = self.network(images, id_strs)
-        if self.calibration is None:
-            return outputs
-        outputs |= {
-            name: self.calibration.map_mask(name, outputs[name]) for name in self.model.masks if name in outputs
-        }
-        if self.model.vote_schema is not None:
-            outputs["votes"] = self.calibration.scale(outputs["votes"], self.model.vote_schema)
-        return outputs
 
 
 @dataclass(frozen=True)
@@ -114,7 +85,7 @@ def predict_part(job: Job[PredictionSettings], number: int) -> None:
 
 
 @loaded_once
-def load(settings: PredictionSettings) -> tuple[_CalibratedNetwork, ...]:
+def load(settings: PredictionSettings) -> tuple[CalibratedNetwork, ...]:
     """Load the networks of a job. They are kept for the following parts.
 
     Raises:
@@ -123,7 +94,7 @@ def load(settings: PredictionSettings) -> tuple[_CalibratedNetwork, ...]:
     return tuple(_load_run(run, settings) for run in settings.runs)
 
 
-def _load_run(wanted: RunSettings, settings: PredictionSettings) -> _CalibratedNetwork:
+def _load_run(wanted: RunSettings, settings: PredictionSettings) -> CalibratedNetwork:
     run = read_run(wanted.run_folder)
     check_same_weights(run, wanted)
     model = replace(run.model, image_size=wanted.final_size)
@@ -136,42 +107,25 @@ def _load_run(wanted: RunSettings, settings: PredictionSettings) -> _CalibratedN
         settings.engine,
         settings.precision,
     )
-    return _CalibratedNetwork(network, model, wanted.framing, wanted.calibration)
+    return CalibratedNetwork(network, model, wanted.framing, wanted.calibration)
 
 
 def _predict_batch(
     batch: Sequence[tuple[Any, np.ndarray | ImageError]],
-    networks: Sequence[_CalibratedNetwork],
+    networks: Sequence[CalibratedNetwork],
     settings: PredictionSettings,
 ) -> Iterator[_Prediction | Failure]:
-    """Predict one step of galaxies, each with its image or the error that says why there is none.
-
-    All networks see an image while it is in memory, so that several runs read each image once.
-    """
-    images, id_strs = [image for _, image in batch], [galaxy.id_str for galaxy, _ in batch]
-    framings = [each.framing for each in networks]
-    inputs = {framing: frame_images(images, framing, networks[0].network.step) for framing in set(framings)}
-    outputs = [each.predict(inputs[each.framing], id_strs) for each in networks]
-    concentrations, labels = (_side_by_side(outputs, name, len(batch)) for name in ("votes", "label"))
-    for i, (galaxy, image) in enumerate(batch):
+    """Predict one step of galaxies, each with its image or the error that says why there is none."""
+    outputs = predict_step([image for _, image in batch], [galaxy.id_str for galaxy, _ in batch], networks)
+    for (galaxy, image), output in zip(batch, outputs, strict=True):
         try:
             if isinstance(image, ImageError):
                 raise image
-            masks = {
-                name: mean_to_image([output[name][i] for output in outputs], framings, image.shape[:2])
-                for name in settings.masks
-            }
+            masks = output.masks
             columns, hdus = _finish_masks(galaxy, image, masks, settings) if masks else ({}, b"")
-            yield _Prediction(galaxy.id_str, galaxy.file_loc, concentrations[i], labels[i], columns, hdus)
+            yield _Prediction(galaxy.id_str, galaxy.file_loc, output.concentrations, output.label, columns, hdus)
         except ImageError as error:
             yield Failure(galaxy.id_str, galaxy.file_loc, str(error), was_read=error is not image)
-
-
-def _side_by_side(outputs: Sequence[Mapping[str, np.ndarray]], name: str, n_galaxies: int) -> np.ndarray | list[None]:
-    """Samples of all runs, in their order, per galaxy: (columns, samples) each; None if the runs do not predict it."""
-    if name not in outputs[0]:
-        return [None] * n_galaxies
-    return np.concatenate([output[name] for output in outputs], axis=2)
 
 
 def _finish_masks(
@@ -186,7 +140,7 @@ def _finish_masks(
     Raises:
         ImageError: the id cannot be used as a file name, or the WCS of the image is damaged.
     """
-    wcs = _wcs_of(galaxy, image.shape[:2])
+    wcs = wcs_of(galaxy, image.shape[:2])
     locs, hdus = {}, b""
     if settings.masks_file:
         version = galaxy.Index + 1
@@ -198,17 +152,7 @@ def _finish_masks(
         locs = write_masks(Path(settings.masks_dir), galaxy.id_str, masks)
     if settings.masks_dir and settings.overlays:
         write_overlay(Path(settings.masks_dir), galaxy.id_str, image, masks)
-    pixscale = galaxy.pixscale if wcs is None else pixscale_of(wcs)
-    fractions = {name: to_fraction(mask) for name, mask in masks.items()}
-    return {f"{name}_loc": loc for name, loc in locs.items()} | measure(fractions, wcs, pixscale), hdus
-
-
-def _wcs_of(galaxy: Any, shape: tuple[int, int]) -> WCS | None:
-    """WCS in the header of the image, or else the WCS that follows from the position and pixel scale of the galaxy."""
-    if galaxy.record < 0 and (wcs := read_wcs(galaxy.file_loc)) is not None:
-        return wcs
-    is_known = np.isfinite([galaxy.ra, galaxy.dec, galaxy.pixscale]).all()
-    return wcs_at(galaxy.ra, galaxy.dec, galaxy.pixscale, shape) if is_known else None
+    return {f"{name}_loc": loc for name, loc in locs.items()} | measure_masks(galaxy, masks, wcs), hdus
 
 
 def _rows(predicted: Sequence[_Prediction], model: ModelConfig, settings: PredictionSettings) -> pa.Table:
@@ -217,12 +161,8 @@ def _rows(predicted: Sequence[_Prediction], model: ModelConfig, settings: Predic
     if not predicted:
         return columns.empty_table()
     values: dict[str, Any] = {name: [getattr(p, name) for p in predicted] for name in ("id_str", "file_loc")}
-    if model.vote_schema is not None:
-        concentrations = np.array([p.concentrations for p in predicted])
-        values |= vote_values(concentrations, model.vote_schema, settings.n_votes)
-    if model.label is not None:
-        means = np.array([p.label for p in predicted]).mean(axis=2)
-        values |= dict(zip(model.label.outputs, means.T, strict=True))
+    concentrations, labels = [p.concentrations for p in predicted], [p.label for p in predicted]
+    values |= answer_columns(concentrations, labels, model, settings.n_votes)
     for name in predicted[0].mask_columns:
         values[name] = [p.mask_columns[name] for p in predicted]
     return pa.table(values, schema=columns)
