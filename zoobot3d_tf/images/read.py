@@ -24,6 +24,7 @@ __all__ = [
     "MAX_SIDE",
     "MIN_SIDE",
     "ImageError",
+    "from_pillow",
     "is_blank",
     "read_image",
     "read_known_masks",
@@ -80,6 +81,24 @@ def read_image(path: PathLike, stretch: str = DEFAULT_STRETCH) -> np.ndarray:
         if is_blank(image):
             raise ImageError(f"{path}: the image is empty: every pixel has the same value")
         return image
+
+
+def from_pillow(image: Image.Image, name: str) -> np.ndarray:
+    """Convert an image of Pillow to the array that `read_image` reads from a file of it.
+
+    Args:
+        image: image, which is not changed.
+        name: name of the image for messages.
+
+    Returns:
+        uint8 (H, W, 3), possibly read-only. Row 0 is the top row.
+
+    Raises:
+        ImageError: the image is CMYK, 16-bit or partly transparent, or has a side shorter than `MIN_SIDE` or longer
+            than `MAX_SIDE`.
+    """
+    check_sides(name, image.height, image.width)
+    return _to_rgb(name, image.copy())
 
 
 def read_picture(file_loc: str, stretch: str) -> np.ndarray:
@@ -291,13 +310,18 @@ def _decode(path: PathLike, content: bytes) -> np.ndarray:
             _check_tiff(path, image)
         elif image.info.get("progressive") and (n_scans := content.count(_JPEG_SCAN)) > _MAX_JPEG_SCANS:
             raise ImageError(f"{path}: a JPEG must have at most {_MAX_JPEG_SCANS} scans; it has {n_scans}")
-        if image.mode not in _PLAIN_MODES:
-            raise ImageError(f"{path}: the image has the colour mode {image.mode}; save it as 8-bit RGB or greyscale")
-        if image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema() != (255, 255):
-            raise ImageError(f"{path}: the image has transparent pixels; save it without transparency")
-        turn_upright(image)
-        # Avoid copies, of half a millisecond each: `convert` copies even an RGB image, and `np.array` copies twice.
-        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+        return _to_rgb(path, image)
+
+
+def _to_rgb(name: PathLike, image: Image.Image) -> np.ndarray:
+    """Convert an image of Pillow to uint8 (H, W, 3). It is turned upright in place."""
+    if image.mode not in _PLAIN_MODES:
+        raise ImageError(f"{name}: the image has the colour mode {image.mode}; save it as 8-bit RGB or greyscale")
+    if image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema() != (255, 255):
+        raise ImageError(f"{name}: the image has transparent pixels; save it without transparency")
+    turn_upright(image)
+    # Avoid copies, of half a millisecond each: `convert` copies even an RGB image, and `np.array` copies twice.
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def _check_tiff(path: PathLike, image: TiffImagePlugin.TiffImageFile) -> None:

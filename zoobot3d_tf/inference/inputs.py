@@ -1,9 +1,9 @@
-"""List the galaxies to process: from a folder, a catalogue, shards or a list of paths.
+"""List the galaxies to process: from a folder, a catalogue, shards, a list of paths, or memory.
 
 Each function returns a table of the same form, with one row per galaxy in the order of its source:
 
 - `id_str`: id, text; unique, not empty, without control characters;
-- `file_loc`: absolute path of the image, or of the shard that holds it, text;
+- `file_loc`: absolute path of the image, or of the shard that holds it, text; '' for an image in memory;
 - `record`: number of the record in the shard, from 0, int64; -1 for an image file;
 - `ra`, `dec`: position of the centre of the image, degrees, ICRS, float64; NaN if unknown;
 - `pixscale`: arcsec per pixel of the image, float64; NaN if unknown.
@@ -26,7 +26,7 @@ import pandas as pd
 
 from zoobot3d_tf.files import PathLike, path_of
 from zoobot3d_tf.shards.manifest import MANIFEST_NAME, Manifest, ShardFile, check_shards, read_manifest
-from zoobot3d_tf.tables.columns import read_image_positions, read_pixscale, read_text, refuse, require_columns
+from zoobot3d_tf.tables.columns import id_fault, read_image_positions, read_pixscale, read_text, refuse, require_columns
 from zoobot3d_tf.tables.formats import read_table
 
 FILE_SUFFIXES = {
@@ -113,13 +113,29 @@ def galaxies_in_catalog(path: PathLike, image_root: PathLike | None = None) -> p
         ValueError: the catalogue cannot be read, lacks a column or has no rows; an id is repeated; or a value is
             impossible.
     """
-    table = read_table(path)
+    return galaxies_in_table(read_table(path), path, image_root if image_root is not None else path_of(path).parent)
+
+
+def galaxies_in_table(table: pd.DataFrame, path: PathLike, image_root: PathLike) -> pd.DataFrame:
+    """List the galaxies in a catalogue that was read.
+
+    Args:
+        table: content of the catalogue, with the columns of `galaxies_in_catalog`.
+        path: path of the catalogue, or another name of it for messages.
+        image_root: folder that relative paths start from.
+
+    Returns:
+        The table of this module, in the order of the rows.
+
+    Raises:
+        ValueError: as for `galaxies_in_catalog`.
+    """
     if table.empty:
         raise ValueError(f"{path}: the catalogue has no rows")
     require_columns(path, table.columns, ["id_str", "file_loc"])
     locs = read_text(path, table, "file_loc")
     refuse(path, table, "file_loc", locs == "", "it must be the path of an image")
-    root = path_of(image_root if image_root is not None else path_of(path).parent).absolute()
+    root = path_of(image_root).absolute()
     file_locs = _as_text(path, [os.path.join(root, loc) for loc in locs])
     known: dict[str, pd.Series] = {}
     positions = read_image_positions(path, table)
@@ -183,12 +199,49 @@ def galaxies_in_list(source: PathLike) -> pd.DataFrame:
         lines = content.decode("utf-8-sig").replace("\r\n", "\n").split("\n")
     except UnicodeDecodeError as error:
         raise ValueError(f"{name}: is not UTF-8 text with one path per line: {error}") from error
-    here = Path.cwd()
-    paths = [os.path.join(here, path_of(line)) for line in lines if line.strip()]
+    paths = [line for line in lines if line.strip()]
     if not paths:
         raise ValueError(f"{name}: lists no images; it must have one path per line")
-    ids = _as_text(name, [_SUFFIX.sub("", os.path.basename(path)) for path in paths])
-    return _checked(name, pd.DataFrame({"id_str": ids, "file_loc": _as_text(name, paths), **_UNKNOWN}))
+    return galaxies_at(paths, name)
+
+
+def galaxies_at(paths: Sequence[PathLike], name: str) -> pd.DataFrame:
+    """List images by their paths.
+
+    Args:
+        paths: paths of images, at least one. Relative paths start from the working folder.
+        name: name of the list for messages.
+
+    Returns:
+        The table of this module, in the order of the paths. The id of a galaxy is the name of its file without the
+        suffix.
+
+    Raises:
+        ValueError: two paths give the same id, or a path is not UTF-8.
+    """
+    here = Path.cwd()
+    file_locs = [os.path.join(here, path_of(path)) for path in paths]
+    ids = _as_text(name, [_SUFFIX.sub("", os.path.basename(loc)) for loc in file_locs])
+    return _checked(name, pd.DataFrame({"id_str": ids, "file_loc": _as_text(name, file_locs), **_UNKNOWN}))
+
+
+def galaxies_in_memory(id_strs: Sequence[str]) -> pd.DataFrame:
+    """List galaxies whose images are in memory.
+
+    Args:
+        id_strs: ids of the galaxies, at least one.
+
+    Returns:
+        The table of this module, in this order. `file_loc` is empty.
+
+    Raises:
+        ValueError: an id is repeated or cannot be used.
+    """
+    ids = _as_text("ids", id_strs)
+    for id_str, is_repeated in zip(ids, ids.duplicated(), strict=True):
+        if fault := "is repeated; ids must be unique" if is_repeated else id_fault(id_str):
+            raise ValueError(f"ids: {id_str!r} {fault}")
+    return pd.DataFrame({"id_str": ids, "file_loc": _as_text("ids", [""] * len(ids)), **_UNKNOWN})
 
 
 def fingerprint(galaxies: pd.DataFrame) -> str:

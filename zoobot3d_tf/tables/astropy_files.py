@@ -4,7 +4,7 @@ Astropy's own conversion to pandas is not used: before version 8.0.2 it turns ma
 """
 
 import re
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 from xml.parsers import expat
 
 import numpy as np
@@ -12,6 +12,9 @@ import pandas as pd
 
 from zoobot3d_tf.tables.columns import convert_unit, is_standard, shorten, standard_unit
 from zoobot3d_tf.tables.values import check_shape, to_series
+
+if TYPE_CHECKING:
+    from astropy.table import Table
 
 _MAX_HDUS = 1000
 _MAX_ECSV_HEADER_BYTES = 2**19
@@ -80,7 +83,7 @@ def read_ecsv(file: BinaryIO, file_bytes: int) -> pd.DataFrame:
         raise ValueError("has merge keys (<<) in its header")  # nested ones fill the memory; no writer uses them
     check_shape(n_lines, n_columns, file_bytes)
     file.seek(0)
-    return _from_astropy(Table.read(file, format="ascii.ecsv"))
+    return from_astropy(Table.read(file, format="ascii.ecsv"))
 
 
 def read_votable(file: BinaryIO, file_bytes: int, part: str = "") -> pd.DataFrame:
@@ -89,7 +92,7 @@ def read_votable(file: BinaryIO, file_bytes: int, part: str = "") -> pd.DataFram
 
     number = _choose(_check_votable(file, file_bytes), part)
     file.seek(0)
-    return _from_astropy(Table.read(file, format="votable", table_id=number))
+    return from_astropy(Table.read(file, format="votable", table_id=number))
 
 
 def _find_nulls(column: Any, values: np.ndarray) -> np.ndarray | None:
@@ -147,7 +150,8 @@ def _check_votable(file: BinaryIO, file_bytes: int) -> dict[int, str]:
     return names
 
 
-def _from_astropy(table: Any) -> pd.DataFrame:
+def from_astropy(table: "Table") -> pd.DataFrame:
+    """Convert a table of Astropy; see `read_fits`."""
     from astropy.table import Column
     from astropy.units import Quantity
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from zoobot3d_tf.files import PathLike, check_output, path_of, whole_file
-from zoobot3d_tf.tables.astropy_files import read_ecsv, read_fits, read_votable
+from zoobot3d_tf.tables.astropy_files import from_astropy, read_ecsv, read_fits, read_votable
 from zoobot3d_tf.tables.columns import (
     holds_floats,
     is_path_column,
@@ -28,6 +28,7 @@ from zoobot3d_tf.tables.values import check_shape, decode, plain_type
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from astropy.table import Table
 
 MAX_INFLATED_BYTES = 2**29
 """Largest size of the content of a compressed file, which is held in memory, unless the file itself is large."""
@@ -99,6 +100,27 @@ def from_arrow(path: PathLike, table: "pa.Table") -> pd.DataFrame:
         ValueError: a column of ids holds floating-point numbers.
     """
     return _finish(path, _from_arrow(table))
+
+
+def from_memory(name: str, table: "pd.DataFrame | Table") -> pd.DataFrame:
+    """Convert a table of pandas or Astropy to the table that `read_table` returns for a file of it.
+
+    Args:
+        name: name of the table, for errors.
+        table: one row per galaxy. It is not changed.
+
+    Returns:
+        The same rows, numbered from 0; see `read_table`.
+
+    Raises:
+        ValueError: `id_str` holds floating-point numbers, or a position or pixel scale has several values per row or a
+            unit that cannot be converted.
+    """
+    try:
+        rows = table.reset_index(drop=True) if isinstance(table, pd.DataFrame) else from_astropy(table)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    return _finish(name, rows)
 
 
 def write_table(table: pd.DataFrame, path: PathLike) -> Path:
@@ -212,6 +234,7 @@ def _read_tsv(file: BinaryIO, file_bytes: int, _part: str) -> pd.DataFrame:
 
 def _read_parquet(file: BinaryIO, file_bytes: int, _part: str) -> pd.DataFrame:
     import pyarrow as pa
+    from astropy.table import Table
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(file) as parquet:
@@ -251,6 +274,7 @@ def _text_bytes(chunk: "pa.DictionaryArray") -> int:
 
 def _from_arrow(arrow: "pa.Table") -> pd.DataFrame:
     import pyarrow as pa
+    from astropy.table import Table
 
     def to_nullable(kind: pa.DataType) -> Any:
         is_whole = pa.types.is_integer(kind)
@@ -266,6 +290,7 @@ def _from_arrow(arrow: "pa.Table") -> pd.DataFrame:
 def _as_utf8(column: "pa.ChunkedArray") -> "pa.ChunkedArray":
     """Convert a column of bytes, or of text that is not valid, to valid text."""
     import pyarrow as pa
+    from astropy.table import Table
 
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         try:
