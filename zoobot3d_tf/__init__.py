@@ -7,7 +7,8 @@
 
 - `predict`: predict votes and masks of a folder of images, see `predictions.predict_on_images.predict`;
 - `load_predictions`: read a table of predictions, see `predictions.prediction_tables.load_predictions`;
-- `load_run`: read a run folder, whose `load_model()` gives the Keras model, see `runs.run_folder.read_run`;
+- `load_run`: read a run folder; `predict` predicts images in memory, and `load_model` gives the Keras model, see
+  `predictions.loaded_run`;
 - `finetune`: fine-tune a trained model on a new task, see `finetuning.finetune.finetune`;
 - `get_schema`: build a published decision tree, see `schemas.get_schema`;
 - `build_model`: build the Keras model of a `models.ModelConfig`, see `models.build.build_model`.
@@ -24,9 +25,9 @@ from zoobot3d_tf.version import __version__
 if TYPE_CHECKING:
     from zoobot3d_tf.finetuning.finetune import finetune
     from zoobot3d_tf.models.build import build_model
+    from zoobot3d_tf.predictions.loaded_run import load_run
     from zoobot3d_tf.predictions.predict_on_images import predict
     from zoobot3d_tf.predictions.prediction_tables import load_predictions
-    from zoobot3d_tf.runs.run_folder import read_run as load_run
     from zoobot3d_tf.schemas import get_schema
 
 __all__ = ["__version__", "build_model", "finetune", "get_schema", "load_predictions", "load_run", "predict"]
@@ -37,7 +38,7 @@ _PUBLIC = {
     "finetune": ("finetuning.finetune", "finetune"),
     "get_schema": ("schemas", "get_schema"),
     "load_predictions": ("predictions.prediction_tables", "load_predictions"),
-    "load_run": ("runs.run_folder", "read_run"),
+    "load_run": ("predictions.loaded_run", "load_run"),
     "predict": ("predictions.predict_on_images", "predict"),
 }
 

@@ -3,8 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -21,7 +20,7 @@ from zoobot3d_tf.tables.formats import from_memory
 if TYPE_CHECKING:
     from astropy.table import Table
 
-    Images = (
+    Images: TypeAlias = (
         np.ndarray
         | Image.Image
         | PathLike
@@ -47,26 +46,23 @@ class GivenImages:
     galaxies: pd.DataFrame
     arrays: Sequence[np.ndarray] | None = None
 
-    def in_steps(self, step: int, stretch: str) -> Iterator[list[tuple[Any, np.ndarray | ImageError]]]:
-        """Read the images in steps.
+    def part(self, rows: slice, stretch: str) -> Iterator[tuple[Any, np.ndarray | ImageError]]:
+        """Read the images of some of the galaxies.
 
         Args:
-            step: largest number of galaxies in a step.
+            rows: rows of `galaxies`.
             stretch: colour stretch of FITS cutouts; see `images.rgb.to_rgb`.
 
         Yields:
-            Each galaxy of the step as a named tuple, with its image, or the error that says why there is none.
+            Each galaxy as a named tuple, with its image, or the error that says why there is none.
         """
-        images = named_images(self.galaxies, stretch) if self.arrays is None else self._named_arrays(self.arrays)
-        while batch := list(islice(images, step)):
-            yield batch
-
-    def _named_arrays(self, arrays: Sequence[np.ndarray]) -> Iterator[tuple[Any, np.ndarray | ImageError]]:
-        for galaxy, image in zip(self.galaxies.itertuples(), arrays, strict=True):
-            if is_blank(image):
-                yield galaxy, ImageError(f"image {galaxy.id_str}: it is empty: every pixel has the same value")
-            else:
-                yield galaxy, image
+        galaxies = self.galaxies.iloc[rows]
+        if self.arrays is None:
+            yield from named_images(galaxies, stretch)
+            return
+        for galaxy, image in zip(galaxies.itertuples(), self.arrays[rows], strict=True):
+            blank = ImageError(f"image {galaxy.id_str}: it is empty: every pixel has the same value")
+            yield galaxy, blank if is_blank(image) else image
 
 
 def take_images(images: "Images", ids: Sequence[str] | None) -> GivenImages:
@@ -99,8 +95,9 @@ def take_images(images: "Images", ids: Sequence[str] | None) -> GivenImages:
         )
     if not len(images):
         raise ValueError("images must hold at least one image; received none")
-    if all(isinstance(image, str | os.PathLike) for image in images):
-        return GivenImages(_renamed(galaxies_at(images, "images"), ids))
+    paths = [image for image in images if isinstance(image, str | os.PathLike)]
+    if len(paths) == len(images):
+        return GivenImages(_renamed(galaxies_at(paths, "images"), ids))
     names = [str(number) for number in range(len(images))] if ids is None else list(ids)
     _check_number(names, len(images))
     galaxies = galaxies_in_memory(names)
@@ -112,7 +109,7 @@ def _in_table(table: "pd.DataFrame | Table") -> pd.DataFrame:
     rows = from_memory(name, table)
     require_columns(name, rows.columns, ["file_loc"])
     if "id_str" not in rows:
-        rows = rows.assign(id_str=galaxies_at(rows["file_loc"], name)["id_str"])
+        rows = rows.assign(id_str=galaxies_at(rows["file_loc"].tolist(), name)["id_str"])
     return galaxies_in_table(rows, name, "")
 
 

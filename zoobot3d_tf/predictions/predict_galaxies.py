@@ -93,7 +93,7 @@ def predict_galaxies(
     calibrations = [None if options.no_calibration else read_calibration(run) for run in runs]
 
     notes = [f"{run.folder.name}: {run.note}" for run in runs if run.note]
-    for warning in notes + _doubts_about(calibrations, runs, options.n_samples):
+    for warning in notes + doubts_about(calibrations, runs, options.n_samples):
         log.warning(warning)
     engine, precision = choose_engine(options.engine)
     settings = PredictionSettings(
@@ -171,7 +171,7 @@ def _one_stretch(runs: Sequence[TrainedRun], stretches: Sequence[str]) -> str:
     return stretches[0]
 
 
-def _doubts_about(calibrations: Sequence[Calibration | None], runs: Sequence[TrainedRun], n_samples: int) -> list[str]:
+def doubts_about(calibrations: Sequence[Calibration | None], runs: Sequence[TrainedRun], n_samples: int) -> list[str]:
     """Warnings about calibrations that are missing for some of the runs, or fitted to another number of samples."""
     pairs = list(zip(runs, calibrations, strict=True))
     without = [str(run.folder) for run, calibration in pairs if calibration is None]
@@ -203,6 +203,16 @@ def _check_tasks(run: TrainedRun, options: PredictionOptions) -> None:
         raise ValueError(f"{run.folder} was trained without masks; omit masks_dir and masks_file")
     if not options.writes_masks and model.tasks == model.masks:
         raise ValueError(f"{run.folder} was trained on masks only; give masks_dir or masks_file to write them")
+    check_label_columns(run)
+
+
+def check_label_columns(run: TrainedRun) -> None:
+    """Check that the label of a run does not take the name of another column.
+
+    Raises:
+        ValueError: it does.
+    """
+    model = run.model
     others = {*column_names(model.vote_schema, n_samples=1), *(COLUMNS if model.masks else ())}
     if model.label is not None and (taken := others.intersection(model.label.outputs)):
         raise ValueError(

@@ -234,7 +234,6 @@ def _read_tsv(file: BinaryIO, file_bytes: int, _part: str) -> pd.DataFrame:
 
 def _read_parquet(file: BinaryIO, file_bytes: int, _part: str) -> pd.DataFrame:
     import pyarrow as pa
-    from astropy.table import Table
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(file) as parquet:
@@ -274,7 +273,6 @@ def _text_bytes(chunk: "pa.DictionaryArray") -> int:
 
 def _from_arrow(arrow: "pa.Table") -> pd.DataFrame:
     import pyarrow as pa
-    from astropy.table import Table
 
     def to_nullable(kind: pa.DataType) -> Any:
         is_whole = pa.types.is_integer(kind)
@@ -290,7 +288,6 @@ def _from_arrow(arrow: "pa.Table") -> pd.DataFrame:
 def _as_utf8(column: "pa.ChunkedArray") -> "pa.ChunkedArray":
     """Convert a column of bytes, or of text that is not valid, to valid text."""
     import pyarrow as pa
-    from astropy.table import Table
 
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         try:
