@@ -16,12 +16,17 @@ def _export_arguments(parser: argparse.ArgumentParser) -> None:
         help="Format to write",
     )
     add("--out", type=path_of, required=True, help="File to write; for saved_model, a folder to make")
+    add(
+        "--framing",
+        action="store_true",
+        help="Put the crop and resizing in front: the model takes images of any size, and masks have their pixel grid",
+    )
 
 
 def _export(args: argparse.Namespace) -> None:
     from zoobot3d_tf.runs.export import export_model
 
-    print(export_model(args.run_folder, args.out, args.format))
+    print(export_model(args.run_folder, args.out, args.format, args.framing))
 
 
 def _pack_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +58,7 @@ STAGES = {
         "Write a trained model in another format, for use without this package.",
         "The model takes images with pixels from 0 to 255, and returns the concentrations of votes, and masks. "
         "<out>.json describes the input and the outputs. Some formats need the extra [export].",
-        "zoobot3d export run --format onnx --out model.onnx",
+        "zoobot3d export run --format keras --framing --out model.keras",
         _export_arguments,
         _export,
     ),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 MAX_SHOWN = 12
 """Largest number of galaxies that a notebook shows."""
 _THUMBNAIL_SIZE = 160
+_MAX_ANSWERS = 4  # of those on the way down the tree
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -89,7 +90,8 @@ class PredictedImages:
         drawn = draw_masks(small, masks.get("spiral_mask"), masks.get("bar_mask"))
         picture = base64.b64encode(cv2.imencode(".png", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))[1].tobytes()).decode()
         row = self.table[number]
-        words = row["most_likely"].replace(";", "<br>") if self.schema is not None else ""
+        answers = row["most_likely"].split(";")[:_MAX_ANSWERS] if self.schema is not None else []
+        words = "<br>".join(map(escape, answers))
         id_str = escape(row["id_str"])
         return (
             f'<figure style="margin:0;width:{_THUMBNAIL_SIZE}px;overflow-wrap:anywhere">'

@@ -9,9 +9,11 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import ZipFile
 
 from zoobot3d_tf.extras import require
 from zoobot3d_tf.files import LOCK_NAME, PathLike, check_output, move_into_place, path_of, sha256_of, workspace
+from zoobot3d_tf.runs.framed_model import build_framed_model
 from zoobot3d_tf.runs.run_folder import TrainedRun, read_run
 from zoobot3d_tf.version import __version__
 
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
 FORMATS = {"keras": ".keras", "saved_model": "", "onnx": ".onnx", "openvino": ".xml", "litert": ".tflite"}
 """Suffix of the files of each format; a SavedModel is a folder."""
+_DESCRIPTION_NAME = "description.json"
+_FRAMED = "the model itself crops and resizes images of any height and width; masks have their pixel grid"
+_ANY_LENGTH = ("galaxies", "H", "W", "channels")
 # Packages that write a format, besides TensorFlow and Keras.
 _CONVERTERS = {"onnx": "tf2onnx", "openvino": "openvino"}
 
@@ -41,7 +46,7 @@ _LABELS = {
 }
 
 
-def export_model(run: PathLike, path: PathLike, format: str) -> Path:
+def export_model(run: PathLike, path: PathLike, format: str, framing: bool = False) -> Path:
     """Write the model of a run in the format of another program.
 
     The input of the model is `image`, float32 (galaxies, H, W, 3) in 0..255, for any number of galaxies. The outputs
@@ -55,12 +60,15 @@ def export_model(run: PathLike, path: PathLike, format: str) -> Path:
             "saved_model", path of a folder that does not exist. The weights of an OpenVINO model are a second file,
             with the suffix `.bin`.
         format: format to write, one of `FORMATS`.
+        framing: put the crop and resizing of the run in front of the network. The model then takes images of any height
+            and width, and masks have their pixel grid; see `framed_model.build_framed_model`.
 
     Returns:
         Absolute path of the file or folder.
 
     Raises:
-        ValueError: the format is unknown, the suffix does not fit it, or the run is unfinished or damaged.
+        ValueError: the format is unknown, the suffix does not fit it, the run is unfinished or damaged, or ONNX cannot
+            hold the encoder of the run with framing.
         OSError: `run` is not a run folder, or `path` cannot be written.
         ImportError: the converter of the format is not installed.
     """
@@ -68,10 +76,12 @@ def export_model(run: PathLike, path: PathLike, format: str) -> Path:
     _check(path, format)
     trained = read_run(run)
     model = trained.load_model()
+    if framing:
+        model = build_framed_model(model, trained.framing, trained.model.masks)
+    description = json.dumps(_describe(trained, model, format, framing), indent=1, ensure_ascii=False) + "\n"
     with workspace(path) as folder:
         with _naming_file(path):
-            _write(model, folder / path.name, format)
-        description = json.dumps(_describe(trained, model, format), indent=1, ensure_ascii=False) + "\n"
+            _write(model, folder / path.name, format, description)
         (folder / f"{path.name}.json").write_text(description, encoding="utf-8")
         # The model appears last, when its description and its weights are complete.
         for name in sorted(os.listdir(folder), key=lambda name: name == path.name):
@@ -105,9 +115,11 @@ def _naming_file(path: Path) -> Iterator[None]:
         raise OSError(f"{path}: cannot be written, perhaps because the disk is full: {reason}") from error
 
 
-def _write(model: "keras.Model", path: Path, format: str) -> None:
+def _write(model: "keras.Model", path: Path, format: str, description: str) -> None:
     if format == "keras":
         model.save(path)
+        with ZipFile(path, "a") as archive:
+            archive.writestr(_DESCRIPTION_NAME, description)
         return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # NumPy warns of a patch of tf2onnx in Keras
@@ -115,44 +127,55 @@ def _write(model: "keras.Model", path: Path, format: str) -> None:
         # Keras needs the signature to convert a model that was never called.
         model.export(str(path), format=keras_format, input_signature=[model.input], verbose=False)
     if format == "onnx":
-        _drop_unused_inputs(path, model.input.name)
+        _finish_onnx(path, model.input.name, description)
 
 
-def _drop_unused_inputs(path: Path, used: str) -> None:
-    """Remove inputs that nothing reads: constants of normalisation layers, which the converter leaves there."""
+def _finish_onnx(path: Path, used: str, description: str) -> None:
+    """Add the description, and remove inputs that nothing reads: constants of layers, which the converter leaves there.
+
+    Raises:
+        ValueError: such an input is read, so that its constant is lost. This happens to the normalisation of Keras'
+            EfficientNet behind the framing.
+    """
     import onnx
 
     model = onnx.load(path)
     inputs = [value for value in model.graph.input if value.name == used]
+    read = {name for node in model.graph.node for name in node.input}
+    if any(value.name in read for value in model.graph.input if value.name != used):
+        raise ValueError(
+            "format onnx cannot hold this encoder with framing; omit framing, or choose saved_model, openvino or litert"
+        )
     del model.graph.input[:]
     model.graph.input.extend(inputs)
+    onnx.helper.set_model_props(model, {"description": description})
     onnx.checker.check_model(model)
     onnx.save(model, path)
 
 
-def _describe(run: TrainedRun, model: "keras.Model", format: str) -> dict[str, Any]:
+def _describe(run: TrainedRun, model: "keras.Model", format: str, framing: bool) -> dict[str, Any]:
     """Content of the JSON file beside the model."""
     schema, label = run.model.vote_schema, run.model.label
     outputs: dict[str, dict[str, Any]] = {
-        name: {"shape": ["galaxies", *output.shape[1:]], "dtype": output.dtype} for name, output in model.output.items()
+        name: {"shape": _axes(output), "dtype": output.dtype} for name, output in model.output.items()
     }
     if schema is not None:
         outputs["votes"] |= {"meaning": _VOTES, "answers": schema.label_cols}
     if label is not None:
         outputs["label"] |= {"meaning": _LABELS[label.kind], **label.to_dict()}
     for name in run.model.masks:
-        outputs[name] |= {"meaning": _MASKS[run.model.mask_head]}
+        outputs[name] |= {"meaning": _MASKS["fraction" if framing else run.model.mask_head]}
     packages = ("tensorflow", "keras", *([_CONVERTERS[format]] if format in _CONVERTERS else []))
     return {
         "format": format,
         "input": {
             "name": model.input.name,
-            "shape": ["galaxies", *model.input.shape[1:]],
+            "shape": _axes(model.input),
             "dtype": "float32",
             "range": [0, 255],
             "axes": "galaxy; row, from the top; column; red, green, blue",
         },
-        "framing": asdict(run.framing) | {"how": run.framing_in_words},
+        "framing": asdict(run.framing) | {"how": _FRAMED if framing else run.framing_in_words},
         "stretch": run.stretch,
         "outputs": outputs,
         "schema": schema and schema.to_dict(),
@@ -160,3 +183,8 @@ def _describe(run: TrainedRun, model: "keras.Model", format: str) -> dict[str, A
         "trained_with": dict(run.versions),
         "exported_with": {"zoobot3d_tf": __version__} | {name: version(name) for name in packages},
     }
+
+
+def _axes(tensor: Any) -> list[str | int]:
+    """Shape of a tensor, with the names of axes of any length."""
+    return [size if size is not None else name for size, name in zip(tensor.shape, _ANY_LENGTH, strict=False)]
