@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from astropy.io import fits
 from PIL import Image
 
 from zoobot3d_tf.inference.inputs import (
@@ -18,6 +19,7 @@ from zoobot3d_tf.inference.inputs import (
     galaxies_in_folder,
     galaxies_in_list,
     galaxies_in_shards,
+    is_image,
 )
 from zoobot3d_tf.schemas import get_schema
 from zoobot3d_tf.shards.manifest import read_manifest
@@ -385,3 +387,15 @@ def test_a_fingerprint_notices_other_shards(stored, tmp_path):
     before = fingerprint(galaxies)
     os.utime(copy / "eval_shards" / "eval-00000-of-00001.tfrecord", (1, 1))
     assert fingerprint(galaxies) != before
+
+
+def test_an_image_is_told_from_a_catalogue_of_the_same_format(tmp_path):
+    fits.ImageHDU(np.zeros((20, 20))).writeto(tmp_path / "image.fits")
+    fits.PrimaryHDU(np.zeros((20, 20))).writeto(tmp_path / "primary.fit")
+    fits.CompImageHDU(np.zeros((20, 20))).writeto(tmp_path / "packed.fits.fz")
+    fits.BinTableHDU.from_columns([fits.Column("id_str", "3A", array=["a"])]).writeto(tmp_path / "catalog.fits")
+    touch(tmp_path, "a.JPG", "b.csv", "c.fits")
+    found = {path.name for path in tmp_path.iterdir() if is_image(path)}
+    assert found == {"image.fits", "primary.fit", "packed.fits.fz", "a.JPG", "c.fits"}
+    assert not is_image(tmp_path)
+    assert not is_image(tmp_path / "missing.png")

@@ -37,7 +37,7 @@ def _predict_arguments(parser: argparse.ArgumentParser) -> None:
         "joined. Give FOLDER before this option, or as --folder",
     )
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("folder", metavar="FOLDER", nargs="?", type=path_of, help="Folder of images")
+    what.add_argument("folder", metavar="FOLDER", nargs="?", type=path_of, help="Folder of images, or one image")
     what.add_argument("--folder", metavar="DIR", dest="folder_too", type=path_of, help="The same as FOLDER")
     what.add_argument("--catalog", metavar="FILE", type=path_of, help="Catalogue with the columns id_str and file_loc")
     what.add_argument("--shards", metavar="DIR", type=path_of, help="Shard folder, or one of the folders in it")
@@ -115,7 +115,7 @@ def _predict(args: argparse.Namespace) -> None:
     if not args.catalog and args.image_root:
         raise ValueError("--image-root applies to --catalog only; omit it")
     if folder and not folder.exists():
-        raise FileNotFoundError(f"{folder}: no such folder of images")
+        raise FileNotFoundError(f"{folder}: no such folder of images or image")
     if args.save_loc is None:
         args.save_loc = DEFAULT_TABLE
         if args.save_loc.exists():

@@ -12,7 +12,13 @@ def _pretrain_arguments(parser: argparse.ArgumentParser) -> None:
     from zoobot3d_tf.pretraining.recipe import DEFAULT_ENCODER, Recipe
 
     add = parser.add_argument
-    add("folders", nargs="+", type=path_of, metavar="FOLDER", help="Folder of images (PNG, JPEG, TIFF or FITS)")
+    add(
+        "folders",
+        nargs="+",
+        type=path_of,
+        metavar="FOLDER",
+        help="Folder of images (PNG, JPEG, TIFF or FITS), or an image",
+    )
     add("--save-dir", type=path_of, required=True, metavar="OUT", help="Folder to fill, or to continue")
     add("--recursive", action="store_true", help="Include the sub-folders")
     add(

@@ -19,8 +19,8 @@ def _representations_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "source",
         metavar="INPUT",
-        help="Galaxies: a folder of images, a shard folder, a catalogue, or a list of images (.txt, or - for standard "
-        "input)",
+        help="Galaxies: a folder of images, an image, a shard folder, a catalogue, or a list of images (.txt, or - for "
+        "standard input)",
     )
     add("--out", dest="save_loc", type=path_of, required=True, metavar="TABLE", help="Table to write: .parquet")
     add(
@@ -50,20 +50,23 @@ def _representations(args: argparse.Namespace) -> None:
 
 
 def _galaxies(source: str, recursive: bool, image_root: Path | None) -> "pd.DataFrame":
-    """List the galaxies of an input. Its path shows whether it is a folder, a catalogue or a list."""
+    """List the galaxies of an input. Its path shows whether it is a folder, an image, a catalogue or a list."""
     from zoobot3d_tf.inference import inputs
     from zoobot3d_tf.shards.manifest import MANIFEST_NAME
 
     path = path_of(source)
     is_list, is_folder = source == "-" or path.suffix.lower() == ".txt", path.is_dir()
+    is_one = not is_list and inputs.is_image(path)
     if recursive and not is_folder:
         raise ValueError(f"--recursive applies to a folder of images; {source} is not one, omit the option")
-    if image_root and (is_list or is_folder):
+    if image_root and (is_list or is_folder or is_one):
         raise ValueError(f"--image-root applies to a catalogue; {source} is not one, omit the option")
     if source != "-" and not path.exists():
-        raise FileNotFoundError(f"{source}: no such folder, catalogue or list of images")
+        raise FileNotFoundError(f"{source}: no such folder, image, catalogue or list of images")
     if is_list:
         return inputs.galaxies_in_list(source)
+    if is_one:
+        return inputs.galaxies_in_folder(path)
     if not is_folder:
         return inputs.galaxies_in_catalog(path, image_root)
     if (path / MANIFEST_NAME).is_file() or any(path.glob("*.tfrecord")):

@@ -47,6 +47,21 @@ _ROWS_AT_ONCE = 2**16
 _RECORDS_AT_ONCE = 64
 
 
+def is_image(path: Path) -> bool:
+    """Whether a path is that of an image, by its suffix. A FITS file without an image, such as a catalogue, is none."""
+    if not path.is_file() or not path.name.lower().endswith(_ALL_SUFFIXES):
+        return False
+    if not path.name.lower().endswith(FILE_SUFFIXES["fits"]):
+        return True
+    from astropy.io import fits
+
+    try:
+        with fits.open(path) as hdus:
+            return any(hdu.is_image and hdu.header["NAXIS"] for hdu in hdus)
+    except OSError:  # damaged; reading it says so
+        return True
+
+
 def galaxies_in_folder(folder: PathLike, file_format: str | None = None, recursive: bool = False) -> pd.DataFrame:
     """List the images in a folder, by their suffixes in lower or upper case.
 

@@ -85,7 +85,7 @@ def take_images(images: "Images", ids: Sequence[str] | None) -> GivenImages:
     if isinstance(images, pd.DataFrame) or hasattr(images, "colnames"):
         return GivenImages(_renamed(_in_table(images), ids))
     if isinstance(images, np.ndarray):
-        images = [images] if images.ndim == 3 else images
+        images = images if images.ndim == 4 else [images]
     elif isinstance(images, Image.Image):
         images = [images]
     elif not isinstance(images, Sequence):

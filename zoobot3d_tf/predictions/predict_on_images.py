@@ -23,10 +23,11 @@ def predict(
     """Predict the votes, and optionally the masks, of all images in a folder.
 
     Args:
-        folder_to_predict: folder of images. Hidden files are ignored.
+        folder_to_predict: folder of images, or one image. Hidden files are ignored.
         checkpoint_dir: run folder of the trained model, or several; see `predict_galaxies`.
         save_loc: table to write, .csv, .parquet or .hdf5, with one row per galaxy in the order of the file names.
-        file_format: format of the images to take: "png", "jpg", "fits", or None for all of them.
+        file_format: format of the images to take: "png", "jpg", "fits", or None for all of them. One image may
+            have any.
         recursive: whether to include sub-folders. The id of a galaxy is its path in the folder, such as `sub/galaxy`.
         executor: executor that runs the parts of the job, see `predict_galaxies`.
         **options: attributes of `PredictionOptions`, such as `n_samples` and `masks_dir`.
@@ -43,7 +44,7 @@ def predict(
     prediction_options = PredictionOptions(**options)
     folder = path_of(folder_to_predict).absolute()
     _check_masks_apart(prediction_options.masks_dir, folder, file_format, recursive)
-    galaxies = galaxies_in_folder(folder, file_format, recursive)
+    galaxies = galaxies_in_folder(folder, file_format if folder.is_dir() else None, recursive)
     return predict_galaxies(galaxies, checkpoint_dir, save_loc, prediction_options, executor)
 
 
