@@ -78,10 +78,11 @@ def export_model(run: PathLike, path: PathLike, format: str, framing: bool = Fal
     model = trained.load_model()
     if framing:
         model = build_framed_model(model, trained.framing, trained.model.masks)
-    description = json.dumps(_describe(trained, model, format, framing), indent=1, ensure_ascii=False) + "\n"
     with workspace(path) as folder:
         with _naming_file(path):
-            _write(model, folder / path.name, format, description)
+            _write(model, folder / path.name, format)
+        description = json.dumps(_describe(trained, model, format, framing), indent=1, ensure_ascii=False) + "\n"
+        _add_description(folder / path.name, format, description)
         (folder / f"{path.name}.json").write_text(description, encoding="utf-8")
         # The model appears last, when its description and its weights are complete.
         for name in sorted(os.listdir(folder), key=lambda name: name == path.name):
@@ -115,11 +116,9 @@ def _naming_file(path: Path) -> Iterator[None]:
         raise OSError(f"{path}: cannot be written, perhaps because the disk is full: {reason}") from error
 
 
-def _write(model: "keras.Model", path: Path, format: str, description: str) -> None:
+def _write(model: "keras.Model", path: Path, format: str) -> None:
     if format == "keras":
         model.save(path)
-        with ZipFile(path, "a") as archive:
-            archive.writestr(_DESCRIPTION_NAME, description)
         return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # NumPy warns of a patch of tf2onnx in Keras
@@ -127,11 +126,11 @@ def _write(model: "keras.Model", path: Path, format: str, description: str) -> N
         # Keras needs the signature to convert a model that was never called.
         model.export(str(path), format=keras_format, input_signature=[model.input], verbose=False)
     if format == "onnx":
-        _finish_onnx(path, model.input.name, description)
+        _drop_unused_inputs(path, model.input.name)
 
 
-def _finish_onnx(path: Path, used: str, description: str) -> None:
-    """Add the description, and remove inputs that nothing reads: constants of layers, which the converter leaves there.
+def _drop_unused_inputs(path: Path, used: str) -> None:
+    """Remove inputs that nothing reads: constants of normalisation layers, which the converter leaves there.
 
     Raises:
         ValueError: such an input is read, so that its constant is lost. This happens to the normalisation of Keras'
@@ -148,9 +147,21 @@ def _finish_onnx(path: Path, used: str, description: str) -> None:
         )
     del model.graph.input[:]
     model.graph.input.extend(inputs)
-    onnx.helper.set_model_props(model, {"description": description})
     onnx.checker.check_model(model)
     onnx.save(model, path)
+
+
+def _add_description(path: Path, format: str, description: str) -> None:
+    """Write the description into the file too, if its format has a place for it."""
+    if format == "keras":
+        with ZipFile(path, "a") as archive:
+            archive.writestr(_DESCRIPTION_NAME, description)
+    elif format == "onnx":
+        import onnx
+
+        model = onnx.load(path)
+        onnx.helper.set_model_props(model, {"description": description})
+        onnx.save(model, path)
 
 
 def _describe(run: TrainedRun, model: "keras.Model", format: str, framing: bool) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """A Keras model that takes images of any size: the framing of a run in front of its network, as plain operations.
 
-Resampling along one axis is the product with a matrix of weights, which is computed from the size of the image. Keras'
-own resizing does not give masks whose size is known only from the image, and other programs cannot convert its
-antialiasing. The weights are those of Pillow and OpenCV, with which the commands frame images.
+Resampling along an axis is a product with a matrix of weights, which is computed from the size of the image. Keras' own
+resizing does not give masks of a size that only the image has, and other programs cannot convert its antialiasing. The
+weights are those of Pillow and OpenCV, with which the commands frame images.
 """
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from zoobot3d_tf.data.framing import ANTIALIASING_FROM, Framing
@@ -39,12 +40,12 @@ def build_framed_model(model: "keras.Model", framing: Framing, masks: tuple[str,
     # Columns first, and rounded after each axis, as Pillow does.
     stored = ops.round(_along_columns(_resizing_weights(framing.initial_size, columns, width, side), image))
     stored = ops.round(_along_rows(_resizing_weights(framing.initial_size, rows, height, side), stored))
-    crop = _warp_weights(_crop_centres(framing, side), framing.initial_size, framing.crop_size / framing.final_size)
+    crop = _crop_weights(framing, side)
     outputs = dict(model(ops.round(_along_rows(crop, _along_columns(crop, stored)))))
 
     shrinkage = framing.initial_size / side * framing.final_size / framing.crop_size
-    to_rows = _warp_weights(_mask_centres(framing, rows, height, side), framing.final_size, shrinkage)
-    to_columns = _warp_weights(_mask_centres(framing, columns, width, side), framing.final_size, shrinkage)
+    to_rows = _mask_weights(_mask_centres(framing, rows, height, side), framing.final_size, shrinkage)
+    to_columns = _mask_weights(_mask_centres(framing, columns, width, side), framing.final_size, shrinkage)
     for name in masks:
         outputs[name] = _along_columns(to_columns, _along_rows(to_rows, mask_fraction(outputs[name])))
     return keras.Model(image, outputs, name="framed")
@@ -100,10 +101,13 @@ def _resizing_weights(size: int, positions: Any, length: Any, side: Any) -> Any:
     return weights / ops.sum(weights, axis=2, keepdims=True)
 
 
-def _crop_centres(framing: Framing, side: Any) -> Any:
-    """Positions in the stored image of the pixels of the network's input, shape (galaxies, final_size)."""
+def _crop_weights(framing: Framing, side: Any) -> Any:
+    """Weights of `data.framing.warp` of the stored image, shape (galaxies, final_size, initial_size)."""
     step = framing.crop_size / framing.final_size
-    return (_first(framing.final_size, side) - (framing.final_size - 1) / 2) * step + (framing.initial_size - 1) / 2
+    centres = (_first(framing.final_size, side) - (framing.final_size - 1) / 2) * step + (framing.initial_size - 1) / 2
+    n = 1 if step < ANTIALIASING_FROM else math.ceil(step - 0.25)  # points per pixel and axis
+    points = [centres + step * ((k + 0.5) / n - 0.5) for k in range(n)]
+    return sum(_point_weights(_distances(point, framing.initial_size)) for point in points) / n
 
 
 def _mask_centres(framing: Framing, positions: Any, length: Any, side: Any) -> Any:
@@ -113,24 +117,36 @@ def _mask_centres(framing: Framing, positions: Any, length: Any, side: Any) -> A
     return (stored - (framing.initial_size - 1) / 2) / step + (framing.final_size - 1) / 2
 
 
-def _warp_weights(centres: Any, size: int, shrinkage: Any) -> Any:
-    """Weights of `data.framing.warp` along an axis: linear interpolation, or its mean over the area of a pixel.
+def _mask_weights(centres: Any, size: int, shrinkage: Any) -> Any:
+    """Weights of `data.framing.warp_to_image` along an axis. Where masks shrink, the mean over the area of a pixel.
 
     Args:
-        centres: positions in the input, shape (galaxies, n).
-        size: number of pixels of the input along the axis.
-        shrinkage: number of pixels of the input per pixel of the output, a number or of shape (galaxies, 1).
+        centres: positions in the mask, shape (galaxies, n).
+        size: number of pixels of the mask along the axis.
+        shrinkage: number of pixels of the mask per pixel of the image, shape (galaxies, 1).
 
     Returns:
-        Weights, shape (galaxies, n, size). Pixels outside the input count as 0.
+        Weights, shape (galaxies, n, size). Pixels outside the mask count as 0.
     """
     from keras import ops
 
-    positions = _first(size, centres[:, :1])
-    distance = ops.expand_dims(centres, 2) - ops.expand_dims(positions, 1)
-    pixel = ops.expand_dims(ops.zeros_like(centres[:, :1]) + shrinkage, 2)
-    area = (_integral(distance + pixel / 2) - _integral(distance - pixel / 2)) / pixel
-    return ops.where(pixel < ANTIALIASING_FROM, ops.relu(1 - ops.abs(distance)), area)
+    distances, pixel = _distances(centres, size), ops.expand_dims(shrinkage, 2)
+    area = (_integral(distances + pixel / 2) - _integral(distances - pixel / 2)) / pixel
+    return ops.where(pixel < ANTIALIASING_FROM, _point_weights(distances), area)
+
+
+def _distances(centres: Any, size: int) -> Any:
+    """Distances of centres (galaxies, n) from the pixels 0 to size - 1, shape (galaxies, n, size)."""
+    from keras import ops
+
+    return ops.expand_dims(centres, 2) - ops.expand_dims(_first(size, centres[:, :1]), 1)
+
+
+def _point_weights(distances: Any) -> Any:
+    """Weights of linear interpolation."""
+    from keras import ops
+
+    return ops.relu(1 - ops.abs(distances))
 
 
 def _integral(distance: Any) -> Any:
