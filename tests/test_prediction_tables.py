@@ -14,6 +14,7 @@ import pytest
 
 from zoobot3d_tf.inference.metadata import metadata_loc, write_metadata
 from zoobot3d_tf.predictions import prediction_tables
+from zoobot3d_tf.predictions.measurements import COLUMNS
 from zoobot3d_tf.predictions.prediction_tables import (
     SUFFIXES,
     iterate_predictions,
@@ -21,7 +22,7 @@ from zoobot3d_tf.predictions.prediction_tables import (
     table_schema,
     write_table,
 )
-from zoobot3d_tf.predictions.results import column_names, vote_values
+from zoobot3d_tf.predictions.results import POSITION, column_names, vote_values
 from zoobot3d_tf.schemas import get_schema
 
 RINGS = get_schema("rings")
@@ -35,12 +36,12 @@ def make_table(n=10, schema=RINGS, n_samples=3, seed=0) -> pa.Table:
     rng = np.random.default_rng(seed)
     ids = [f"{AWKWARD[i % 10]}{'' if i < 10 else i}" for i in range(n)]
     columns = {"id_str": ids, "file_loc": [f"/images/{id_str}.png" for id_str in ids]}
+    columns |= {name: rng.uniform(0, 90, n) for name in POSITION}
     if schema:
         columns |= vote_values(rng.uniform(1, 101, (n, len(schema.label_cols), n_samples)), schema, 40)
     columns |= {f"{mask}_loc": [f"masks/{id_str}.fits[SPIRAL]" if id_str else "" for id_str in ids] for mask in MASKS}
-    columns["bar_length_px"] = np.where(rng.random(n) < 0.5, np.nan, rng.uniform(0, 100, n))
-    assert list(columns) == [*column_names(schema, n_samples, MASKS), "bar_length_px"]
-    return pa.table(columns, schema=table_schema(columns))
+    columns |= {name: np.where(rng.random(n) < 0.5, np.nan, rng.uniform(0, 100, n)) for name in COLUMNS}
+    return pa.table(columns, schema=table_schema(column_names(schema, n_samples, MASKS)))
 
 
 def write(path, table, rows=4, metadata=None):
@@ -209,7 +210,7 @@ for limit in (1000, 6_000_000, 12_000_000, 20_000_000):
 # What is refused
 
 
-@pytest.mark.parametrize("name", ["table.fits", "table", "table.csv.gz"])
+@pytest.mark.parametrize("name", ["table.txt", "table", "table.csv.gz"])
 def test_other_suffixes_are_refused(tmp_path, name):
     message = rf"{name}: .*\.csv, \.parquet, \.hdf5, \.h5"
     with pytest.raises(ValueError, match=message):

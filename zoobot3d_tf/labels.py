@@ -30,7 +30,7 @@ PLACEHOLDER_TEXTS = ("nan", "null", "n/a", "na", "-", "--", "?", "unknown", "mis
 # the rounding then adds less than 0.1 % to the variance.
 _MAX_STEP = 0.1
 # Names of columns that a table of predictions uses otherwise, or reads as text.
-_TAKEN = re.compile(r"id_str|file_loc|most_likely|.+_loc|.+_concentration_\d+")
+_TAKEN = re.compile(r"id_str|ra|dec|file_loc|most_likely|.+_loc|.+_concentration_\d+")
 
 
 @dataclass(frozen=True)

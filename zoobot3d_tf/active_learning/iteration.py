@@ -137,7 +137,7 @@ def _grow(database: Database, instructions: Instructions, number: int) -> pd.Dat
 def _predict(database: Database, plan: Plan, folder: Path, number: int) -> None:
     """Predict the candidates, and the galaxies whose votes are known, unless that was done before."""
     instructions, run = plan.instructions, folder / "run"
-    options = PredictionOptions(n_samples=instructions.n_samples, seed=instructions.seed)
+    options = PredictionOptions(instructions.n_samples, samples=True, seed=instructions.seed)
     unlabelled = galaxies_in_shards(instructions.shard_dir / "unlabelled_shards")
     candidates = unlabelled[unlabelled["id_str"].isin(database.candidates(number))].reset_index(drop=True)
     answered = unlabelled[unlabelled["id_str"].isin(database.answered_in(number)["id_str"])]

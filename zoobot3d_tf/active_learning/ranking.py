@@ -20,7 +20,7 @@ from zoobot3d_tf.files import PathLike, path_of
 from zoobot3d_tf.images.image_file import ImageError
 from zoobot3d_tf.machine import available_cores
 from zoobot3d_tf.predictions.mask_files import read_mask_file
-from zoobot3d_tf.predictions.prediction_tables import Predictions, iterate_predictions
+from zoobot3d_tf.predictions.prediction_tables import NO_SAMPLES, Predictions, iterate_predictions
 from zoobot3d_tf.progress import Progress
 from zoobot3d_tf.representations.vectors import VectorTable, open_vectors, rows_of
 from zoobot3d_tf.schemas import Schema
@@ -110,7 +110,7 @@ def _best(path: Path, by: str, most: int, schema: Schema | None, options: Acquis
 
 def _scores(path: Path, by: str, piece: Predictions, schema: Schema | None, options: AcquisitionOptions) -> np.ndarray:
     if piece.concentrations is None:
-        raise ValueError(f"{path}: has no predicted votes, which {by} needs; for masks choose {MASK_ENTROPY}")
+        raise ValueError(f"{path}: {NO_SAMPLES}, which {by} needs; for masks choose {MASK_ENTROPY}")
     if schema is not None and piece.schema is not None and schema.label_cols != piece.schema.label_cols:
         raise ValueError(f"{path}: its votes are those of {piece.schema!r}, not of {schema!r}; leave out schema")
     tree = piece.schema or schema

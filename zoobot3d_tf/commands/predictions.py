@@ -23,7 +23,7 @@ DEFAULT_TABLE = Path("predictions.csv")
 
 def _predict_arguments(parser: argparse.ArgumentParser) -> None:
     from zoobot3d_tf.images.rgb import STRETCHES
-    from zoobot3d_tf.predictions.options import ENGINES, MASK_FORMATS, PredictionOptions
+    from zoobot3d_tf.predictions.options import ENGINES, MASK_FORMATS, NAMES, PredictionOptions
     from zoobot3d_tf.runs.run_folder import SHIPPED
 
     add = parser.add_argument
@@ -51,11 +51,13 @@ def _predict_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--recursive", action="store_true", help="Include the sub-folders of the folder")
     add("--image-root", type=path_of, help=IMAGE_ROOT)
+    add("--keep", metavar="COLUMN", action="append", help="Column of the catalogue to keep in the table; repeatable")
     add(
         "--save-loc",
         type=path_of,
         metavar="TABLE",
-        help=f"Table to write: .csv, .parquet or .hdf5 (default: {DEFAULT_TABLE}, which must not exist)",
+        help="Table to write: .csv, .parquet, .hdf5, .fits, .vot, .xml or .ecsv (default: "
+        f"{DEFAULT_TABLE}, which must not exist)",
     )
     options = PredictionOptions
     add(
@@ -71,6 +73,18 @@ def _predict_arguments(parser: argparse.ArgumentParser) -> None:
         default=options.n_votes,
         help="Number of volunteers assumed for the columns of expected votes",
     )
+    add(
+        "--samples",
+        action="store_true",
+        help="Also write the concentrations of each sample, which `zoobot3d evaluate` and `al rank` need; .hdf5 tables "
+        "always hold them",
+    )
+    add(
+        "--names",
+        default=options.names,
+        choices=NAMES,
+        help="Names of the columns: as in the decision tree, or plain: _ instead of hyphens, for TOPCAT and pandas",
+    )
     add("--no-calibration", action="store_true", help="Do not apply the calibration that the run folder holds")
     add("--masks-dir", type=path_of, help="Folder to write masks to, one file per mask")
     add(
@@ -81,6 +95,12 @@ def _predict_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--masks-file", metavar="FILE", type=path_of, help="Instead of --masks-dir: one FITS file of all masks")
     add("--overlays", action="store_true", help="Also write each image with its masks drawn over it to --masks-dir")
+    add(
+        "--regions",
+        metavar="FILE",
+        type=path_of,
+        help="Also write the outlines of the masks and the axes of the bars as DS9 regions: .reg (extra [ds9])",
+    )
     add(
         "--engine",
         default=options.engine,
@@ -114,6 +134,8 @@ def _predict(args: argparse.Namespace) -> None:
         raise ValueError("--file-format and --recursive apply to --folder only; omit them")
     if not args.catalog and args.image_root:
         raise ValueError("--image-root applies to --catalog only; omit it")
+    if not args.catalog and args.keep:
+        raise ValueError("--keep applies to --catalog only; omit it")
     if folder and not folder.exists():
         raise FileNotFoundError(f"{folder}: no such folder of images or image")
     if args.save_loc is None:
@@ -136,7 +158,7 @@ def _predict(args: argparse.Namespace) -> None:
             )
         else:
             if args.catalog:
-                galaxies = inputs.galaxies_in_catalog(args.catalog, args.image_root)
+                galaxies = inputs.galaxies_in_catalog(args.catalog, args.image_root, args.keep or ())
             elif args.shards:
                 galaxies = inputs.galaxies_in_shards(args.shards)
             else:

@@ -16,8 +16,8 @@ from zoobot3d_tf.images.rgb import DEFAULT_STRETCH
 from zoobot3d_tf.inference.metadata import metadata_loc
 from zoobot3d_tf.labels import Label, read_known_labels
 from zoobot3d_tf.predictions.mask_files import read_mask_file
-from zoobot3d_tf.predictions.prediction_tables import Predictions, load_predictions
-from zoobot3d_tf.predictions.results import concentration_names, predicted_answers
+from zoobot3d_tf.predictions.prediction_tables import NO_SAMPLES, Predictions, load_predictions
+from zoobot3d_tf.predictions.results import concentration_names, predicted_answers, tree_names
 from zoobot3d_tf.schemas import Schema
 from zoobot3d_tf.tables.formats import read_table
 
@@ -167,8 +167,8 @@ def read_pairs(
     """Join a table of predictions with a labelled catalogue by `id_str`.
 
     Args:
-        predictions_path: table of predictions: CSV, Parquet or HDF5. Votes, or either mask, may be absent. Relative
-            paths of masks start from the folder of the table.
+        predictions_path: table of predictions, as `load_predictions` reads it. Votes, or either mask, may be absent.
+            Relative paths of masks start from the folder of the table.
         catalog_path: labelled catalogue.
         schema: decision tree of the catalogue; None for the tree in the metadata of the predictions. If both are known,
             they must be equal, unless the predictions have the tree of several surveys, `galaxy_zoo`, to which the
@@ -184,9 +184,9 @@ def read_pairs(
             in common.
     """
     read = load_predictions(predictions_path)
-    predictions = read.table
     is_named = schema is not None
     schema, counted = _choose_schemas(predictions_path, read, schema)
+    predictions = tree_names(read.table, schema, read.label)
     table = read_table(catalog_path)
     label_col = read.label.column if read.label and read.label.column in table else None
     if counted is not None and not is_named and table.columns.intersection(counted.label_cols).empty:
@@ -209,7 +209,8 @@ def read_pairs(
     }
     catalog = catalog[shared].reset_index(drop=True)
     predictions = predictions.set_index("id_str").loc[catalog["id_str"]]
-    predicted_votes = _read_votes(predictions_path, predictions, schema)
+    has_votes = counted is not None and catalog[schema.label_cols if schema else []].to_numpy().any()
+    predicted_votes = _read_votes(predictions_path, predictions, schema, bool(has_votes))
     predicted_masks = _mask_locations(path_of(predictions_path).parent.absolute(), predictions)
     label = read.label if label_col else None
     if predicted_votes is None and not predicted_masks and label is None:
@@ -241,7 +242,7 @@ def _choose_schemas(path: PathLike, read: Predictions, wanted: Schema | None) ->
     known = read.schema
     if known is not None and wanted is not None and known != wanted and known.name != COMMON:
         raise ValueError(f"{path}: was predicted with {known!r}, not {wanted!r}; omit schema")
-    if known is None and wanted is None and read.concentrations is not None:
+    if known is None and wanted is None and predicted_answers(read.table.columns)[0]:
         raise ValueError(
             f"{path}: has votes, but no {metadata_loc(path_of(path)).name} beside it that names their decision tree; "
             "give schema"
@@ -256,7 +257,10 @@ def _converted(catalog: pd.DataFrame, counted: Schema, schema: Schema) -> pd.Dat
     return pd.concat([catalog.drop(columns=counted.label_cols), converted], axis=1)
 
 
-def _read_votes(path: PathLike, predictions: pd.DataFrame, schema: Schema | None) -> PredictedVotes | None:
+def _read_votes(
+    path: PathLike, predictions: pd.DataFrame, schema: Schema | None, has_votes: bool
+) -> PredictedVotes | None:
+    """Read the predicted votes. A compact table, which lacks the samples, is sufficient if no votes are known."""
     if schema is None or not any(f"{answer}_fraction" in predictions for answer in schema.label_cols):
         return None
     fraction, low, high = (
@@ -264,7 +268,11 @@ def _read_votes(path: PathLike, predictions: pd.DataFrame, schema: Schema | None
         for what in ("fraction", "low", "high")
     )
     _, n_samples = predicted_answers(predictions.columns)
-    columns = concentration_names(schema.label_cols, max(n_samples, 1))
+    if not n_samples and not has_votes:
+        return None
+    if not n_samples:
+        raise ValueError(f"{path}: {NO_SAMPLES}")
+    columns = concentration_names(schema.label_cols, n_samples)
     concentrations = _numbers(path, predictions, columns, 0, np.inf)
     asked = _numbers(path, predictions, [f"{question.text}_asked_p" for question in schema.questions], 0, 1)
     return PredictedVotes(

@@ -6,7 +6,9 @@ Each function returns a table of the same form, with one row per galaxy in the o
 - `file_loc`: absolute path of the image, or of the shard that holds it, text; '' for an image in memory;
 - `record`: number of the record in the shard, from 0, int64; -1 for an image file;
 - `ra`, `dec`: position of the centre of the image, degrees, ICRS, float64; NaN if unknown;
-- `pixscale`: arcsec per pixel of the image, float64; NaN if unknown.
+- `pixscale`: arcsec per pixel of the image, float64; NaN if unknown;
+- then the columns of the catalogue that the table of results keeps, text, integers, float64 or bool; their units, where
+  known, are in `attrs["units"]`.
 
 Image files are not opened here; see `source_images`.
 """
@@ -43,6 +45,7 @@ _TEXT = pd.StringDtype("pyarrow")
 _UNKNOWN: dict[str, Any] = {"record": -1, "ra": np.nan, "dec": np.nan, "pixscale": np.nan}
 log = logging.getLogger(__name__)
 
+_COLUMNS = ("id_str", "file_loc", *_UNKNOWN)
 _ROWS_AT_ONCE = 2**16
 _RECORDS_AT_ONCE = 64
 
@@ -112,13 +115,14 @@ def galaxies_in_folder(folder: PathLike, file_format: str | None = None, recursi
     return _checked(folder, pd.DataFrame({"id_str": ids, "file_loc": file_locs, **_UNKNOWN}))
 
 
-def galaxies_in_catalog(path: PathLike, image_root: PathLike | None = None) -> pd.DataFrame:
+def galaxies_in_catalog(path: PathLike, image_root: PathLike | None = None, keep: Sequence[str] = ()) -> pd.DataFrame:
     """List the galaxies in a catalogue.
 
     Args:
         path: catalogue, see `read_table`. It needs the columns `id_str` and `file_loc`. The position of the image
             (see `read_image_positions`) and `pixscale` are optional.
         image_root: folder that relative paths start from; by default the folder of the catalogue.
+        keep: columns of the catalogue to keep for the table of results.
 
     Returns:
         The table of this module, in the order of the rows.
@@ -157,8 +161,14 @@ def galaxies_in_table(table: pd.DataFrame, path: PathLike, image_root: PathLike)
     known |= {"ra": positions["ra"], "dec": positions["dec"]}
     if "pixscale" in table:
         known["pixscale"] = read_pixscale(path, table, "pixscale")
+    if taken := [name for name in keep if name in _COLUMNS]:
+        raise ValueError(f"keep must not name {taken[0]}, which the table has anyway or uses otherwise")
+    require_columns(path, table.columns, keep)
+    kept = {name: _to_keep(path, table[name]) for name in keep}
     ids = _as_text(path, table["id_str"].tolist())
-    return _checked(path, pd.DataFrame({"id_str": ids, "file_loc": file_locs, **_UNKNOWN, **known}))
+    galaxies = pd.DataFrame({"id_str": ids, "file_loc": file_locs, **_UNKNOWN, **known, **kept})
+    galaxies.attrs["units"] = {name: unit for name, unit in table.attrs.get("units", {}).items() if name in kept}
+    return _checked(path, galaxies)
 
 
 def galaxies_in_shards(folder: PathLike) -> pd.DataFrame:
@@ -259,6 +269,11 @@ def galaxies_in_memory(id_strs: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame({"id_str": ids, "file_loc": _as_text("ids", [""] * len(ids)), **_UNKNOWN})
 
 
+def kept_columns(galaxies: pd.DataFrame) -> list[str]:
+    """Columns of the catalogue in a table of this module."""
+    return [name for name in galaxies.columns if name not in _COLUMNS]
+
+
 def fingerprint(galaxies: pd.DataFrame) -> str:
     """SHA-256, in hexadecimal, of a table of this module and of the sizes and times of last change of its files."""
     digest = hashlib.sha256()
@@ -270,6 +285,8 @@ def fingerprint(galaxies: pd.DataFrame) -> str:
         for name in ("ra", "dec", "pixscale"):
             numbers = rows[name].to_numpy()
             digest.update(np.where(np.isnan(numbers), np.nan, numbers).tobytes())  # one NaN of the many that there are
+        for name in kept_columns(galaxies):
+            digest.update("\0".join([name, *rows[name].astype(str)]).encode())
     for path in galaxies["file_loc"].unique():
         digest.update(_state_of(path).encode())
     return digest.hexdigest()
@@ -332,6 +349,13 @@ def _as_text(source: PathLike, texts: Sequence[str]) -> pd.Series:
         return pd.Series(texts, dtype=_TEXT)
     except UnicodeEncodeError as error:
         raise ValueError(f"{source}: the name {error.object!r} is not valid UTF-8; rename the file") from None
+
+
+def _to_keep(path: PathLike, column: pd.Series) -> pd.Series:
+    """Convert a column to a type that all formats of tables can hold: text, '' where it is empty, or numbers."""
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "biuf":
+        return column.astype(np.float64) if column.dtype.kind == "f" else column
+    return _as_text(path, column.astype(object).where(column.notna(), "").map(str).tolist())
 
 
 def _checked(source: PathLike, galaxies: pd.DataFrame) -> pd.DataFrame:

@@ -33,7 +33,7 @@ from zoobot3d_tf.pages.html import check_page, encode_numbers
 from zoobot3d_tf.predictions.mask_files import read_mask_file
 from zoobot3d_tf.predictions.measurements import COLUMNS
 from zoobot3d_tf.predictions.prediction_tables import Predictions, load_predictions
-from zoobot3d_tf.predictions.results import INTERVAL_LEVEL
+from zoobot3d_tf.predictions.results import INTERVAL_LEVEL, tree_names
 from zoobot3d_tf.progress import Progress
 
 _MASK_COLOURS = {"spiral_mask": SPIRAL_COLOUR, "bar_mask": BAR_COLOUR}
@@ -112,7 +112,7 @@ def write_gallery(
     predictions = load_predictions(table)
     folder = out.with_name(f"{out.stem}_files")
     _check_folder(folder)
-    shown = predictions.table.head(max_galaxies)
+    shown = tree_names(predictions.table.head(max_galaxies), predictions.schema, predictions.label)
     galaxies = _galaxies(shown, path_of(table).absolute().parent)
     stretch = predictions.metadata.get("stretch", DEFAULT_STRETCH)
     page = Template((_ASSETS / "page.html").read_text("utf-8"))

@@ -68,7 +68,8 @@ def to_astropy(table: pd.DataFrame, units: Mapping[str, str] | None = None) -> "
         if column.dtype.kind == "f" and hasattr(column, "mask"):  # Astropy masks NaN
             converted.replace_column(column.name, column.filled(np.nan))
     for column in converted.itercols():
-        unit, column.description = describe(column.name)
+        unit, description = describe(column.name)
+        column.description = description or None
         unit = unit or (units or {}).get(column.name, "")
         column.unit = Unit(unit, parse_strict="silent") if unit else None
     return converted

@@ -17,10 +17,10 @@ from zoobot3d_tf.images.wcs import sky_of_pixel
 COLUMNS = {
     "pixscale": "arcsec per pixel of the image",
     "spiral_area_px": "number of pixels in the arms",
-    "spiral_area_arcsec2": "area of the arms, arcsec²",
+    "spiral_area_arcsec2": "area of the arms, square arcsec",
     "spiral_coverage": "share of the convex hull of the arms that lies in the arms, 0 to 1",
     "bar_area_px": "number of pixels in the bar, the largest connected piece of its mask",
-    "bar_area_arcsec2": "area of the bar, arcsec²",
+    "bar_area_arcsec2": "area of the bar, square arcsec",
     "bar_length_px": "full length of the bar along its principal axis, pixels",
     "bar_length_arcsec": "full length of the bar, arcsec",
     "bar_angle": "direction of the principal axis, degrees counter-clockwise from the positive x axis, 0 to 180",
@@ -94,10 +94,7 @@ def _measure_bar(enclosed: np.ndarray, wcs: WCS | None, pixscale: float) -> dict
     values = {"bar_area_px": float(len(x)), "bar_area_arcsec2": len(x) * pixscale**2}
     if not len(x):
         return values
-    x0, y0 = x.mean(), y.mean()
-    right, up = x - x0, y0 - y
-    axis = float(np.arctan2(2 * (right * up).mean(), (right**2).mean() - (up**2).mean())) / 2
-    length = float(np.ptp(right * np.cos(axis) + up * np.sin(axis))) + 0.5
+    x0, y0, axis, length = _principal_axis(x, y)
     angle = float(np.degrees(axis)) % 180
     values |= {"bar_length_px": length, "bar_length_arcsec": length * pixscale, "bar_angle": angle}
     if wcs is not None:
@@ -105,6 +102,30 @@ def _measure_bar(enclosed: np.ndarray, wcs: WCS | None, pixscale: float) -> dict
         sky = sky_of_pixel(wcs, x0 + ends * np.cos(axis), y0 - ends * np.sin(axis), len(enclosed))
         values["bar_pa"] = _position_angle(*sky)
     return values
+
+
+def bar_ends(fraction: np.ndarray) -> np.ndarray | None:
+    """Ends of the bar on its principal axis, `bar_length` apart, around the mean position of its pixels.
+
+    Args:
+        fraction: mask of the bar, fractions of volunteers, float (H, W).
+
+    Returns:
+        Positions (x, y) in pixels, shape (2, 2); None if there is no bar.
+    """
+    x, y = _largest_piece(is_enclosed(fraction))
+    if not len(x):
+        return None
+    x0, y0, axis, length = _principal_axis(x, y)
+    return np.array([x0, y0]) + np.array([[-0.5], [0.5]]) * length * np.array([np.cos(axis), -np.sin(axis)])
+
+
+def _principal_axis(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float, float]:
+    """Mean position of pixels, angle of their principal axis in radians, and the length along it in pixels."""
+    x0, y0 = float(x.mean()), float(y.mean())
+    right, up = x - x0, y0 - y
+    axis = float(np.arctan2(2 * (right * up).mean(), (right**2).mean() - (up**2).mean())) / 2
+    return x0, y0, axis, float(np.ptp(right * np.cos(axis) + up * np.sin(axis))) + 0.5
 
 
 def _largest_piece(enclosed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 MASK_FORMATS = ("png", "fits")
 """Formats of the mask files in `masks_dir`."""
+NAMES = ("tree", "plain")
+"""Names of the columns: as in the decision tree, or plain; see `results.plain_name`."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,10 @@ class PredictionOptions:
     Attributes:
         n_samples: number of dropout samples of the concentrations per galaxy and run (Gal & Ghahramani 2016,
             arXiv 1506.02142). 1 turns dropout off.
+        samples: also write the concentrations of each sample. HDF5 tables, which have the layout of Zoobot, always
+            hold them.
+        names: names of the columns, one of `NAMES`: "tree", as in the decision tree, or "plain", where hyphens and
+            other characters are `_`.
         n_votes: number of volunteers assumed for the expected votes.
         batch_size: number of galaxies per step on a GPU. A CPU takes fewer.
         seed: random seed of the dropout.
@@ -45,6 +51,7 @@ class PredictionOptions:
         mask_format: format of the masks in `masks_dir`, one of `MASK_FORMATS`. FITS carries the WCS of the image.
         masks_file: FITS file to write the masks of all galaxies to, instead of `masks_dir`.
         overlays: also write each image with its masks drawn over it, as `<id_str>_overlay.png` in `masks_dir`.
+        regions: file of DS9 regions to write, with the outlines of all masks and the axes of the bars; see `regions`.
         max_failed: largest fraction of the galaxies that may fail; see `failures.may_fail`. If more fail, the run
             stops, and keeps its finished parts.
 
@@ -53,6 +60,8 @@ class PredictionOptions:
     """
 
     n_samples: int = 5
+    samples: bool = False
+    names: str = "tree"
     n_votes: int = 40
     batch_size: int = DEFAULT_BATCH_SIZE
     seed: int = 0
@@ -68,6 +77,7 @@ class PredictionOptions:
     mask_format: str = "png"
     masks_file: PathLike | None = None
     overlays: bool = False
+    regions: PathLike | None = None
     max_failed: float = MAX_FAILED
 
     def __post_init__(self) -> None:
@@ -77,7 +87,7 @@ class PredictionOptions:
             value = getattr(self, name)
             if value is not None and value < limit:
                 raise ValueError(f"{name} must be at least {limit}; received {value}")
-        for name, choices in (("engine", ENGINES), ("mask_format", MASK_FORMATS)):
+        for name, choices in (("engine", ENGINES), ("mask_format", MASK_FORMATS), ("names", NAMES)):
             value = getattr(self, name)
             if value not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}; received {value!r}")
@@ -88,6 +98,8 @@ class PredictionOptions:
             raise ValueError("masks are written either to masks_dir or to masks_file; omit one of the two")
         if self.overlays and self.masks_dir is None:
             raise ValueError("overlays are written to masks_dir; give masks_dir too")
+        if self.regions is not None and not self.writes_masks:
+            raise ValueError("regions are drawn around predicted masks; give masks_dir or masks_file too")
 
     @property
     def writes_masks(self) -> bool:

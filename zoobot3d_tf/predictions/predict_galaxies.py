@@ -5,25 +5,27 @@ import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from zoobot3d_tf.data.framing import Framing
+from zoobot3d_tf.extras import require
 from zoobot3d_tf.files import PathLike, check_output, one_owner, partial_path, path_of, sha256_of, whole_file
 from zoobot3d_tf.inference.engine import choose_engine
-from zoobot3d_tf.inference.inputs import fingerprint
+from zoobot3d_tf.inference.inputs import fingerprint, kept_columns
 from zoobot3d_tf.inference.job import Job, start_job
 from zoobot3d_tf.inference.metadata import how_it_was_made, metadata_loc, read_metadata
 from zoobot3d_tf.inference.run_job import join_parts, keeping_what_is_finished, run_parts
 from zoobot3d_tf.models.config import ModelConfig
 from zoobot3d_tf.predictions.mask_files import check_masks_dir, fits_primary
-from zoobot3d_tf.predictions.measurements import COLUMNS
 from zoobot3d_tf.predictions.options import PredictionOptions
 from zoobot3d_tf.predictions.predict_part import load, predict_part
-from zoobot3d_tf.predictions.prediction_tables import SUFFIXES, write_table
-from zoobot3d_tf.predictions.results import column_names
+from zoobot3d_tf.predictions.prediction_tables import HDF5_SUFFIXES, SUFFIXES, write_table
+from zoobot3d_tf.predictions.regions import write_regions
+from zoobot3d_tf.predictions.results import column_names, plain_name
 from zoobot3d_tf.predictions.settings import PredictionSettings, RunSettings
 from zoobot3d_tf.runs.calibration import Calibration, read_calibration
 from zoobot3d_tf.runs.run_folder import TrainedRun, read_run
@@ -57,8 +59,8 @@ def predict_galaxies(
         galaxies: galaxies, as the functions of `inference.inputs` list them.
         checkpoint_dir: run folder of the trained model, as `read_run` takes it; or several run folders, of runs with
             the same decision tree and the same tasks.
-        save_loc: table to write, .csv, .parquet or .hdf5, with one row per galaxy in the order given. For its columns
-            see `results.column_names` and `measurements.COLUMNS`.
+        save_loc: table to write, with one row per galaxy in the order given. Its suffix, one of
+            `prediction_tables.SUFFIXES`, gives the format. For its columns see `results.column_names`.
         options: what to predict, how, and which masks to write.
         executor: executor that runs the parts of the job, instead of threads of this process, such as
             `dask.distributed.Client(address).get_executor()`. Its workers must see the same files.
@@ -72,11 +74,12 @@ def predict_galaxies(
             `save_loc` has other settings or galaxies.
         OSError: a folder or file does not exist or cannot be written, or the disk has a fault. The finished parts are
             kept.
-        ImportError: OpenVINO is requested but not installed.
+        ImportError: OpenVINO is requested but not installed, or `regions` is.
     """
     save_loc = path_of(save_loc).absolute()
     masks_dir = None if options.masks_dir is None else path_of(options.masks_dir).absolute()
     masks_file = None if options.masks_file is None else path_of(options.masks_file).absolute()
+    regions = None if options.regions is None else path_of(options.regions).absolute()
     runs = _read_runs(checkpoint_dir)
     hashes = _hash_weights(runs)
     check_output(save_loc, "table", SUFFIXES)
@@ -84,6 +87,10 @@ def predict_galaxies(
     _check_alike(runs)
     for run in runs:
         _check_tasks(run, options)
+    _check_names(galaxies, runs[0].model, options)
+    if regions:
+        require("regions", "regions of DS9")
+        check_output(regions, "file of regions", (".reg",))
     if masks_file:
         check_output(masks_file, "file of masks", (".fits",))
     if masks_dir:
@@ -108,6 +115,8 @@ def predict_galaxies(
             RunSettings(str(run.folder), sha256, **framing, n_samples=options.n_samples, calibration=calibration)
             for run, sha256, (framing, _), calibration in zip(runs, hashes, chosen, calibrations, strict=True)
         ),
+        samples=options.samples or save_loc.suffix.lower() in HDF5_SUFFIXES,
+        names=options.names,
         n_votes=options.n_votes,
         seed=options.seed,
         masks=runs[0].model.masks if options.writes_masks else (),
@@ -125,7 +134,11 @@ def predict_galaxies(
             note = "; ".join(run.note for run in runs if run.note) or None
             forced = [changed for _, changed in chosen]
             metadata = {"table": save_loc.name, "note": note} | _metadata(settings, runs[0].model, forced)
-            join_parts(job, save_loc, metadata, write_table, lambda: _join_masks(job))
+            units = galaxies.attrs.get("units", {})
+            if options.names == "plain":
+                units = {plain_name(name): unit for name, unit in units.items()}
+            write = partial(write_table, units=units, header=_header(metadata))
+            join_parts(job, save_loc, metadata, write, lambda: _join_files(job, regions))
     return save_loc
 
 
@@ -213,7 +226,7 @@ def check_label_columns(run: TrainedRun) -> None:
         ValueError: it does.
     """
     model = run.model
-    others = {*column_names(model.vote_schema, n_samples=1), *(COLUMNS if model.masks else ())}
+    others = set(column_names(model.vote_schema, n_samples=1, masks=model.masks))
     if model.label is not None and (taken := others.intersection(model.label.outputs)):
         raise ValueError(
             f"{run.folder} predicts a label in the column {min(taken)}, which tables use for something else; "
@@ -235,12 +248,40 @@ def _choose_framing(run: TrainedRun, options: PredictionOptions) -> tuple[dict[s
     return chosen, forced
 
 
-def _join_masks(job: Job[PredictionSettings]) -> None:
-    if job.settings.masks_file is None:
-        return
-    with whole_file(Path(job.settings.masks_file)) as partial, partial.open("wb") as file:
-        file.write(fits_primary())
-        file.writelines(job.mask_hdus())
+def _check_names(galaxies: pd.DataFrame, model: ModelConfig, options: PredictionOptions) -> None:
+    """Check that no two columns of the table get the same name."""
+    masks = model.masks if options.writes_masks else ()
+    names = column_names(model.vote_schema, 1, masks, model.label, kept_columns(galaxies))
+    if options.names == "plain":
+        names = [plain_name(name) for name in names]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"two columns of the table would have the name {repeated[0]}; leave it out of keep")
+
+
+def _join_files(job: Job[PredictionSettings], regions: Path | None) -> None:
+    """Write the files of all galaxies that belong to the table: the masks, then the regions around them."""
+    if job.settings.masks_file is not None:
+        with whole_file(Path(job.settings.masks_file)) as partial_file, partial_file.open("wb") as file:
+            file.write(fits_primary())
+            file.writelines(job.mask_hdus())
+    if regions is not None:
+        write_regions(regions, (piece.to_pandas() for piece in job.pieces()))
+
+
+def _header(metadata: Mapping[str, Any]) -> dict[str, str | int]:
+    """Summary of the metadata for the header of the table. FITS keywords have at most 8 characters."""
+    values = {
+        "CREATOR": f"zoobot3d_tf {__version__}",
+        "RUN": ", ".join(Path(run["run_folder"]).name for run in metadata["runs"]),
+        "WEIGHTS": ", ".join(run["weights_sha256"][:12] for run in metadata["runs"]),
+        "TREE": (metadata["schema"] or {}).get("name"),
+        "NSAMPLES": sum(run["n_samples"] for run in metadata["runs"]),
+        "NVOTES": metadata["n_votes"],
+        "CALIBRAT": "yes" if all(run["calibration"] for run in metadata["runs"]) else "no",
+        "NOTE": metadata["note"],
+        "COMMAND": metadata["command"],
+    }
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _metadata(settings: PredictionSettings, model: ModelConfig, forced: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

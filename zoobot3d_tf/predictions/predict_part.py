@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 from zoobot3d_tf.images.read import ImageError
+from zoobot3d_tf.images.wcs import read_wcs, sky_of_pixel
+from zoobot3d_tf.inference.inputs import kept_columns
 from zoobot3d_tf.inference.job import Failure, Job
 from zoobot3d_tf.inference.run_job import check_same_weights, loaded_once, named_images
 from zoobot3d_tf.models.config import ModelConfig
@@ -30,10 +33,9 @@ from zoobot3d_tf.predictions.mask_files import (
     write_masks,
     write_overlay,
 )
-from zoobot3d_tf.predictions.measurements import COLUMNS
 from zoobot3d_tf.predictions.network import Network
 from zoobot3d_tf.predictions.prediction_tables import table_schema
-from zoobot3d_tf.predictions.results import column_names
+from zoobot3d_tf.predictions.results import POSITION, column_names, plain_name
 from zoobot3d_tf.predictions.settings import PredictionSettings, RunSettings
 from zoobot3d_tf.runs.run_folder import read_run
 
@@ -43,16 +45,16 @@ class _Prediction:
     """The prediction of one galaxy.
 
     Attributes:
-        id_str: id of the galaxy.
-        file_loc: path of its image, or of the shard that holds it.
+        row: number of the galaxy in the job.
+        position: right ascension and declination of the centre of the image, degrees, ICRS; NaN if unknown.
         concentrations: shape (answers, samples of all runs); None if the runs do not predict votes.
         label: shape (columns of `Label.outputs`, samples of all runs); None if the runs do not predict a label.
         mask_columns: paths of the masks and measurements on them, by column; empty if no masks are written.
         mask_hdus: masks as FITS extensions; empty if the masks do not go to one file.
     """
 
-    id_str: str
-    file_loc: str
+    row: int
+    position: tuple[float, float]
     concentrations: np.ndarray | None
     label: np.ndarray | None
     mask_columns: Mapping[str, Any]
@@ -81,7 +83,7 @@ def predict_part(job: Job[PredictionSettings], number: int) -> None:
     predicted = [outcome for outcome in outcomes if isinstance(outcome, _Prediction)]
     failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
     hdus = b"".join(prediction.mask_hdus for prediction in predicted) if settings.masks_file else None
-    job.add(number, _rows(predicted, networks[0].model, settings), failures, hdus)
+    job.add(number, _rows(predicted, galaxies, networks[0].model, settings), failures, hdus)
 
 
 @loaded_once
@@ -123,7 +125,8 @@ def _predict_batch(
                 raise image
             masks = output.masks
             columns, hdus = _finish_masks(galaxy, image, masks, settings) if masks else ({}, b"")
-            yield _Prediction(galaxy.id_str, galaxy.file_loc, output.concentrations, output.label, columns, hdus)
+            position = _position_of(galaxy, image.shape[:2])
+            yield _Prediction(galaxy.Index, position, output.concentrations, output.label, columns, hdus)
         except ImageError as error:
             yield Failure(galaxy.id_str, galaxy.file_loc, str(error), was_read=error is not image)
 
@@ -155,14 +158,43 @@ def _finish_masks(
     return {f"{name}_loc": loc for name, loc in locs.items()} | measure_masks(galaxy, masks, wcs), hdus
 
 
-def _rows(predicted: Sequence[_Prediction], model: ModelConfig, settings: PredictionSettings) -> pa.Table:
-    names = column_names(model.vote_schema, settings.n_samples, settings.masks, model.label)
-    columns = table_schema(names + (list(COLUMNS) if settings.masks else []))
+def _position_of(galaxy: Any, shape: tuple[int, int]) -> tuple[float, float]:
+    """Position of the centre of an image, from the catalogue or else from its header; NaN if unknown."""
+    if galaxy.record >= 0 or np.isfinite([galaxy.ra, galaxy.dec]).all():
+        return galaxy.ra, galaxy.dec
+    try:
+        wcs = read_wcs(galaxy.file_loc)
+    except ImageError:  # only masks need a WCS
+        wcs = None
+    if wcs is None:
+        return np.nan, np.nan
+    height, width = shape
+    ra, dec = sky_of_pixel(wcs, (width - 1) / 2, (height - 1) / 2, height)
+    return float(ra), float(dec)
+
+
+def _rows(
+    predicted: Sequence[_Prediction], galaxies: pd.DataFrame, model: ModelConfig, settings: PredictionSettings
+) -> pa.Table:
+    known = galaxies.loc[[p.row for p in predicted]]
+    kept = kept_columns(galaxies)
+    names = column_names(
+        model.vote_schema, settings.n_samples if settings.samples else 0, settings.masks, model.label, kept
+    )
+    kinds = {field.name: field.type for field in table_schema(names)}
+    kinds |= {name: _kept_type(galaxies[name]) for name in kept}
+    final = [plain_name(name) for name in names] if settings.names == "plain" else names
     if not predicted:
-        return columns.empty_table()
-    values: dict[str, Any] = {name: [getattr(p, name) for p in predicted] for name in ("id_str", "file_loc")}
+        return pa.schema(zip(final, kinds.values(), strict=True)).empty_table()
+    values: dict[str, Any] = {name: known[name] for name in ("id_str", "file_loc", *kept)}
+    values |= dict(zip(POSITION, zip(*(p.position for p in predicted), strict=True), strict=True))
     concentrations, labels = [p.concentrations for p in predicted], [p.label for p in predicted]
     values |= answer_columns(concentrations, labels, model, settings.n_votes)
     for name in predicted[0].mask_columns:
         values[name] = [p.mask_columns[name] for p in predicted]
-    return pa.table(values, schema=columns)
+    return pa.table(values, schema=pa.schema(kinds.items())).rename_columns(final)
+
+
+def _kept_type(column: pd.Series) -> pa.DataType:
+    """Arrow type of a column of the catalogue."""
+    return pa.string() if pd.api.types.is_string_dtype(column) else pa.from_numpy_dtype(column.dtype)

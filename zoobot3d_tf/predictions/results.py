@@ -5,9 +5,11 @@ from collections.abc import Iterable, Sequence
 from itertools import compress
 
 import numpy as np
+import pandas as pd
 from scipy.special import betainc, betaincinv, betaln, entr
 
 from zoobot3d_tf.labels import Label
+from zoobot3d_tf.predictions import measurements
 from zoobot3d_tf.schemas import Schema
 
 INTERVAL_LEVEL = 0.9
@@ -31,33 +33,65 @@ TREE_COLUMNS = {
     "most_likely": "most likely answers on the way down the decision tree",
 }
 """Columns of the whole tree, and what they mean."""
+POSITION = ("ra", "dec")
+"""Columns of the position of the centre of the image, degrees, ICRS; NaN if unknown."""
+
+_READ_FIRST = ("fraction", "low", "high")
 
 
 def column_names(
-    schema: Schema | None, n_samples: int, masks: Sequence[str] = (), label: Label | None = None
+    schema: Schema | None,
+    n_samples: int = 0,
+    masks: Sequence[str] = (),
+    label: Label | None = None,
+    kept: Sequence[str] = (),
 ) -> list[str]:
-    """Columns of a table of predictions, in order, without the measurements on masks.
+    """Columns of a table of predictions, in the order in which people read them.
 
     Args:
         schema: decision tree; None if votes are not predicted.
-        n_samples: number of dropout samples of the concentrations.
+        n_samples: number of dropout samples whose concentrations are in the table; 0 for a compact table.
         masks: names of the masks that are written, such as `spiral_mask`.
         label: label that is predicted; None if there is none.
+        kept: columns of the catalogue that the table keeps.
 
     Returns:
-        `id_str`, `file_loc`; the columns of `vote_values`: of each answer, of each question and of the whole tree; the
-        columns of the label; then `<mask>_loc`.
+        `id_str`, `ra`, `dec`; the columns of the catalogue; the fractions with their intervals, by question; the
+        probabilities that questions are asked; the label; the measurements on masks; the other columns of
+        `vote_values`; `file_loc` and `<mask>_loc`; the concentrations.
     """
-    names = ["id_str", "file_loc"]
-    if schema is not None:
-        for answer in schema.label_cols:
-            names += concentration_names([answer], n_samples)
-            names += [f"{answer}_{what}" for what in ("fraction", "low", "high", "joint_p", "expected_votes")]
-        names += [f"{question.text}_{what}" for question in schema.questions for what in ("asked_p", "entropy")]
-        names += ["entropy", "most_likely"]
-    if label is not None:
-        names += label.outputs
-    return names + [f"{mask}_loc" for mask in masks]
+    names = ["id_str", *POSITION, *kept]
+    label_cols = [] if schema is None else schema.label_cols
+    questions = [] if schema is None else [question.text for question in schema.questions]
+    names += [f"{answer}_{what}" for answer in label_cols for what in _READ_FIRST]
+    names += [f"{question}_asked_p" for question in questions]
+    names += [] if label is None else label.outputs
+    names += measurements.COLUMNS if masks else ()
+    names += [f"{answer}_{what}" for answer in label_cols for what in ANSWER_COLUMNS if what not in _READ_FIRST]
+    names += [f"{question}_entropy" for question in questions]
+    names += TREE_COLUMNS if questions else ()
+    names += ["file_loc", *(f"{mask}_loc" for mask in masks)]
+    return names + concentration_names(label_cols, n_samples)
+
+
+def plain_name(name: str) -> str:
+    """Name of a column with characters other than letters, digits and `_` replaced by `_`, so that `query` takes it."""
+    return re.sub(r"\W|^(?=\d)", "_", name, flags=re.ASCII)
+
+
+def tree_names(table: pd.DataFrame, schema: Schema | None, label: Label | None = None) -> pd.DataFrame:
+    """Rename the columns of a table with plain names to those of the decision tree and the label.
+
+    Args:
+        table: table of predictions with either kind of names.
+        schema: decision tree of the table; None if votes are not predicted.
+        label: label of the table; None if there is none.
+
+    Returns:
+        The same table. Other columns, such as those of a catalogue, keep their names.
+    """
+    names = column_names(schema, predicted_answers(table.columns)[1], label=label)
+    return table.rename(columns={plain_name(name): name for name in names if name not in table})
 
 
 def concentration_names(label_cols: Iterable[str], n_samples: int) -> list[str]:
@@ -66,19 +100,24 @@ def concentration_names(label_cols: Iterable[str], n_samples: int) -> list[str]:
 
 
 def predicted_answers(columns: Iterable[str]) -> tuple[list[str], int]:
-    """Find the answers whose concentrations are among the columns of a table, and the number of samples.
+    """Find the answers that are predicted in a table, and the number of samples whose concentrations are columns.
 
     Returns:
         The answers in order, and the number of samples. If each answer has all its samples, `concentration_names` of
-        these are the columns.
+        these are columns. A compact table has 0 samples; its answers have fractions with intervals.
     """
+    columns = list(columns)
     matches = [match for column in columns if (match := re.fullmatch(r"(.+)_concentration_\d+", column))]
     label_cols = list(dict.fromkeys(match[1] for match in matches))
+    if not label_cols:
+        present = set(columns)
+        fractions = [column.removesuffix("_fraction") for column in columns if column.endswith("_fraction")]
+        label_cols = [name for name in fractions if present.issuperset(f"{name}_{what}" for what in _READ_FIRST)]
     return label_cols, -(-len(matches) // max(len(label_cols), 1))
 
 
 def is_text(column: str) -> bool:
-    """Whether a column holds text. All other columns hold float32."""
+    """Whether a column of predictions holds text. `POSITION` holds float64, all others float32."""
     return column in ("id_str", "most_likely") or column.endswith("_loc")
 
 
@@ -87,12 +126,12 @@ def vote_values(concentrations: np.ndarray, schema: Schema, n_votes: int) -> dic
 
     Of each answer:
 
-    - `<answer>_concentration_<sample>`: concentration, samples from 0;
     - `<answer>_fraction`: expected vote fraction;
     - `<answer>_low`, `<answer>_high`: ends of the central interval of the vote fraction, of probability
       `INTERVAL_LEVEL`; see `mixture_interval`;
     - `<answer>_joint_p`: probability that a volunteer is asked the question and gives this answer;
-    - `<answer>_expected_votes`: `n_votes` times `joint_p`.
+    - `<answer>_expected_votes`: `n_votes` times `joint_p`;
+    - `<answer>_concentration_<sample>`: concentration, samples from 0.
 
     Of each question:
 
@@ -122,14 +161,20 @@ def vote_values(concentrations: np.ndarray, schema: Schema, n_votes: int) -> dic
     entropy = schema.sum_by_question(entr(fraction))
     chosen = most_likely_answers(fraction, schema)
 
-    of_answers = [*np.moveaxis(concentrations, 2, 0), fraction, low, high, joint_p, n_votes * joint_p]
-    columns = [values[:, answer.index] for answer in schema.answers for values in of_answers]
-    columns += [values[:, i] for i in range(len(schema.questions)) for values in (asked_p, entropy)]
-    columns += [(asked_p * entropy).sum(axis=1)]
-    columns = [column.astype(np.float32) for column in columns]
-    columns += [np.array([";".join(compress(schema.label_cols, row)) for row in chosen.tolist()], object)]
-    _, _, *names = column_names(schema, concentrations.shape[2])
-    return dict(zip(names, columns, strict=True))
+    of_answers = dict(zip(ANSWER_COLUMNS, (fraction, low, high, joint_p, n_votes * joint_p), strict=True))
+    columns = {
+        f"{answer.text}_{what}": v[:, answer.index] for answer in schema.answers for what, v in of_answers.items()
+    }
+    of_questions = dict(zip(QUESTION_COLUMNS, (asked_p, entropy), strict=True))
+    for i, question in enumerate(schema.questions):
+        columns |= {f"{question.text}_{what}": values[:, i] for what, values in of_questions.items()}
+    columns["entropy"] = (asked_p * entropy).sum(axis=1)
+    n_samples = concentrations.shape[2]
+    names = concentration_names(schema.label_cols, n_samples)
+    columns |= dict(zip(names, concentrations.reshape(len(concentrations), len(names)).T, strict=True))
+    columns = {name: column.astype(np.float32) for name, column in columns.items()}
+    columns["most_likely"] = np.array([";".join(compress(schema.label_cols, row)) for row in chosen.tolist()], object)
+    return {name: columns[name] for name in column_names(schema, n_samples) if name in columns}
 
 
 def expected_fractions(concentrations: np.ndarray, schema: Schema) -> np.ndarray:

@@ -25,6 +25,8 @@ class PredictionSettings(JobSettings):
 
     Attributes:
         runs: one run; or several, whose samples are columns of the table in this order.
+        samples: whether the table holds the concentrations of each sample.
+        names: names of the columns, one of `options.NAMES`.
         n_votes: number of volunteers assumed for the expected votes.
         seed: random seed of the dropout.
         masks: names of the masks to write.
@@ -35,6 +37,8 @@ class PredictionSettings(JobSettings):
     """
 
     runs: tuple[RunSettings, ...]
+    samples: bool
+    names: str
     n_votes: int
     seed: int
     masks: tuple[str, ...]
