@@ -62,7 +62,7 @@ $(DEMO)/run/model.keras: $(DEMO)/shards/shards.json
 
 $(DEMO)/predictions.csv: $(DEMO)/run/model.keras $(DEMO)/unseen/catalog.csv
 	$(BIN)/zoobot3d predict --checkpoint-dir $(<D) --folder $(DEMO)/unseen/images --save-loc $@ \
-	  --n-samples 5 --masks-dir $(DEMO)/masks --overlays
+	  --n-samples 5 --samples --masks-dir $(DEMO)/masks --overlays
 
 $(DEMO)/report/index.html: $(DEMO)/predictions.csv
 	$(BIN)/zoobot3d evaluate --predictions $< --catalog $(DEMO)/unseen/catalog.csv --schema decals --out $(@D)

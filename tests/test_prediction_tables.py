@@ -1,9 +1,10 @@
-"""Tables of predictions in three formats: equal when read back, with errors for bad ones."""
+"""Tables of predictions in all formats: equal when read back, with errors for bad ones."""
 
 import json
 import os
 import subprocess
 import sys
+import warnings
 
 import h5py
 import numpy as np
@@ -11,6 +12,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from astropy import units as u
+from astropy.io import fits
+from astropy.table import QTable
 
 from zoobot3d_tf.inference.metadata import metadata_loc, write_metadata
 from zoobot3d_tf.predictions import prediction_tables
@@ -22,7 +26,7 @@ from zoobot3d_tf.predictions.prediction_tables import (
     table_schema,
     write_table,
 )
-from zoobot3d_tf.predictions.results import POSITION, column_names, vote_values
+from zoobot3d_tf.predictions.results import POSITION, column_names, plain_name, vote_values
 from zoobot3d_tf.schemas import get_schema
 
 RINGS = get_schema("rings")
@@ -432,3 +436,48 @@ def test_a_table_without_rows_has_no_pieces(path):
         list(iterate_predictions(path))
     with pytest.raises(FileNotFoundError, match="no such table"):
         list(iterate_predictions(path.with_stem("other")))
+
+
+# Astropy, and compact tables
+
+
+@pytest.mark.parametrize("suffix", [".fits", ".vot", ".ecsv", ".parquet", ".hdf5"])
+def test_astropy_reads_units_descriptions_and_metadata_without_warnings(tmp_path, suffix):
+    path = tmp_path / f"table{suffix}"
+    table = make_table(3).append_column("v-rot", pa.array([1.0, 2.0, 3.0]))
+    write_table(path, [table[:2], table[2:]], {"v-rot": "km / s"}, {"RUN": "α", "NVOTES": 40})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read = QTable.read(path, path="table") if suffix == ".hdf5" else QTable.read(path)
+    np.testing.assert_allclose(read["ra"].to_value("deg"), table["ra"].to_numpy())
+    assert (read["bar_length_arcsec"].unit, read["bar_length_px"].unit) == (u.arcsec, u.pix)
+    assert read["v-rot"].unit == u.km / u.s
+    assert read["ring_yes_low"].info.description.startswith("ring_yes: lower end")
+    assert [str(id_str) for id_str in read["id_str"].astype(str)] == AWKWARD[:3]
+    if suffix == ".vot":
+        assert b'name="NVOTES" value="40"/>' in path.read_bytes()
+    else:
+        assert (read.meta["RUN"], read.meta["NVOTES"]) == (r"\u03b1" if suffix == ".fits" else "α", 40)
+    if suffix == ".fits":  # where TOPCAT looks for descriptions
+        assert fits.getheader(path, 1)["TCOMM2"].startswith("right ascension")
+
+
+@pytest.mark.parametrize("names", ["tree", "plain"])
+def test_compact_tables_have_votes_but_no_concentrations(path, names):
+    table = make_table(schema=DECALS).select(column_names(DECALS, 0, MASKS))
+    if names == "plain":
+        table = table.rename_columns([plain_name(name) for name in table.column_names])
+    write(path, table, metadata={"schema": DECALS.to_dict()})
+    read = load_predictions(path)
+    assert (read.schema, read.concentrations) == (DECALS, None)
+    assert list(read.table) == table.column_names
+    assert [piece.concentrations for piece in iterate_predictions(path)] == [None]
+    write(path, table.drop_columns(table.column_names[3:6]), metadata={"schema": DECALS.to_dict()})
+    with pytest.raises(ValueError, match=r"'decals'.* 33 answers"):
+        load_predictions(path)
+
+
+def test_predictions_never_print_whole(tmp_path):
+    read = load_predictions(write(tmp_path / "table.csv", make_table(), metadata={"schema": RINGS.to_dict()}))
+    assert len(repr(read)) < 100
+    assert all(fact in repr(read) for fact in ("10 galaxies", "'rings'", "3 samples"))

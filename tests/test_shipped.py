@@ -79,7 +79,7 @@ def test_exactly_one_source_of_images_is_accepted(shipped, capsys):
 
 def test_pages_have_the_note(shipped, survey, tmp_path):
     shutil.copytree(survey.parent / "images", tmp_path / "survey")
-    main(["predict", "survey"])
+    main(["predict", "survey", "--samples"])
     write_gallery("predictions.csv", "page.html")
     data = (tmp_path / "page_files" / "data.js").read_text().removeprefix("const gallery = ").rstrip().rstrip(";")
     assert json.loads(data)["notes"] == [f"Predicted with {NOTE}."]

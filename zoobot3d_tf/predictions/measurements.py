@@ -94,7 +94,8 @@ def _measure_bar(enclosed: np.ndarray, wcs: WCS | None, pixscale: float) -> dict
     values = {"bar_area_px": float(len(x)), "bar_area_arcsec2": len(x) * pixscale**2}
     if not len(x):
         return values
-    x0, y0, axis, length = _principal_axis(x, y)
+    x0, y0, axis, first, last = _principal_axis(x, y)
+    length = last - first
     angle = float(np.degrees(axis)) % 180
     values |= {"bar_length_px": length, "bar_length_arcsec": length * pixscale, "bar_angle": angle}
     if wcs is not None:
@@ -105,7 +106,7 @@ def _measure_bar(enclosed: np.ndarray, wcs: WCS | None, pixscale: float) -> dict
 
 
 def bar_ends(fraction: np.ndarray) -> np.ndarray | None:
-    """Ends of the bar on its principal axis, `bar_length` apart, around the mean position of its pixels.
+    """Ends of the bar on its principal axis, `bar_length` apart.
 
     Args:
         fraction: mask of the bar, fractions of volunteers, float (H, W).
@@ -116,16 +117,17 @@ def bar_ends(fraction: np.ndarray) -> np.ndarray | None:
     x, y = _largest_piece(is_enclosed(fraction))
     if not len(x):
         return None
-    x0, y0, axis, length = _principal_axis(x, y)
-    return np.array([x0, y0]) + np.array([[-0.5], [0.5]]) * length * np.array([np.cos(axis), -np.sin(axis)])
+    x0, y0, axis, *ends = _principal_axis(x, y)
+    return np.array([x0, y0]) + np.array(ends)[:, None] * np.array([np.cos(axis), -np.sin(axis)])
 
 
-def _principal_axis(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float, float]:
-    """Mean position of pixels, angle of their principal axis in radians, and the length along it in pixels."""
+def _principal_axis(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float, float, float]:
+    """Mean position of pixels, angle of their principal axis in radians, and the ends along it in pixels from there."""
     x0, y0 = float(x.mean()), float(y.mean())
     right, up = x - x0, y0 - y
     axis = float(np.arctan2(2 * (right * up).mean(), (right**2).mean() - (up**2).mean())) / 2
-    return x0, y0, axis, float(np.ptp(right * np.cos(axis) + up * np.sin(axis))) + 0.5
+    along = right * np.cos(axis) + up * np.sin(axis)
+    return x0, y0, axis, float(along.min()) - 0.25, float(along.max()) + 0.25
 
 
 def _largest_piece(enclosed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -622,7 +622,7 @@ def _save_votable(table: "Table", path: Path) -> None:
     from astropy.io.votable.tree import Info
 
     file = from_table(table)
-    file.get_first_table().infos.extend(Info(name=name, value=str(value)) for name, value in table.meta.items())
+    file.resources[0].infos.extend(Info(name=name, value=str(value)) for name, value in table.meta.items())
     file.to_xml(str(path), tabledata_format="binary2")
 
 
