@@ -131,6 +131,8 @@ def test_argument_errors_do_not_wait_for_tensorflow(tmp_path):
     [
         (["--catalog", "galaxies.csv", "--recursive"], "--recursive apply to --folder"),
         (["--folder", "images", "--image-root", "."], "--image-root applies to --catalog"),
+        (["--folder", "images", "--keep", "redshift"], "--keep applies to --catalog"),
+        (["--folder", ".", "--regions", "all.reg"], "give --masks-dir or --masks-file"),
     ],
 )
 def test_options_of_another_input_are_refused(options, words, capsys):

@@ -22,6 +22,7 @@ from zoobot3d_tf.evaluation.votes import (
 )
 from zoobot3d_tf.inference.metadata import write_metadata
 from zoobot3d_tf.predictions.prediction_tables import load_predictions, write_table
+from zoobot3d_tf.predictions.results import plain_name
 from zoobot3d_tf.schemas import Schema, vote_fractions
 
 ONE_QUESTION = Schema({"bar": ["_yes", "_no"]}, {"bar": None}, "bars")
@@ -246,6 +247,34 @@ def test_predictions_in_hdf5_score_the_same(tmp_path):
     in_hdf5 = predictions.with_suffix(".hdf5")
     write_table(in_hdf5, [pa.Table.from_pandas(load_predictions(predictions).table)])
     pd.testing.assert_frame_equal(evaluate(in_hdf5, catalog).lines(), evaluate(predictions, catalog).lines())
+
+
+def test_plain_names_score_the_same(tmp_path):
+    schema = Schema({"is-bar": ["_yes", "_no-bar"]}, {"is-bar": None}, "plain")
+    row = {"is-bar_asked_p": 1.0}
+    for answer, fraction in zip(schema.label_cols, (0.75, 0.25), strict=True):
+        row |= {f"{answer}_{what}": fraction for what in ("fraction", "low", "high")}
+        row |= {f"{answer}_concentration_{k}": 10 * fraction + k for k in range(2)}
+    predictions = pd.DataFrame([{"id_str": id_str} | row for id_str in "ab"])
+    catalog = pd.DataFrame(
+        {"id_str": ["a", "b"], "file_loc": "none.png", "is-bar_yes": [3, 4], "is-bar_no-bar": [1, 0]}
+    )
+    catalog.to_csv(tmp_path / "catalog.csv", index=False)
+    found = []
+    for name, table in {"tree": predictions, "plain": predictions.rename(columns=plain_name)}.items():
+        table.to_csv(tmp_path / f"{name}.csv", index=False)
+        write_metadata(tmp_path / f"{name}.csv", {"schema": schema.to_dict()})
+        found.append(evaluate(tmp_path / f"{name}.csv", tmp_path / "catalog.csv", None))
+    pd.testing.assert_frame_equal(found[0].lines(), found[1].lines())
+
+
+def test_a_compact_table_is_sufficient_where_no_votes_are_known(tmp_path):
+    predictions, catalog = survey(tmp_path)
+    rewrite(predictions, lambda t: t.filter(regex="^(?!.*concentration)"))
+    rewrite(catalog, lambda t: t.assign(**dict.fromkeys(SCHEMA.label_cols)))
+    scores = evaluate(predictions, catalog)
+    assert scores.votes is None
+    assert set(scores.masks) == {"spiral_mask", "bar_mask"}
 
 
 def test_marks_replace_missing_masks(tmp_path):

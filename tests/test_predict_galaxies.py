@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from astropy.io import fits
+from astropy.table import Table
 from prediction_runs import (
     DECALS,
     FINAL,
@@ -38,8 +39,9 @@ from scipy import ndimage
 from zoobot3d_tf.cli import main
 from zoobot3d_tf.files import sha256_of, write_atomically
 from zoobot3d_tf.images.read import ImageError
+from zoobot3d_tf.images.wcs import wcs_at
 from zoobot3d_tf.inference import job
-from zoobot3d_tf.inference.inputs import galaxies_in_folder
+from zoobot3d_tf.inference.inputs import galaxies_in_catalog, galaxies_in_folder
 from zoobot3d_tf.inference.job import start_job
 from zoobot3d_tf.predictions.mask_files import read_mask_file
 from zoobot3d_tf.predictions.measurements import COLUMNS
@@ -91,6 +93,54 @@ def test_every_format_holds_the_same_in_the_order_of_the_files(run, images, tmp_
     for other in others:
         pd.testing.assert_frame_equal(other.table, first.table)
     assert not list(tmp_path.glob(".partial*"))
+
+
+@pytest.mark.usefixtures("red")
+@pytest.mark.parametrize("suffix", [".csv", ".fits", ".parquet"])
+def test_positions_and_columns_of_the_catalogue_travel_into_the_table(run, images, tmp_path, suffix):
+    names = [f"galaxy_{i}" for i in range(11)]
+    catalog = pd.DataFrame({"id_str": names, "file_loc": [f"images/{name}.png" for name in names]})
+    catalog = catalog.assign(ra=np.linspace(0, 300, 11), dec=-20.123456789, z=np.linspace(0, 1, 11), objid=2**53 + 1)
+    catalog["sdss-name"] = ["", *(f"NGC {i} β" for i in range(10))]
+    units = Table.from_pandas(catalog)
+    units["z"].unit = "km"
+    units.write(tmp_path / "catalog.ecsv")
+    (images / "galaxy_3.png").write_bytes(b"")
+    galaxies = galaxies_in_catalog(tmp_path / "catalog.ecsv", keep=["z", "objid", "sdss-name"])
+    table = predict_galaxies(galaxies, run, tmp_path / f"t{suffix}", PredictionOptions(names="plain", max_failed=0.1))
+    read = load_predictions(table).table
+    kept = catalog.drop(index=3).reset_index(drop=True).rename(columns={"sdss-name": "sdss_name"})
+    assert list(read.columns[:7]) == ["id_str", "ra", "dec", "z", "objid", "sdss_name", *read.columns[6:7]]
+    for name in ("ra", "dec", "z", "objid", "sdss_name"):
+        assert read[name].tolist() == kept[name].tolist()
+    if suffix != ".csv":
+        assert str(Table.read(table)["z"].unit) == "km"
+    assert all(name.isidentifier() for name in read.columns)
+    assert len(read.query("smooth_or_featured_smooth_fraction > 0 and z > 0.5")) == 5
+
+
+@pytest.mark.usefixtures("red")
+def test_positions_of_fits_cutouts_come_from_their_wcs(run, tmp_path):
+    (tmp_path / "cutouts").mkdir()
+    fluxes = np.random.default_rng(0).normal(0, 1, (3, 64, 70)).astype(np.float32)
+    header = wcs_at(150.5, -2.25, 0.4, (64, 70)).to_header()
+    fits.writeto(tmp_path / "cutouts" / "a.fits", fluxes, header)
+    fits.writeto(tmp_path / "cutouts" / "b.fits", fluxes)
+    table = load_predictions(predict(tmp_path / "cutouts", run, tmp_path / "t.csv", "fits")).table
+    np.testing.assert_allclose(table[["ra", "dec"]], [[150.5, -2.25], [np.nan, np.nan]])
+
+
+def test_columns_that_the_table_uses_otherwise_are_not_kept(run, images, tmp_path):
+    catalog = pd.DataFrame({"id_str": ["a"], "file_loc": ["images/galaxy_0.png"], "ra": [1.0], "dec": [1.0]})
+    catalog.assign(entropy=1.0, bar_strong_low=0, **{"bar-strong_low": 0}).to_csv(tmp_path / "catalog.csv", index=False)
+    with pytest.raises(ValueError, match=r"keep .*\bra\b"):
+        galaxies_in_catalog(tmp_path / "catalog.csv", keep=["ra"])
+    with pytest.raises(ValueError, match="redshift"):
+        galaxies_in_catalog(tmp_path / "catalog.csv", keep=["redshift"])
+    for name, names in (("entropy", "tree"), ("bar-strong_low", "plain")):
+        galaxies = galaxies_in_catalog(tmp_path / "catalog.csv", keep=[name])
+        with pytest.raises(ValueError, match=rf"two columns .* {name.replace('-', '_')}; .*keep"):
+            predict_galaxies(galaxies, run, tmp_path / "t.csv", PredictionOptions(names=names))
 
 
 @pytest.mark.usefixtures("red")
