@@ -119,6 +119,11 @@ def test_positions_and_columns_of_the_catalogue_travel_into_the_table(run, image
     assert len(read.query("smooth_or_featured_smooth_fraction > 0 and z > 0.5")) == 5
 
 
+def test_fits_tables_of_more_columns_than_the_standard_allows_are_refused(run, images, tmp_path):
+    with pytest.raises(ValueError, match=r"t\.fits: the table has \d{4} columns, .* 999; omit samples"):
+        predict(images, run, tmp_path / "t.fits", n_samples=30, samples=True)
+
+
 @pytest.mark.usefixtures("red")
 def test_positions_of_fits_cutouts_come_from_their_wcs(run, tmp_path):
     (tmp_path / "cutouts").mkdir()

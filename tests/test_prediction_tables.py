@@ -55,7 +55,7 @@ def write(path, table, rows=4, metadata=None):
     return path
 
 
-@pytest.fixture(params=SUFFIXES)
+@pytest.fixture(params=[suffix for suffix in SUFFIXES if suffix not in (".h5", ".xml")])
 def path(request, tmp_path):
     return tmp_path / f"table{request.param}"
 
@@ -115,8 +115,10 @@ def test_the_same_pieces_make_the_same_bytes(path):
     assert write(path, table).read_bytes() == first
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".hdf5"])
 @pytest.mark.parametrize("n_samples", [1, 100])
-def test_rows_may_be_long(path, n_samples):
+def test_rows_may_be_long(tmp_path, suffix, n_samples):
+    path = tmp_path / f"table{suffix}"
     table = make_table(20, DECALS, n_samples)
     read = load_predictions(write(path, table, rows=15, metadata={"schema": DECALS.to_dict()}))
     pd.testing.assert_frame_equal(read.table, table.to_pandas())

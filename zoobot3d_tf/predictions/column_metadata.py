@@ -60,13 +60,14 @@ def to_astropy(table: pd.DataFrame, units: Mapping[str, str] | None = None) -> "
     Returns:
         The same columns. Numbers that are NaN stay NaN; missing integers are masked.
     """
-    from astropy.table import Table
+    from astropy.table import Column, Table
     from astropy.units import Unit
 
-    converted = Table.from_pandas(table)
-    for column in list(converted.itercols()):
-        if column.dtype.kind == "f" and hasattr(column, "mask"):  # Astropy masks NaN
-            converted.replace_column(column.name, column.filled(np.nan))
+    floats = table.select_dtypes(np.floating)  # in which `from_pandas` would mask NaN
+    others = Table.from_pandas(table.drop(columns=floats.columns))
+    converted = Table(
+        [Column(floats[name].to_numpy(), name) if name in floats else others[name] for name in table], copy=False
+    )
     for column in converted.itercols():
         unit, description = describe(column.name)
         column.description = description or None

@@ -23,7 +23,7 @@ from zoobot3d_tf.models.config import ModelConfig
 from zoobot3d_tf.predictions.mask_files import check_masks_dir, fits_primary
 from zoobot3d_tf.predictions.options import PredictionOptions
 from zoobot3d_tf.predictions.predict_part import load, predict_part
-from zoobot3d_tf.predictions.prediction_tables import HDF5_SUFFIXES, SUFFIXES, write_table
+from zoobot3d_tf.predictions.prediction_tables import HDF5_SUFFIXES, MAX_FITS_COLUMNS, SUFFIXES, write_table
 from zoobot3d_tf.predictions.regions import write_regions
 from zoobot3d_tf.predictions.results import column_names, plain_name
 from zoobot3d_tf.predictions.settings import PredictionSettings, RunSettings
@@ -87,7 +87,9 @@ def predict_galaxies(
     _check_alike(runs)
     for run in runs:
         _check_tasks(run, options)
-    _check_names(galaxies, runs[0].model, options)
+    has_samples = options.samples or save_loc.suffix.lower() in HDF5_SUFFIXES
+    n_written = options.n_samples * len(runs) if has_samples else 0
+    _check_names(galaxies, runs[0].model, options, save_loc, n_written)
     if regions:
         require("regions", "regions of DS9")
         check_output(regions, "file of regions", (".reg",))
@@ -115,7 +117,7 @@ def predict_galaxies(
             RunSettings(str(run.folder), sha256, **framing, n_samples=options.n_samples, calibration=calibration)
             for run, sha256, (framing, _), calibration in zip(runs, hashes, chosen, calibrations, strict=True)
         ),
-        samples=options.samples or save_loc.suffix.lower() in HDF5_SUFFIXES,
+        samples=has_samples,
         names=options.names,
         n_votes=options.n_votes,
         seed=options.seed,
@@ -248,14 +250,21 @@ def _choose_framing(run: TrainedRun, options: PredictionOptions) -> tuple[dict[s
     return chosen, forced
 
 
-def _check_names(galaxies: pd.DataFrame, model: ModelConfig, options: PredictionOptions) -> None:
-    """Check that no two columns of the table get the same name."""
+def _check_names(
+    galaxies: pd.DataFrame, model: ModelConfig, options: PredictionOptions, save_loc: Path, n_samples: int
+) -> None:
+    """Check that no two columns of the table get the same name, and that its format can hold so many."""
     masks = model.masks if options.writes_masks else ()
-    names = column_names(model.vote_schema, 1, masks, model.label, kept_columns(galaxies))
+    names = column_names(model.vote_schema, n_samples, masks, model.label, kept_columns(galaxies))
     if options.names == "plain":
         names = [plain_name(name) for name in names]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"two columns of the table would have the name {repeated[0]}; leave it out of keep")
+    if save_loc.suffix.lower() == ".fits" and len(names) > MAX_FITS_COLUMNS:
+        raise ValueError(
+            f"{save_loc}: the table has {len(names)} columns, and a FITS table at most {MAX_FITS_COLUMNS}; omit "
+            "samples, or choose another format"
+        )
 
 
 def _join_files(job: Job[PredictionSettings], regions: Path | None) -> None:

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 NO_SAMPLES = "has no concentrations of votes; predict with `zoobot3d predict --samples`, or to a .hdf5 table"
 """What is said of a table without the concentrations of each sample to those who need them."""
+MAX_FITS_COLUMNS = 999
+"""Largest number of columns of a FITS table (FITS standard 4.0, section 7.3.1)."""
 MAX_COLUMNS = 2**15
 """Largest number of columns that are read. Arrow takes 17 kB of memory per column of a CSV file."""
 
