@@ -132,16 +132,20 @@ def galaxies_in_catalog(path: PathLike, image_root: PathLike | None = None, keep
         ValueError: the catalogue cannot be read, lacks a column or has no rows; an id is repeated; or a value is
             impossible.
     """
-    return galaxies_in_table(read_table(path), path, image_root if image_root is not None else path_of(path).parent)
+    root = image_root if image_root is not None else path_of(path).parent
+    return galaxies_in_table(read_table(path), path, root, keep)
 
 
-def galaxies_in_table(table: pd.DataFrame, path: PathLike, image_root: PathLike) -> pd.DataFrame:
+def galaxies_in_table(
+    table: pd.DataFrame, path: PathLike, image_root: PathLike, keep: Sequence[str] = ()
+) -> pd.DataFrame:
     """List the galaxies in a catalogue that was read.
 
     Args:
         table: content of the catalogue, with the columns of `galaxies_in_catalog`.
         path: path of the catalogue, or another name of it for messages.
         image_root: folder that relative paths start from.
+        keep: columns of the catalogue to keep for the table of results.
 
     Returns:
         The table of this module, in the order of the rows.

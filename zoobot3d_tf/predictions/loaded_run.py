@@ -31,7 +31,7 @@ from zoobot3d_tf.predictions.network import Network
 from zoobot3d_tf.predictions.options import PredictionOptions
 from zoobot3d_tf.predictions.predict_galaxies import check_label_columns, doubts_about
 from zoobot3d_tf.predictions.predicted_images import MAX_SHOWN, PredictedImages
-from zoobot3d_tf.predictions.results import column_names
+from zoobot3d_tf.predictions.results import POSITION, column_names
 from zoobot3d_tf.progress import Progress
 from zoobot3d_tf.runs.calibration import read_calibration
 from zoobot3d_tf.runs.run_folder import TrainedRun, read_run
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from zoobot3d_tf.predictions.given_images import Images
 
 _DEFAULTS = PredictionOptions()
-_POSITION = ("ra", "dec")
 
 log = logging.getLogger(__name__)
 
@@ -173,16 +172,16 @@ class LoadedRun(TrainedRun):
             [getattr(each.output, name) for each in galaxies] for name in ("concentrations", "label")
         )
         columns: dict[str, Any] = {
-            name: [getattr(each.row, name) for each in galaxies] for name in ("id_str", "file_loc", *_POSITION)
+            name: [getattr(each.row, name) for each in galaxies] for name in ("id_str", "file_loc", *POSITION)
         }
         columns |= answer_columns(concentrations, labels, model, n_votes)
         if model.masks:
             columns |= {name: np.array([each.measurements[name] for each in galaxies], np.float32) for name in COLUMNS}
-        names = column_names(model.vote_schema, 0, (), model.label) + (list(COLUMNS) if model.masks else [])
-        if not any(columns["file_loc"]):
-            names.remove("file_loc")
-        if np.isfinite([columns[name] for name in _POSITION]).any():
-            names[1:1] = _POSITION
+        omitted = {f"{mask}_loc" for mask in model.masks}  # masks are in memory
+        omitted |= set() if any(columns["file_loc"]) else {"file_loc"}
+        omitted |= set() if np.isfinite([columns[name] for name in POSITION]).any() else set(POSITION)
+        names = column_names(model.vote_schema, masks=model.masks, label=model.label)
+        names = [name for name in names if name not in omitted]
         masks = {name: [to_fraction(each.output.masks[name]) for each in galaxies] for name in model.masks}
         return PredictedImages(
             table=to_qtable(pd.DataFrame({name: columns[name] for name in names})),
