@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from zoobot3d_tf.cli import STAGES, in_options, main
 from zoobot3d_tf.machine import map_in_processes
@@ -135,19 +136,29 @@ def test_argument_errors_do_not_wait_for_tensorflow(tmp_path):
         (["--folder", ".", "--regions", "all.reg"], "give --masks-dir or --masks-file"),
     ],
 )
-def test_options_of_another_input_are_refused(options, words, capsys):
+def test_options_of_another_input_are_refused(options, words, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("galaxies.csv").touch()
+    Path("images").mkdir()
     assert main(["predict", "--checkpoint-dir", "run", "--save-loc", "table.csv", *options]) == 2
     assert words in capsys.readouterr().err
 
 
-def test_a_missing_folder_of_images_is_named_even_if_the_default_table_exists(tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize("source", ["", "--catalog ", "--shards ", "--files "])
+def test_missing_galaxies_are_named_before_any_other_mistake(source, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("predictions.csv").touch()
-    assert main(["predict", "nosuch"]) == 2
-    assert "nosuch: no such folder" in capsys.readouterr().err
-    Path("images").mkdir()
-    assert main(["predict", "images"]) == 2
-    assert "predictions.csv: already exists; name the table" in capsys.readouterr().err
+    assert main(f"predict {source}nosuch --image-root a --checkpoint-dir b --save-loc c.doc".split()) == 2
+    assert "error: nosuch: no such " in capsys.readouterr().err
+
+
+def test_a_table_of_something_else_is_not_replaced(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("predictions.csv").write_text("id_str\na\n")
+    Image.new("RGB", (64, 64), "red").save("a.png")
+    assert main(["predict", "a.png"]) == 2
+    assert "predictions.csv: already exists" in (error := capsys.readouterr().err)
+    assert "give --overwrite" in error
 
 
 @pytest.mark.parametrize("command", ["predict images", "shards --labelled-catalog none.csv --shard-dir shards"])

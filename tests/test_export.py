@@ -226,7 +226,7 @@ def test_two_runs_do_not_write_one_model(keras_file, tmp_path):
     [
         ("model.pb", "pb", ValueError, "format .* keras, saved_model, onnx, openvino, litert; received 'pb'"),
         ("model.onnx", "litert", ValueError, r"model\.onnx: .*\.tflite"),
-        ("none/model.keras", "keras", NotADirectoryError, "none: no such folder"),
+        ("file/model.keras", "keras", NotADirectoryError, "file: is a file"),
         (".", "saved_model", FileExistsError, "already exists"),
         ("file", "saved_model", FileExistsError, "file: already exists"),
         ("model.keras", "keras", FileNotFoundError, r"no_run .*config\.json"),

@@ -96,8 +96,8 @@ def test_text_is_written_as_utf_8(tmp_path):
     [
         ("a.txt", ValueError, r"a\.txt: .*table must end in \.csv or \.fits"),
         ("folder.csv", IsADirectoryError, r"folder\.csv: is a folder"),
-        ("none/a.csv", NotADirectoryError, "none: no such folder"),
         ("file/a.csv", NotADirectoryError, "file: is a file"),
+        ("file/new/a.csv", NotADirectoryError, "file: is a file"),
     ],
 )
 def test_paths_that_cannot_be_written_are_refused(tmp_path, name, error, message):
@@ -107,13 +107,9 @@ def test_paths_that_cannot_be_written_are_refused(tmp_path, name, error, message
         check_output(tmp_path / name, "table", (".csv", ".fits"))
 
 
-def test_folders_to_be_made_need_not_exist(tmp_path):
-    check_output(tmp_path / "A.CSV", "table", (".csv",))
-    check_output(tmp_path / "new" / "folder" / "a.csv", "table", (), make_folder=True)
-    (tmp_path / "file").touch()
-    with pytest.raises(NotADirectoryError, match="file: is a file"):
-        check_output(tmp_path / "file" / "new" / "a.csv", "table", (), make_folder=True)
-    assert [file.name for file in tmp_path.iterdir()] == ["file"]
+def test_a_folder_that_is_missing_is_made(tmp_path):
+    check_output(tmp_path / "new" / "folder" / "A.CSV", "table", (".csv",))
+    assert [path.name for path in tmp_path.rglob("*")] == ["new", "folder"]
 
 
 OWN = """

@@ -107,7 +107,7 @@ def test_ids_of_any_length_and_letters_fit_below_their_picture(tmp_path):
         ({"metric": "manhattan"}, "metric .*euclidean, cosine.* 'manhattan'"),
         ({"id_strs": []}, "id_strs .*none$"),
         ({"id_strs": ["a", "a"]}, "id_strs .* a, a$"),
-        ({"id_strs": ["e"]}, r"c\.parquet.*'e'.* 0 rows"),
+        ({"id_strs": ["A"]}, r"c\.parquet.*'A'; did you mean a\?"),
         ({"out": "n.txt"}, r"n\.txt"),
         ({"out": "c.parquet"}, r"c\.parquet.*another name"),
     ],

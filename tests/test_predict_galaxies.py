@@ -172,6 +172,28 @@ def test_metadata_say_what_made_the_table(run, images, tmp_path):
 
 
 @pytest.mark.usefixtures("red")
+def test_a_finished_table_is_left_alone_and_another_is_replaced_only_on_demand(run, images, tmp_path, monkeypatch):
+    table, masks = tmp_path / "new" / "table.csv", tmp_path / "masks"
+    predict(images, run, table, n_samples=2, crop_size=40, masks_dir=masks, force=True)
+    whole = table.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(RedNetwork, "__call__", None)
+        predict(images, run, table, n_samples=2, crop_size=40, masks_dir=masks, force=True)
+        with pytest.raises(FileExistsError, match=r"new/table.csv: .*with other n_samples, n_votes; "):
+            predict(images, run, table, n_samples=3, n_votes=9, crop_size=40, masks_dir=masks, force=True)
+        assert table.read_bytes() == whole
+    shutil.rmtree(masks)
+    predict(images, run, table, n_samples=2, crop_size=40, masks_dir=masks, force=True)  # for its masks
+    assert len(list(masks.iterdir())) == 2 * 11
+    predict(images, run, table, n_samples=3, overwrite=True)
+    assert load_predictions(table).concentrations.shape == (11, 34, 3)
+    table.write_text("id_str\na\n")
+    table.with_name("table_metadata.json").unlink()
+    with pytest.raises(FileExistsError, match="does not say how it was made"):
+        predict(images, run, table)
+
+
+@pytest.mark.usefixtures("red")
 def test_images_that_cannot_be_read_are_skipped(run, images, tmp_path, caplog):
     predict(images, run, tmp_path / "table.csv")
     before = pd.read_csv(tmp_path / "table.csv").set_index("id_str")
@@ -179,8 +201,10 @@ def test_images_that_cannot_be_read_are_skipped(run, images, tmp_path, caplog):
     (images / "galaxy_3.png").write_bytes(whole[: len(whole) // 2])
     for name in ("galaxy_0", "galaxy_1", "galaxy_10", "galaxy_2"):  # a part without any row
         (images / f"{name}.png").write_bytes(b"")
-    with caplog.at_level(logging.INFO):
+    with pytest.raises(FileExistsError, match=r"table.csv: .*other galaxies or images; .*overwrite=True"):
         predict(images, run, tmp_path / "table.csv")
+    with caplog.at_level(logging.INFO):
+        predict(images, run, tmp_path / "table.csv", overwrite=True)
     assert "6 galaxies written" in caplog.text
     assert "5 galaxies skipped" in caplog.text
     table = pd.read_csv(tmp_path / "table.csv").set_index("id_str")
@@ -285,7 +309,7 @@ def test_too_many_failures_stop_the_run_and_a_larger_fraction_continues_it(run, 
     table = pd.read_csv(predict(images, run, tmp_path / "table.csv", max_failed=0.7)).set_index("id_str")
     pd.testing.assert_frame_equal(table, whole.drop(broken))
     with pytest.raises(ValueError, match=r"of 11 galaxies .*max_failed 0 allows"):
-        predict(images, run, tmp_path / "table.csv", max_failed=0)
+        predict(images, run, tmp_path / "table.csv", max_failed=0, overwrite=True)
 
 
 @pytest.mark.usefixtures("red")
@@ -359,7 +383,7 @@ def test_when_nothing_can_be_read_the_table_before_stays(run, images, tmp_path):
     for path in images.iterdir():
         path.write_bytes(b"")
     with pytest.raises(ValueError, match=r"none of the 11 .*galaxy_0.png"):
-        predict(images, run, tmp_path / "table.csv")
+        predict(images, run, tmp_path / "table.csv", overwrite=True)
     assert (tmp_path / "table.csv").read_bytes() == before
     assert len(pd.read_csv(tmp_path / "table_failed.csv")) == 11
 
@@ -529,7 +553,7 @@ def test_a_finished_run_is_removed_settings_first(run, images, tmp_path, monkeyp
         with pytest.raises(KeyboardInterrupt):
             predict(images, run, tmp_path / "table.csv")
     (tmp_path / ".partial-table.csv" / "galaxies.parquet").unlink()  # removed before the kill
-    predict(images, run, tmp_path / "table.csv", seed=1)
+    predict(images, run, tmp_path / "table.csv", seed=1, overwrite=True)
     assert len(pd.read_csv(tmp_path / "table.csv")) == 11
 
 
@@ -585,7 +609,6 @@ def test_weights_that_change_during_a_run_stop_it(run, images, tmp_path, monkeyp
         ({"checkpoint_dir": "nowhere"}, OSError, "nowhere .*run folder.*config.json"),
         ({"folder_to_predict": "nowhere"}, OSError, "nowhere: .*folder"),
         ({"save_loc": "table.txt"}, ValueError, r"table.txt: .*table.* .csv or .parquet or .hdf5"),
-        ({"save_loc": "nowhere/table.csv"}, OSError, "nowhere: .*folder.* table"),
         ({"n_samples": 0}, ValueError, "n_samples .* at least 1; received 0"),
         ({"batch_size": 0}, ValueError, "batch_size .* at least 1; received 0"),
         ({"n_votes": 0}, ValueError, "n_votes .* at least 1; received 0"),

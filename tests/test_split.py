@@ -86,7 +86,8 @@ def test_ids_are_read_from_text_and_tables(tmp_path):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"J1\nJ9\nJ8\n", r"ids\.txt: 2 of its 3 ids are not in catalog\.csv: J8, J9"),
+        (b"J1\nJ9\nJ8\n", r"ids\.txt: 2 of its 3 ids are not in catalog\.csv: J8, J9$"),
+        (b"j1\n", r"1 of its 1 ids are not in catalog\.csv: j1; did you mean J1\?"),
         (b"\n", "holds no id"),
         (b"\xff\xfe\x00", "text in UTF-8"),
     ],

@@ -260,29 +260,25 @@ def check_inflated_size(path: Path, n_bytes: int) -> None:
         )
 
 
-def check_output(path: Path, what: str, suffixes: Sequence[str], make_folder: bool = False) -> None:
-    """Check that a file can be written, before the work rather than after it.
+def check_output(path: Path, what: str, suffixes: Sequence[str]) -> None:
+    """Check that a file can be written, and make its folder, before the work rather than after it.
 
     Args:
         path: path of the file.
         what: description of the file for the error, such as "table".
         suffixes: suffixes that the name may have, in lower case; any if empty.
-        make_folder: whether the folder of the file is made if it is missing.
 
     Raises:
         ValueError: the name has another suffix.
-        OSError: the path is a folder, or its folder is missing, is a file or cannot be written.
+        OSError: the path is a folder, or its folder is a file or cannot be written.
     """
     if suffixes and path.suffix.lower() not in suffixes:
         raise ValueError(f"{path}: the name of the {what} must end in {' or '.join(suffixes)}")
     if path.is_dir():
         raise IsADirectoryError(f"{path}: is a folder; give the {what} another name")
-    folder = path.parent
-    if make_folder:
-        folder = next(parent for parent in path.absolute().parents if parent.exists())
-    if not folder.exists():
-        raise NotADirectoryError(f"{folder}: no such folder; make it for the {what} first")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder}: is a file; choose another folder for the {what}")
     if not os.access(folder, os.W_OK):
         raise PermissionError(f"{folder}: cannot be written; choose another folder for the {what}")
+    path.parent.mkdir(parents=True, exist_ok=True)

@@ -35,12 +35,11 @@ def plot_catalog(catalog_loc: PathLike, schema: Schema, out: PathLike) -> Path:
         OSError: `out` cannot be written.
     """
     out = path_of(out)
-    check_output(out, "plot", (".png",), make_folder=True)
+    check_output(out, "plot", (".png",))
     catalog = read_training_catalog(catalog_loc, schema, missing_questions_unasked=True)
     figure = Figure(figsize=(8, 7.5), dpi=150, layout=ConstrainedLayoutEngine(h_pad=0.1))
     _plot_sky(figure.add_subplot(2, 1, 1, projection="mollweide"), catalog)
     _plot_votes(figure.add_subplot(2, 1, 2), catalog, schema)
-    out.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(out) as partial:
         figure.savefig(partial)
     return out

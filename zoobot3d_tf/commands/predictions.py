@@ -56,9 +56,10 @@ def _predict_arguments(parser: argparse.ArgumentParser) -> None:
         "--save-loc",
         type=path_of,
         metavar="TABLE",
-        help="Table to write: .csv, .parquet, .hdf5, .fits, .vot, .xml or .ecsv (default: "
-        f"{DEFAULT_TABLE}, which must not exist)",
+        default=DEFAULT_TABLE,
+        help="Table to write: .csv, .parquet, .hdf5, .fits, .vot, .xml or .ecsv",
     )
+    add("--overwrite", action="store_true", help="Replace a table that is complete")
     options = PredictionOptions
     add(
         "--n-samples",
@@ -130,18 +131,13 @@ def _predict(args: argparse.Namespace) -> None:
     from zoobot3d_tf.predictions.predict_on_images import predict
 
     folder = args.folder or args.folder_too
+    _check_source(folder, args)
     if not folder and (args.file_format or args.recursive):
         raise ValueError("--file-format and --recursive apply to --folder only; omit them")
     if not args.catalog and args.image_root:
         raise ValueError("--image-root applies to --catalog only; omit it")
     if not args.catalog and args.keep:
         raise ValueError("--keep applies to --catalog only; omit it")
-    if folder and not folder.exists():
-        raise FileNotFoundError(f"{folder}: no such folder of images or image")
-    if args.save_loc is None:
-        args.save_loc = DEFAULT_TABLE
-        if args.save_loc.exists():
-            raise FileExistsError(f"{args.save_loc}: already exists; name the table to write with --save-loc")
     runs = args.runs or args.checkpoint_dir
     options = given(args)
     settings = split_off(options, PredictionOptions)
@@ -165,6 +161,19 @@ def _predict(args: argparse.Namespace) -> None:
                 galaxies = inputs.galaxies_in_list(args.files)
             predict_galaxies(galaxies, runs, args.save_loc, PredictionOptions(**settings), executor)
     print(args.save_loc)
+
+
+def _check_source(folder: Path | None, args: argparse.Namespace) -> None:
+    """Check first that the galaxies exist: a mistyped path is the most frequent error, and makes others look odd."""
+    files = None if args.files in (None, "-") else path_of(args.files)
+    for path, what in (
+        (folder, "folder of images"),
+        (args.catalog, "catalogue"),
+        (args.shards, "shard folder"),
+        (files, "list of images"),
+    ):
+        if path and not path.exists():
+            raise FileNotFoundError(f"{path}: no such {what}")
 
 
 def _calibrate_arguments(parser: argparse.ArgumentParser) -> None:
@@ -239,7 +248,7 @@ STAGES = {
     "predict": Stage(
         "Predict votes and masks of galaxies with a trained model.",
         "If an image cannot be read, only that galaxy is skipped; it is listed in <table>_failed.csv. To continue an "
-        "interrupted run, repeat the command.",
+        "interrupted run, repeat the command; it does nothing if the table is complete.",
         "zoobot3d predict --checkpoint-dir run --folder images --save-loc predictions.csv --n-samples 5 "
         "--masks-dir masks --overlays",
         _predict_arguments,

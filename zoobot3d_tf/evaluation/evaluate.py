@@ -127,7 +127,8 @@ def predict_labelled(
         return table_loc
     masks_dir = folder / "masks" if trained[0].model.masks else None
     chosen = runs[0] if len(runs) == 1 else list(runs)
-    return predict_galaxies(listed, chosen, table_loc, replace(options, masks_dir=masks_dir, samples=True))
+    settings = replace(options, masks_dir=masks_dir, samples=True, overwrite=True)
+    return predict_galaxies(listed, chosen, table_loc, settings)
 
 
 def evaluate(

@@ -262,6 +262,21 @@ def start_job(folder: Path, settings: AnySettings, galaxies: pd.DataFrame) -> Jo
     return job
 
 
+def differing(stored: Mapping[str, Any], settings: JobSettings) -> list[str]:
+    """Names of the settings that differ from those among the metadata of a finished table, which may hold more."""
+    wanted = _plain(settings)
+    return _changed(_restricted(stored, wanted), wanted)
+
+
+def _restricted(stored: Any, wanted: Any) -> Any:
+    """The entries of stored objects that the wanted ones have, too."""
+    if isinstance(stored, Mapping) and isinstance(wanted, Mapping):
+        return {name: _restricted(stored.get(name), value) for name, value in wanted.items()}
+    if _are_objects(stored) and _are_objects(wanted) and len(stored) == len(wanted):
+        return [_restricted(*pair) for pair in zip(stored, wanted, strict=True)]
+    return stored
+
+
 def _changed(before: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """Names of the settings that differ; of settings in lists, such as those of the networks, their own names."""
     names: list[str] = []
@@ -272,7 +287,7 @@ def _changed(before: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
         if _are_objects(old) and _are_objects(new) and len(old) == len(new):
             names += [inner for pair in zip(old, new, strict=True) for inner in _changed(*pair)]
         else:
-            names.append(name)
+            names.append("galaxies or images" if name in ("fingerprint", "n_galaxies") else name)
     return list(dict.fromkeys(names))
 
 

@@ -149,8 +149,6 @@ def check_page(out: PathLike) -> Path:
         OSError: the path is a folder, or its folder cannot be made or written.
     """
     out = path_of(out)
-    if out.suffix.lower() in SUFFIXES:
-        out.parent.mkdir(parents=True, exist_ok=True)
     check_output(out.absolute(), "page", SUFFIXES)
     return out
 

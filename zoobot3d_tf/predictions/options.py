@@ -52,6 +52,7 @@ class PredictionOptions:
         masks_file: FITS file to write the masks of all galaxies to, instead of `masks_dir`.
         overlays: also write each image with its masks drawn over it, as `<id_str>_overlay.png` in `masks_dir`.
         regions: file of DS9 regions to write, with the outlines of all masks and the axes of the bars; see `regions`.
+        overwrite: replace a table that is complete, even if it was made with the same settings.
         max_failed: largest fraction of the galaxies that may fail; see `failures.may_fail`. If more fail, the run
             stops, and keeps its finished parts.
 
@@ -78,6 +79,7 @@ class PredictionOptions:
     masks_file: PathLike | None = None
     overlays: bool = False
     regions: PathLike | None = None
+    overwrite: bool = False
     max_failed: float = MAX_FAILED
 
     def __post_init__(self) -> None:

@@ -16,7 +16,7 @@ from zoobot3d_tf.extras import require
 from zoobot3d_tf.files import PathLike, check_output, one_owner, partial_path, path_of, sha256_of, whole_file
 from zoobot3d_tf.inference.engine import choose_engine
 from zoobot3d_tf.inference.inputs import fingerprint, kept_columns
-from zoobot3d_tf.inference.job import Job, start_job
+from zoobot3d_tf.inference.job import Job, differing, start_job
 from zoobot3d_tf.inference.metadata import how_it_was_made, metadata_loc, read_metadata
 from zoobot3d_tf.inference.run_job import join_parts, keeping_what_is_finished, run_parts
 from zoobot3d_tf.models.config import ModelConfig
@@ -48,8 +48,9 @@ def predict_galaxies(
 
     Images are cropped and resized as the validation images of the model were. If an image cannot be used, only that
     galaxy is skipped; it is listed in `<table>_failed.csv` beside the table. If too many fail, or the machine has a
-    fault, the run stops. The same call continues an interrupted run. An existing table at `save_loc` is replaced when
-    the new one is complete. `<table>_metadata.json` records how the table was made.
+    fault, the run stops. The same call continues an interrupted run, and does nothing if the table is complete. Another
+    table at `save_loc` is replaced only with `options.overwrite`, when the new one is complete. `<table>_metadata.json`
+    records how the table was made.
 
     Several runs are predicted together: the samples of the first run, then those of the second, and so on. As all
     samples, they form a mixture of Dirichlet distributions with equal weights (a deep ensemble; Lakshminarayanan et al.
@@ -72,6 +73,7 @@ def predict_galaxies(
         ValueError: the options contradict the run folder, the runs cannot be predicted together, a calibration cannot
             be used, no image can be used, more galaxies failed than `max_failed` allows, or an unfinished run at
             `save_loc` has other settings or galaxies.
+        FileExistsError: there is another table at `save_loc`.
         OSError: a folder or file does not exist or cannot be written, or the disk has a fault. The finished parts are
             kept.
         ImportError: OpenVINO is requested but not installed, or `regions` is.
@@ -101,9 +103,6 @@ def predict_galaxies(
     stretch = _one_stretch(runs, [framing.pop("stretch") for framing, _ in chosen])
     calibrations = [None if options.no_calibration else read_calibration(run) for run in runs]
 
-    notes = [f"{run.folder.name}: {run.note}" for run in runs if run.note]
-    for warning in notes + doubts_about(calibrations, runs, options.n_samples):
-        log.warning(warning)
     engine, precision = choose_engine(options.engine)
     settings = PredictionSettings(
         version=__version__,
@@ -127,6 +126,12 @@ def predict_galaxies(
         masks_file=None if masks_file is None else str(masks_file),
         overlays=options.overlays,
     )
+    if not options.overwrite and _is_finished(save_loc, settings):
+        log.info("%s: was finished before, with the same galaxies and settings; nothing to do", save_loc)
+        return save_loc
+    notes = [f"{run.folder.name}: {run.note}" for run in runs if run.note]
+    for warning in notes + doubts_about(calibrations, runs, options.n_samples):
+        log.warning(warning)
     with one_owner(partial_path(save_loc)):
         job = start_job(partial_path(save_loc), settings, galaxies)
         if executor is None and job.missing():
@@ -207,6 +212,23 @@ def _check_metadata(save_loc: Path) -> None:
             f"{save_loc}: the existing {metadata_loc(save_loc).name} belongs to {described}; "
             "give the new table another name"
         )
+
+
+def _is_finished(save_loc: Path, settings: PredictionSettings) -> bool:
+    """Whether the table exists with these settings. Raise a FileExistsError if it is another table."""
+    if not save_loc.exists():
+        return False
+    metadata = read_metadata(save_loc)
+    if metadata.get("table") != save_loc.name:
+        raise FileExistsError(
+            f"{save_loc}: already exists, and does not say how it was made; give overwrite=True to replace it"
+        )
+    if changed := differing(metadata, settings):
+        raise FileExistsError(
+            f"{save_loc}: already holds predictions with other {', '.join(changed)}; give overwrite=True to replace "
+            "them, or another save_loc"
+        )
+    return all(Path(place).exists() for place in (settings.masks_dir, settings.masks_file) if place)
 
 
 def _check_tasks(run: TrainedRun, options: PredictionOptions) -> None:

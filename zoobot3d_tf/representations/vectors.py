@@ -19,7 +19,7 @@ from zoobot3d_tf.files import PathLike, check_inflated_size, path_of
 from zoobot3d_tf.images.rgb import DEFAULT_STRETCH
 from zoobot3d_tf.inference.metadata import metadata_loc, read_metadata
 from zoobot3d_tf.progress import Progress
-from zoobot3d_tf.tables.columns import require_columns
+from zoobot3d_tf.tables.columns import require_columns, suggest
 from zoobot3d_tf.tables.parquet_pieces import naming_file
 
 SUFFIXES = (".parquet",)
@@ -194,7 +194,10 @@ def rows_of(table: VectorTable, id_strs: Sequence[str]) -> tuple[pa.Table, np.nd
     rows = pa.concat_tables(found)
     places = rows["id_str"].to_pylist()
     for id_str in id_strs:
-        if places.count(id_str) != 1:
+        if id_str not in places:
+            present = (known for others, _ in table.pieces() for known in others["id_str"].to_pylist())
+            raise ValueError(f"{table.path}: has no galaxy {id_str!r}{suggest(id_str, present)}")
+        if places.count(id_str) > 1:
             raise ValueError(
                 f"{table.path}: the galaxy {id_str!r} is in {places.count(id_str)} rows; it must be in one row"
             )

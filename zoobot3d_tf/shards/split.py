@@ -7,7 +7,7 @@ from zoobot3d_tf.catalogs.selection import hash_share
 from zoobot3d_tf.catalogs.training_catalog import MASK_COLUMNS, has_mask
 from zoobot3d_tf.files import PathLike, path_of
 from zoobot3d_tf.labels import Label
-from zoobot3d_tf.tables.columns import read_text, refuse, require_columns, shorten
+from zoobot3d_tf.tables.columns import read_text, refuse, require_columns, shorten, suggest
 from zoobot3d_tf.tables.formats import read_table
 
 SPLIT_COLUMN = "split"
@@ -136,7 +136,10 @@ def read_ids(path: PathLike, catalog: PathLike, known: pd.Series) -> list[str]:
     if not ids:
         raise ValueError(f"{path}: holds no id; give the id_str of one galaxy per line")
     if unknown := sorted(set(ids) - set(known)):
-        raise ValueError(f"{path}: {len(unknown)} of its {len(ids)} ids are not in {catalog}: {shorten(unknown)}")
+        raise ValueError(
+            f"{path}: {len(unknown)} of its {len(ids)} ids are not in {catalog}: {shorten(unknown)}"
+            f"{suggest(unknown[0], known)}"
+        )
     return ids
 
 

@@ -10,6 +10,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import cast
 
@@ -47,6 +48,8 @@ _UNIT_NAMES = {
 # As spreadsheets and Python write floating-point numbers; `1e5` is a name.
 _FLOAT_ID = r"[-+]?(\d+\.0*|\d+(\.\d+)?[eE]\+\d+)"
 
+# Names that are compared with a wrong one, in search of the nearest.
+_MOST_COMPARED = 50_000
 # File systems allow 255 bytes. The names of files add words to the name of the galaxy.
 _MAX_NAME_BYTES = 150
 
@@ -430,10 +433,13 @@ def find_columns(path: PathLike, present: Iterable[Hashable], columns: Sequence[
     return found
 
 
-def suggest(column: str, present: Iterable[Hashable]) -> str:
-    """Suggest the nearest name of a column, as in '; did you mean bar_No?', or '' if none is near."""
-    by_lower = {str(name).lower(): str(name) for name in present}
-    close = difflib.get_close_matches(column.lower(), by_lower, n=1, cutoff=0.8)
+def suggest(name: str, present: Iterable[Hashable]) -> str:
+    """Suggest the nearest of the names of columns, or of ids, as in '; did you mean bar_No?'; '' if none is near.
+
+    Of more than `_MOST_COMPARED` names, only the first are compared, which takes a second or two.
+    """
+    by_lower = {str(known).lower(): str(known) for known in islice(present, _MOST_COMPARED)}
+    close = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.8)
     return f"; did you mean {by_lower[close[0]]}?" if close else ""
 
 

@@ -175,7 +175,7 @@ def check_writable(path: PathLike) -> Path:
         OSError: the path is a folder, or its folder cannot be made or written.
     """
     path = path_of(path)
-    check_output(path, "table", tuple(_WRITERS), make_folder=True)
+    check_output(path, "table", tuple(_WRITERS))
     return path
 
 
