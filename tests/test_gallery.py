@@ -20,6 +20,7 @@ from PIL import Image
 from zoobot3d_tf.files import workspace
 from zoobot3d_tf.images.overlay import SPIRAL_COLOUR, draw_masks
 from zoobot3d_tf.inference.metadata import write_metadata
+from zoobot3d_tf.labels import Label
 from zoobot3d_tf.pages.gallery import write_gallery
 from zoobot3d_tf.predictions.mask_files import to_fraction
 from zoobot3d_tf.predictions.prediction_tables import write_table
@@ -330,6 +331,32 @@ def test_cards_show_image_id_and_likely_answers(table, tmp_path, visit):
     assert page.locator(".picture img:not(.mask)").count() == 4
     assert page.evaluate("[...document.images].every((image) => image.complete && image.naturalWidth === 40)")
     assert page.title() == "Predictions: predictions.csv"
+
+
+def test_cards_show_the_predicted_label_first(table, tmp_path, visit):
+    metadata = json.loads((tmp_path / "predictions_metadata.json").read_text())
+    label = Label("type", "multiclass", ("ring", "shell"), counts=(1, 1))
+    write_metadata(table, metadata | {"label": label.to_dict()})
+    rewrite(table, type_ring=[0.9, 0.2, np.nan, 0.5], type_shell=[0.1, 0.8, np.nan, 0.5])
+    page = visit(write_gallery(table, tmp_path / "page.html"))
+    assert page.locator(".likely").nth(1).text_content() == "type shell 80% · disc · yes bar"
+    assert page.locator(".likely").nth(2).text_content().startswith("type unknown")
+
+
+@pytest.mark.parametrize("width", [360, 1000])
+def test_no_text_of_a_card_is_cut(tmp_path, visit, width):
+    write_images(tmp_path, 4)
+    questions = {"a-question-of-so-many-words-that-no-telephone-shows-it-whole": ["_yes", "_no"], "b": ["_yes", "_no"]}
+    schema = Schema(questions, dict.fromkeys(questions), "long")
+    table = write_predictions(tmp_path / "predictions.csv", FRACTIONS, ["a" * 60, "b", "c c", "d"], schema=schema)
+    page = visit(write_gallery(table, tmp_path / "page.html"))
+    page.set_viewport_size({"width": width, "height": 700})
+    page.select_option("#sort", "a-question-of-so-many-words-that-no-telephone-shows-it-whole_yes_fraction")
+    page.wait_for_timeout(100)
+    assert page.evaluate(
+        "[...document.querySelectorAll('.card')].every((card) => card.scrollHeight <= card.clientHeight &&"
+        " [...card.querySelectorAll('h3, p')].every((text) => text.scrollWidth <= text.clientWidth))"
+    )
 
 
 def test_masks_are_switched_for_all_and_for_one(table, tmp_path, visit):

@@ -11,6 +11,8 @@ from PIL import Image
 from test_gallery import HOSTILE
 from vector_tables import write_vectors
 
+from zoobot3d_tf.inference.metadata import write_metadata
+from zoobot3d_tf.labels import Label
 from zoobot3d_tf.pages import map_page
 from zoobot3d_tf.pages.map_page import place_on_map, write_map
 
@@ -63,6 +65,20 @@ def test_places_pictures_and_numbers_reach_the_page(table, catalog, tmp_path):
     assert data["has_picture"] == "110"
     assert len(data["atlases"]) == 1
     assert HOSTILE not in page.read_text("utf-8")
+
+
+def test_the_menu_has_fractions_labels_and_masks_before_other_columns(table, tmp_path):
+    columns = {"area": 1, "ring": 0.5, "bar_length_px": 3, "bar_yes_fraction": 0.1, "bar_no_fraction": 0.9}
+    catalog = tmp_path / "predictions.csv"
+    pd.DataFrame({"id_str": IDS, **columns}).to_csv(catalog, index=False)
+    write_metadata(catalog, {"label": Label("ring", "binary", counts=(1, 1)).to_dict()})
+    menu = data_of(write_map(table, tmp_path / "map.html", method="pca", catalog=catalog))["menu"]
+    assert menu == [
+        ["vote fractions", ["bar_yes_fraction", "bar_no_fraction"]],
+        ["label", ["ring"]],
+        ["masks", ["bar_length_px"]],
+        ["other columns", ["area"]],
+    ]
 
 
 def test_a_large_table_is_sampled_and_the_page_says_so(tmp_path, monkeypatch):
@@ -203,11 +219,19 @@ def test_a_few_galaxies_are_shown_as_pictures_framed_by_their_number(page):
     page.select_option("#colour", "size")
     assert page.locator("#legend").is_visible()
     assert (page.locator("#low").text_content(), page.locator("#high").text_content()) == ("1.5", "4.5")
-    assert colour_at(page, x - 24, y)[:3] == [68, 1, 84]
+    assert colour_at(page, x + page.evaluate("side") / 2, y)[:3] == [68, 1, 84]
     page.mouse.move(x, y)
     assert page.locator("#card p").text_content() == "size: 1.5"
     page.mouse.move(*place_of(page, 2))
     assert page.locator("#card p").text_content() == "size: –"
+
+
+def test_pictures_grow_as_fewer_galaxies_are_in_view(page):
+    drawn = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(side))))"
+    page.set_viewport_size({"width": 500, "height": 420})
+    before = page.evaluate(drawn)
+    page.evaluate("zoom(20, xOf(0), yOf(0))")
+    assert 48 <= before < page.evaluate(drawn) <= 144
 
 
 def test_wheel_and_drag_move_the_map_under_the_pointer(page):

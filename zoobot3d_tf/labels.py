@@ -180,6 +180,21 @@ def _is_finite(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
+def prediction_in_words(label: Label, outputs: Sequence[float]) -> str:
+    """Write the prediction of one galaxy, such as "ring 93%", "type spiral 61%" or "mass 10.4".
+
+    Args:
+        label: the label.
+        outputs: values of the columns `Label.outputs`.
+    """
+    if not np.isfinite(outputs).all():
+        return f"{label.column} unknown"
+    if label.kind == "regression":
+        return f"{label.column} {outputs[0]:.4g}"
+    best = int(np.argmax(outputs))
+    return f"{' '.join([label.column, *label.classes[best : best + 1]])} {outputs[best]:.0%}"
+
+
 def summarise(label: Label, values: np.ndarray) -> str:
     """Describe the labels of some galaxies in one line: kind, and number of each class or distribution.
 

@@ -19,6 +19,7 @@ from zoobot3d_tf.files import write_atomically
 from zoobot3d_tf.images.masks import MASK_TITLES, MASKS, THRESHOLD_IN_WORDS, is_enclosed
 from zoobot3d_tf.images.overlay import draw_masks
 from zoobot3d_tf.images.read import ImageError
+from zoobot3d_tf.labels import Label, prediction_in_words
 from zoobot3d_tf.pages import html
 from zoobot3d_tf.pages.evaluation_plots import draw_plots
 
@@ -272,7 +273,18 @@ def _card(pairs: Pairs, index: int, remark: str) -> str:
             html.figure(_overlay(pictures.image, pictures.true), "volunteers’ masks", _drawn(pictures.true)),
         ]
     questions, unlikely = _questions(pairs, index)
+    if pairs.label is not None:
+        questions.insert(0, html.question(_words(pairs.label.column), _label_remark(pairs, pairs.label, index), []))
     return html.card(f"{pairs.catalog['id_str'].iloc[index]}: {remark}", figures, questions, unlikely)
+
+
+def _label_remark(pairs: Pairs, label: Label, index: int) -> str:
+    known = pairs.known_label[index]
+    if np.isnan(known):
+        truth = "unknown"
+    else:
+        truth = label.class_names[int(known)] if label.class_names else f"{known:.4g}"
+    return f"predicted: {prediction_in_words(label, pairs.predicted_label[index])}; catalogue: {truth}"
 
 
 def _overlay(image: np.ndarray, masks: dict[str, np.ndarray]) -> np.ndarray | None:

@@ -28,6 +28,7 @@ from zoobot3d_tf.images.masks import MASK_TITLES, THRESHOLD_IN_WORDS
 from zoobot3d_tf.images.overlay import BAR_COLOUR, SPIRAL_COLOUR, draw_masks
 from zoobot3d_tf.images.read import ImageError, read_picture
 from zoobot3d_tf.images.rgb import DEFAULT_STRETCH
+from zoobot3d_tf.labels import Label, prediction_in_words
 from zoobot3d_tf.machine import available_cores
 from zoobot3d_tf.pages.html import check_page, encode_numbers
 from zoobot3d_tf.predictions.mask_files import read_mask_file
@@ -237,6 +238,7 @@ def _data(predictions: Predictions, shown: pd.DataFrame, pictures: Sequence[_Pic
         "interval": INTERVAL_LEVEL,
         "questions": predictions.schema.to_dict()["questions"] if predictions.schema and has_votes else [],
         **{name: _texts(shown, name) for name in ("id_str", "file_loc", "most_likely")},
+        "label": _label_texts(predictions, shown),
         "image_problems": {i: made.image_problem for i, made in enumerate(pictures) if made.image_problem},
         "masks": [
             {
@@ -251,6 +253,15 @@ def _data(predictions: Predictions, shown: pd.DataFrame, pictures: Sequence[_Pic
         "columns": _columns(shown),
         "meanings": COLUMNS,
     }
+
+
+def _label_texts(predictions: Predictions, shown: pd.DataFrame) -> list[str]:
+    """Predicted label of each galaxy in words; '' for all galaxies if none was predicted."""
+    stored = predictions.metadata.get("label")
+    label = None if stored is None else Label.from_dict(stored)
+    if label is None or not set(label.outputs) <= set(shown):
+        return [""] * len(shown)
+    return [prediction_in_words(label, outputs) for outputs in shown[list(label.outputs)].to_numpy(np.float64).tolist()]
 
 
 def _metadata(predictions: Predictions) -> list[tuple[str, str]]:

@@ -22,9 +22,12 @@ from PIL import Image
 from zoobot3d_tf.extras import is_installed, require
 from zoobot3d_tf.files import PathLike, path_of, write_atomically
 from zoobot3d_tf.images.read import ImageError
+from zoobot3d_tf.inference.metadata import read_metadata
+from zoobot3d_tf.labels import Label
 from zoobot3d_tf.machine import available_cores
 from zoobot3d_tf.pages.html import check_page, encode_numbers, jpeg_uri
 from zoobot3d_tf.pages.thumbnails import read_thumbnail
+from zoobot3d_tf.predictions.measurements import COLUMNS
 from zoobot3d_tf.progress import Progress
 from zoobot3d_tf.representations.vectors import VectorTable, open_vectors, sample_rows
 from zoobot3d_tf.tables.columns import refuse, require_columns
@@ -78,6 +81,7 @@ def write_map(
     shown = pd.concat([others.to_pandas() for others, _ in pieces], ignore_index=True)
     vectors = np.concatenate([vectors for _, vectors in pieces])
     colours = _numbers(shown) | ({} if catalog is None else _numbers_of_catalog(catalog, shown["id_str"]))
+    label_columns = () if catalog is None else _label_columns(path_of(catalog))
     atlases, has_picture = _draw_atlases(shown["file_loc"], table.stretch)
     data = {
         "title": path_of(components_loc).name,
@@ -85,6 +89,7 @@ def write_map(
         "id_str": shown["id_str"].tolist(),
         "x_y": encode_numbers(place_on_map(vectors, method)),
         "colours": [[name, encode_numbers(numbers)] for name, numbers in colours.items()],
+        "menu": _menu(list(colours), label_columns),
         "thumbnail_side": _THUMBNAIL_SIDE,
         "atlas_side": _ATLAS_SIDE,
         "atlases": atlases,
@@ -158,6 +163,25 @@ def _numbers_of_catalog(catalog: PathLike, id_strs: pd.Series) -> dict[str, np.n
     if numbers.empty:
         raise ValueError(f"{catalog}: has no column of numbers; the map needs one to colour the galaxies")
     return _numbers(numbers.reindex(id_strs))
+
+
+def _label_columns(catalog: Path) -> tuple[str, ...]:
+    """Columns of the label that a table of predictions holds, by its metadata."""
+    stored = read_metadata(catalog).get("label")
+    return () if stored is None else Label.from_dict(stored).outputs
+
+
+def _menu(names: Sequence[str], label_columns: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """Columns by heading, with what is chosen most often first. Vote fractions have the order of the questions."""
+    groups: dict[str, list[str]] = {"vote fractions": [], "label": [], "masks": [], "other columns": []}
+    for name in names:
+        if name.endswith("_fraction"):
+            groups["vote fractions"].append(name)
+        elif name in label_columns:
+            groups["label"].append(name)
+        else:
+            groups["masks" if name in COLUMNS else "other columns"].append(name)
+    return [(heading, found) for heading, found in groups.items() if found]
 
 
 def _draw_atlases(file_locs: Sequence[str], stretch: str) -> tuple[list[str], list[bool]]:

@@ -5,7 +5,8 @@
 
 const FOLDER = new URL(".", document.currentScript.src).href;
 const CARD_WIDTH = 176; // smallest width of a card; this and the next two are in pixels
-const CAPTION_HEIGHT = 84;
+const MOST_CAPTION = 240; // largest height of the text under a picture, for ids that fill a page
+const N_LONGEST = 12; // galaxies with the longest texts, whose height all captions have
 const GAP = 12;
 const ROWS_BEYOND = 2; // rows of cards above and below the window that are in the document
 
@@ -42,12 +43,26 @@ function picture(i) {
 
 function likely(i) {
   const parts = gallery.most_likely[i].split(";").filter(Boolean);
-  return parts.flatMap((text, place) => {
+  const label = gallery.label[i] ? [[element("b", { textContent: gallery.label[i] })]] : [];
+  const texts = parts.map((text, place) => {
     const answer = answerOf.get(text);
-    if (!answer) return [element("b", { textContent: text }), " "];
+    if (!answer) return [element("b", { textContent: text })];
     const first = element("b", { textContent: words(answer.label) });
-    return place === 0 ? [first] : [" · ", first, ` ${titleOf(answer.question)}`];
+    return place === 0 ? [first] : [first, ` ${titleOf(answer.question)}`];
   });
+  return [...label, ...texts].flatMap((nodes, place) => (place === 0 ? nodes : [" · ", ...nodes]));
+}
+
+function sortedValue(i) {
+  return labelOf.has(sort) ? `${labelOf.get(sort)} ${format(numbers(sort)[i], sort)}` : "";
+}
+
+function caption(i) {
+  return [
+    element("h3", { textContent: gallery.id_str[i] }),
+    element("p", { className: "value", textContent: sortedValue(i) }),
+    element("p", { className: "likely" }, ...likely(i)),
+  ];
 }
 
 function card(i) {
@@ -66,9 +81,7 @@ function card(i) {
     { className: "card", role: "listitem" },
     button,
     ...(gallery.masks.length ? [flip] : []),
-    element("h3", { textContent: id, title: id }),
-    element("p", { className: "value" }),
-    element("p", { className: "likely" }, ...likely(i)),
+    ...caption(i),
   );
   node.classList.toggle("flipped", flipped.has(i));
   return node;
@@ -78,18 +91,30 @@ function card(i) {
 
 const grid = byId("grid");
 const cards = new Map(); // number of a galaxy -> its card, for the cards in the document
-let across, side;
+const textLength = (i) => gallery.id_str[i].length + gallery.most_likely[i].length + gallery.label[i].length;
+const longest = [...gallery.id_str.keys()].sort((a, b) => textLength(b) - textLength(a)).slice(0, N_LONGEST);
+let across, side, captionHeight;
 
 function drawGrid() {
   across = Math.max(2, Math.floor((grid.clientWidth + GAP) / (CARD_WIDTH + GAP)));
   side = (grid.clientWidth - GAP * (across - 1)) / across;
   grid.style.setProperty("--side", `${side}px`);
-  grid.style.setProperty("--caption", `${CAPTION_HEIGHT}px`);
+  captionHeight = measureCaptions();
+  grid.style.setProperty("--caption", `${captionHeight}px`);
   grid.style.height = `${Math.ceil(view.length / across) * rowHeight()}px`;
   drawCards();
 }
 
-const rowHeight = () => side + CAPTION_HEIGHT + GAP;
+// All cards have one height, since their places follow from it: that of the longest text.
+function measureCaptions() {
+  const probes = longest.map((i) => element("article", { className: "card probe" }, ...caption(i)));
+  grid.append(...probes);
+  const height = Math.max(0, ...probes.map((probe) => probe.offsetHeight));
+  for (const probe of probes) probe.remove();
+  return Math.min(MOST_CAPTION, height);
+}
+
+const rowHeight = () => side + captionHeight + GAP;
 
 function drawCards() {
   const top = -grid.getBoundingClientRect().top;
@@ -111,8 +136,7 @@ function drawCards() {
     node.style.transform = `translate(${column * (side + GAP)}px, ${row * rowHeight()}px)`;
     node.setAttribute("aria-posinset", place + 1);
     node.setAttribute("aria-setsize", view.length);
-    const value = labelOf.has(sort) ? `${labelOf.get(sort)} ${format(numbers(sort)[i], sort)}` : "";
-    Object.assign(node.querySelector(".value"), { textContent: value, title: value });
+    node.querySelector(".value").textContent = sortedValue(i);
     // Cards in the right order are not moved, since a moved card loses the focus.
     if (node === next) next = next.nextSibling;
     else grid.insertBefore(node, next);

@@ -10,6 +10,8 @@ const colours = new Map(map.colours.map(([name, code]) => [name, decode(code)]))
 const DOT = 3; // radius of a dot; lengths are in pixels of the page
 const REACH = 14; // largest distance of the pointer from a dot that it selects
 const MOST_PICTURES = 250; // largest number of galaxies in view that are drawn as pictures
+const SIDES = [48, 144]; // smallest and largest side of a picture
+const FILLED = 0.5; // share of the map that pictures fill where there is room for larger ones
 const MARGIN = 40;
 const RAMP = ["#440154", "#3b528b", "#21918c", "#5ec962", "#fde725"].map((hex) =>
   [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16)),
@@ -32,6 +34,7 @@ let found = null; // galaxies whose id matches the search; null without a search
 let under = null; // galaxy under the pointer
 let kept = null; // galaxy whose card stays open
 let waiting = false;
+let side = 0; // of the pictures in view; 0 if galaxies are dots
 
 function decode(code) {
   const bytes = Uint8Array.from(atob(code), (character) => character.charCodeAt(0));
@@ -95,18 +98,22 @@ function drawNow() {
   const inView = [];
   for (let i = 0; i < nGalaxies; i++) {
     const [x, y] = [xOf(i), yOf(i)];
-    if (x > -MARGIN && y > -MARGIN && x < width + MARGIN && y < height + MARGIN) inView.push(i);
+    const beyond = SIDES[1] / 2;
+    if (x > -beyond && y > -beyond && x < width + beyond && y < height + beyond) inView.push(i);
   }
   const asPictures = inView.length <= MOST_PICTURES;
+  const room = Math.sqrt((FILLED * width * height) / Math.max(1, inView.length));
+  side = asPictures ? Math.min(SIDES[1], Math.max(SIDES[0], room)) : 0;
   canvas.dataset.pictures = asPictures;
+  canvas.dataset.side = Math.round(side);
   for (const i of inView) {
     context.globalAlpha = found && !found.has(i) ? 0.15 : 1;
-    if (asPictures && map.has_picture[i] === "1") drawPicture(context, i, xOf(i) - 24, yOf(i) - 24, 48);
+    if (asPictures && map.has_picture[i] === "1") drawPicture(context, i, xOf(i) - side / 2, yOf(i) - side / 2, side);
     else drawDot(i, plain);
     if (asPictures && values) {
       context.strokeStyle = colourOf(i, plain);
       context.lineWidth = 2;
-      context.strokeRect(xOf(i) - 24, yOf(i) - 24, 48, 48);
+      context.strokeRect(xOf(i) - side / 2, yOf(i) - side / 2, side, side);
     }
   }
   context.globalAlpha = 1;
@@ -115,7 +122,7 @@ function drawNow() {
   for (const i of [under, kept]) {
     if (i === null) continue;
     context.beginPath();
-    context.arc(xOf(i), yOf(i), asPictures ? 36 : DOT + 4, 0, 2 * Math.PI);
+    context.arc(xOf(i), yOf(i), asPictures ? 0.75 * side : DOT + 4, 0, 2 * Math.PI);
     context.stroke();
   }
 }
@@ -149,7 +156,7 @@ function colourOf(i, plain) {
 
 function nearest(x, y) {
   let [best, least] = [null, Infinity];
-  const reach = canvas.dataset.pictures === "true" ? 30 : REACH;
+  const reach = Math.max(REACH, 0.6 * side);
   for (let i = 0; i < nGalaxies; i++) {
     const distance = Math.hypot(xOf(i) - x, yOf(i) - y);
     if (distance < Math.min(reach, least)) [best, least] = [i, distance];
@@ -273,5 +280,10 @@ addEventListener("resize", draw);
 document.title = `Map: ${map.title}`;
 document.querySelector("h1").textContent = map.title;
 byId("about").textContent = map.about;
-byId("colour").append(new Option("nothing", ""), ...[...colours.keys()].map((name) => new Option(name, name)));
+byId("colour").append(new Option("nothing", ""));
+for (const [heading, names] of map.menu) {
+  const group = Object.assign(document.createElement("optgroup"), { label: heading });
+  group.append(...names.map((name) => new Option(name, name)));
+  byId("colour").append(group);
+}
 showAll();
