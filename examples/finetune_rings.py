@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedKFold, train_test_split
-from tqdm import tqdm
+
+from zoobot3d_tf.progress import Progress, write_line
 
 N_FOLDS = 5
 N_LABELLED = (15, 60)
@@ -136,14 +137,14 @@ def main() -> None:
     table_loc = args.out / "accuracies.csv"
     known = pd.read_csv(table_loc).to_dict("records") if table_loc.is_file() else []
     done = {(row["start"], row["labelled"], row["fold"]) for row in known}
-    for start, n, fold, train, test in tqdm(list(_trials(galaxies, starts, args.seed)), unit="trial"):
+    for start, n, fold, train, test in Progress(list(_trials(galaxies, starts, args.seed)), unit="trial"):
         if (start, n, fold) in done:
             continue
         with tempfile.TemporaryDirectory(dir=args.out) as folder:
             try:
                 accuracy = float(np.mean(starts[start](train, test, Path(folder)) == test["ring"].to_numpy()))
             except ValueError as error:  # a class has no galaxy to train or to validate on
-                tqdm.write(str(error))
+                write_line(str(error))
                 accuracy = float("nan")
         known.append({"start": start, "labelled": n, "fold": fold, "accuracy": accuracy})
         pd.DataFrame(known).to_csv(table_loc, index=False)

@@ -26,11 +26,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from PIL import Image
-from tqdm import tqdm
 
 from zoobot3d_tf.files import one_owner, path_of, whole_file, write_atomically
 from zoobot3d_tf.images.masks import MASKS, Marks, counts_from_marks
 from zoobot3d_tf.images.read import read_image
+from zoobot3d_tf.progress import Progress, write_line
 from zoobot3d_tf.tables.formats import write_table
 
 ARM_WIDTH = 24
@@ -156,11 +156,11 @@ def write_catalogs(entries: Sequence[dict[str, Any]], folder: Path, out: Path) -
     rows: dict[bool, list[dict[str, Any]]] = {group: [] for group in TABLES}
     n_arms_dropped = 0
     with one_owner(out):
-        for entry in tqdm(aligned, unit="galaxy", disable=None):
+        for entry in Progress(aligned, unit="galaxy"):
             try:
                 row, n_dropped = write_galaxy(entry, folder, out)
             except ValueError as error:  # which names the file or the component
-                tqdm.write(f"left out: {entry['dr7objid']}: {error}")
+                write_line(f"left out: {entry['dr7objid']}: {error}")
                 continue
             n_arms_dropped += n_dropped
             rows[entry["is_validation"]].append(row)

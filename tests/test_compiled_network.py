@@ -75,7 +75,10 @@ def test_a_network_is_converted_once(run, conversions, caplog):
     caplog.clear()
     np.testing.assert_array_equal(outputs_of(run, conversions), first)
     assert conversions.n == 1
-    assert [record.getMessage() for record in caplog.records] == ["loading the network of run"]
+    loading, loaded, first_batch = [record.getMessage() for record in caplog.records]
+    assert "loading the model run" in loading
+    assert "took" in loaded
+    assert f"first batch, of {len(IMAGES)} galaxies, took" in first_batch
 
 
 def test_another_function_of_the_run_is_another_network(run, conversions):
@@ -199,5 +202,5 @@ def test_later_predictions_are_the_same_and_do_not_import_tensorflow(small_model
         result = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
         assert result.returncode == 0, result.stderr
         assert result.stdout.splitlines() == [str(table), ""]
-        assert "loading the network" in result.stderr
+        assert "loading the model" in result.stderr
         assert table.read_text() == (tmp_path / "first.csv").read_text()

@@ -330,7 +330,7 @@ def test_the_line_of_an_epoch_tells_the_remaining_time(caplog):
     for epoch in (1, 2):
         lines.on_epoch_begin(epoch)
         lines.on_epoch_end(epoch, {"loss": 2.0})
-    first, last = caplog.messages
+    _, first, last = caplog.messages
     assert re.fullmatch(r"epoch 2/3: loss 2\.000 \| .+ s per epoch \| at most .+ s remaining", first)
     assert last.startswith("epoch 3/3: ")
     assert last.endswith("per epoch")

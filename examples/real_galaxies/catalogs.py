@@ -19,11 +19,11 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 from real_figures import ANSWERS, QUESTIONS
-from tqdm import tqdm
 
 from zoobot3d_tf.catalogs.selection import split_of
 from zoobot3d_tf.common_tree import CLASS_VOTES, class_answers
 from zoobot3d_tf.files import write_atomically
+from zoobot3d_tf.progress import Progress
 from zoobot3d_tf.schemas import get_schema
 from zoobot3d_tf.tables.formats import read_table, write_table
 
@@ -159,7 +159,7 @@ def builder(folder: Path) -> dict[str, pd.DataFrame]:
 def small_images(paths: pd.Series) -> np.ndarray:
     """Read images as small grey vectors of mean 0 and length 1, shape (images, pixels)."""
     rows = []
-    for path in tqdm(paths, unit="image", disable=None):
+    for path in Progress(paths, unit="image"):
         pixels = np.asarray(Image.open(path).convert("L").resize((SMALL, SMALL), Image.Resampling.BOX), float).ravel()
         pixels -= pixels.mean()
         rows.append(pixels / max(np.linalg.norm(pixels), 1e-9))

@@ -26,13 +26,13 @@ from pathlib import Path
 import pandas as pd
 from catalogs import looks_like, small_images
 from start_scores import COLUMNS, markdown, score_fold
-from tqdm import tqdm
 
 from zoobot3d_tf.catalogs.selection import hash_share
 from zoobot3d_tf.commands.stage import at_least, names
 from zoobot3d_tf.evaluation.experiment import run_command
 from zoobot3d_tf.files import one_owner, write_atomically
 from zoobot3d_tf.inference.inputs import galaxies_in_folder
+from zoobot3d_tf.progress import Progress
 from zoobot3d_tf.tables.formats import read_table, write_table
 
 SCHEMAS = {"gz2": "gz2_ortho", "builder": "none", "classes": "galaxy_zoo", "simulated": "decals_rings"}
@@ -130,7 +130,7 @@ def compare(c: Comparison, starts: Sequence[str]) -> str:
         rows = read_table(table_loc).to_dict("records") if table_loc.is_file() else []
         finished = {(row["start"], row["fold"]) for row in rows}
         runs = [(fold, name) for fold in range(c.folds) for name in starts if (name, fold) not in finished]
-        for fold, name in (bar := tqdm(runs, unit="run", disable=None)):
+        for fold, name in (bar := Progress(runs, unit="run")):
             bar.set_description(f"fold {fold}, {name}")
             rows += train_and_score(c, name, fold)
             write_table(pd.DataFrame(rows).drop_duplicates(["start", "fold"]), table_loc)

@@ -8,19 +8,23 @@ made of something else, or that is damaged, is made again.
 import hashlib
 import json
 import logging
+import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from zipfile import ZIP_STORED, BadZipFile, ZipFile
 
+import numpy as np
 from platformdirs import user_cache_path
 
 from zoobot3d_tf import models
 from zoobot3d_tf.files import sha256_of, whole_file
 from zoobot3d_tf.inference.engine import CompiledFunction, openvino_function, tf_function, to_openvino
 from zoobot3d_tf.models.model_folder import CONFIG_NAME
+from zoobot3d_tf.progress import duration
 from zoobot3d_tf.runs.run_folder import SHIPPED_FOLDER, TrainedRun
 from zoobot3d_tf.version import __version__
 
@@ -53,10 +57,28 @@ def compile_network(
     Raises:
         ValueError: the weights do not exist or do not fit the configuration of the run.
     """
+    start = time.monotonic()
     if engine == "tf":
-        log.info("loading the network of %s", run.folder.name)
-        return tf_function(trace())
-    return openvino_function(_openvino_network(run, function, trace), precision)
+        log.info("loading the model %s; TensorFlow needs half a minute or more", run.folder.name)
+        compiled = tf_function(trace())
+    else:
+        compiled = openvino_function(_openvino_network(run, function, trace), precision)
+    log.info("the model is loaded, which took %s", duration(time.monotonic() - start))
+    return replace(compiled, run=_timing_first_call(compiled.run))
+
+
+def _timing_first_call(run: Callable[..., list[np.ndarray]]) -> Callable[..., list[np.ndarray]]:
+    """Let a function say how long its first call took. Threads may call it at once."""
+    firsts = iter([True])
+
+    def timed(*inputs: np.ndarray) -> list[np.ndarray]:
+        is_first, start = next(firsts, False), time.monotonic()
+        outputs = run(*inputs)
+        if is_first:
+            log.info("the first batch, of %d galaxies, took %s", len(inputs[0]), duration(time.monotonic() - start))
+        return outputs
+
+    return timed
 
 
 def _openvino_network(run: TrainedRun, function: Mapping[str, Any], trace: Callable[[], Any]) -> "openvino.Model":
@@ -70,9 +92,9 @@ def _openvino_network(run: TrainedRun, function: Mapping[str, Any], trace: Calla
     core = openvino.Core()
     for place in places:
         if (network := _read(place / name, made_of)) is not None:
-            log.info("loading the network of %s", run.folder.name)
+            log.info("loading the model %s", run.folder.name)
             return core.read_model(*network)
-    log.info("converting the network of %s for OpenVINO (once per run)", run.folder.name)
+    log.info("loading the model %s, and converting it for OpenVINO, once per run; this takes a minute", run.folder.name)
     converted = to_openvino(trace())
     try:
         network = _serialise(converted)

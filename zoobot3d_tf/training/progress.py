@@ -36,13 +36,18 @@ class EpochLines(keras.callbacks.Callback):
         """Start the clock, with no epoch finished since."""
         self.started = time.monotonic()
         self.n_timed = 0
+        self.is_first_batch = True
+        write_line("The first batch takes up to a few minutes, since TensorFlow compiles the model.")
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Start the bar."""
         self.bar = Progress(total=self.params["steps"], desc=self._name(epoch), unit="batch", leave=False)
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
-        """Move the bar."""
+        """Move the bar, and say how long the first batch took."""
+        if self.is_first_batch:
+            self.is_first_batch = False
+            write_line(f"The first batch took {duration(time.monotonic() - self.started)}.")
         self.bar.update()
         self.bar.set_postfix(loss=f"{(logs or {}).get('loss', float('nan')):.3f}", refresh=False)
 
