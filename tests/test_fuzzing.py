@@ -26,7 +26,7 @@ from prediction_runs import DECALS, make_run
 from zoobot3d_tf.cli import is_users
 from zoobot3d_tf.images.read import read_image, read_marks, read_mask
 from zoobot3d_tf.models.torch_file import read_torch_tensors
-from zoobot3d_tf.predictions.mask_files import fits_extensions, fits_primary, read_mask_file
+from zoobot3d_tf.predictions.mask_files import MaskOrigin, fits_extensions, fits_primary, read_mask_file
 from zoobot3d_tf.predictions.prediction_tables import iterate_predictions, load_predictions
 from zoobot3d_tf.predictions.results import concentration_names
 from zoobot3d_tf.representations.compress import FittedPca, load_pca
@@ -74,7 +74,7 @@ def write_compressed_fits(path: Path) -> None:
 
 
 def write_fits_mask(path: Path) -> None:
-    path.write_bytes(fits_primary() + fits_extensions("a", {"spiral_mask": COUNTS}, None))
+    path.write_bytes(fits_primary(MaskOrigin("0", (), ())) + fits_extensions("a", {"spiral_mask": COUNTS}, None))
 
 
 def write_pca(path: Path) -> None:

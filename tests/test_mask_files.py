@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import cv2
@@ -18,6 +19,7 @@ from zoobot3d_tf.data.framing import Framing, central_affine, warp
 from zoobot3d_tf.images.read import ImageError, read_image, resize_image
 from zoobot3d_tf.images.wcs import pixel_of_sky, read_wcs, wcs_at
 from zoobot3d_tf.predictions.mask_files import (
+    MaskOrigin,
     fits_extensions,
     fits_loc,
     fits_primary,
@@ -29,8 +31,22 @@ from zoobot3d_tf.predictions.mask_files import (
     write_overlay,
 )
 
+ORIGIN = MaskOrigin(
+    "1.2", ("0" * 64, "f" * 64), ("small general weights, trained on real galaxies of several surveys",)
+)
 RNG = np.random.default_rng(0)
 MASKS = {name: RNG.integers(0, 256, (30, 41), dtype=np.uint8) for name in ("spiral_mask", "bar_mask")}
+
+
+def test_the_header_says_what_predicted_the_masks_in_whole_words(tmp_path):
+    write_fits_masks(tmp_path, "g1", MASKS, None, ORIGIN)
+    header = fits.getheader(tmp_path / "g1_masks.fits")
+    assert header["CREATOR"] == "zoobot3d_tf 1.2"
+    assert (header["SHA_1"], header["SHA_2"]) == ORIGIN.weights
+    assert abs(datetime.now(UTC).date() - date.fromisoformat(header["DATE"])) <= timedelta(days=1)
+    comment = " ".join(header["COMMENT"])
+    assert f"Predicted with {ORIGIN.notes[0]}." in comment
+    assert "share of volunteers who would enclose a pixel, 0 to 1, of the spiral arms" in comment
 
 
 # Over the image
@@ -121,7 +137,7 @@ def test_a_blob_in_a_fits_cutout_keeps_its_place_on_the_sky_to_a_tenth_of_a_pixe
 
     mask = mask_of_a_network_that_shows_its_input(tmp_path / "cutout.fits", framing)
     mask[mask < 30] = 0  # the empty sky after the stretch
-    locs = write_fits_masks(tmp_path, "g1", {"bar_mask": mask}, read_wcs(tmp_path / "cutout.fits"))
+    locs = write_fits_masks(tmp_path, "g1", {"bar_mask": mask}, read_wcs(tmp_path / "cutout.fits"), ORIGIN)
     assert separation_in_pixels(locs["bar_mask"], position.ra.deg, position.dec.deg) < 0.1
 
 
@@ -134,7 +150,7 @@ def test_a_blob_in_a_png_keeps_its_place_on_the_sky_to_a_tenth_of_a_pixel(tmp_pa
     Image.fromarray(np.rint(255 * blob_at(shape, x, y)).astype(np.uint8)).save(tmp_path / "galaxy.png")
 
     mask = mask_of_a_network_that_shows_its_input(tmp_path / "galaxy.png", framing)
-    locs = write_fits_masks(tmp_path, "g1", {"spiral_mask": mask}, wcs_at(ra, dec, pixscale, shape))
+    locs = write_fits_masks(tmp_path, "g1", {"spiral_mask": mask}, wcs_at(ra, dec, pixscale, shape), ORIGIN)
     expected = SkyCoord(ra, dec, unit="deg").spherical_offsets_by(3 * u.arcsec, 2 * u.arcsec)
     assert separation_in_pixels(locs["spiral_mask"], expected.ra.deg, expected.dec.deg) < 0.1
 
@@ -148,7 +164,7 @@ def test_masks_of_real_cutouts_lie_over_them(reference, tmp_path, name):
     # A position 5 arcsec north of the galaxy.
     x, y = pixel_of_sky(wcs, galaxy[0], galaxy[1] + 5 / 3600, shape)
     mask = np.rint(255 * blob_at((shape, shape), x, y)).astype(np.uint8)
-    locs = write_fits_masks(tmp_path, name, {"spiral_mask": mask}, wcs)
+    locs = write_fits_masks(tmp_path, name, {"spiral_mask": mask}, wcs, ORIGIN)
     assert separation_in_pixels(locs["spiral_mask"], galaxy[0], galaxy[1] + 5 / 3600) < 0.01
     written = WCS(fits.getheader(tmp_path / f"{name}_masks.fits", "SPIRAL"))
     corners = [[0, 0, shape - 1], [0, shape - 1, 0]]
@@ -167,7 +183,7 @@ def test_distortions_of_the_wcs_are_kept(tmp_path):
         "CTYPE2": "DEC--TAN-SIP",
     }
     wcs = WCS(fits.Header(ROTATED | distortion))
-    write_fits_masks(tmp_path, "g1", MASKS, wcs)
+    write_fits_masks(tmp_path, "g1", MASKS, wcs, ORIGIN)
     written = WCS(fits.getheader(tmp_path / "g1_masks.fits", "BAR"))
     np.testing.assert_allclose(written.all_pix2world(3, 140, 0), wcs.all_pix2world(3, 140, 0), atol=1e-9)
 
@@ -176,7 +192,7 @@ def test_distortions_of_the_wcs_are_kept(tmp_path):
 
 
 def test_a_file_of_one_galaxy_is_what_any_reader_expects(tmp_path):
-    locs = write_fits_masks(tmp_path, "g1", MASKS, None)
+    locs = write_fits_masks(tmp_path, "g1", MASKS, None, ORIGIN)
     assert locs == {"spiral_mask": f"{tmp_path}/g1_masks.fits[SPIRAL]", "bar_mask": f"{tmp_path}/g1_masks.fits[BAR]"}
     with fits.open(tmp_path / "g1_masks.fits") as hdus:
         hdus.verify("exception")
@@ -199,7 +215,7 @@ def test_pieces_of_many_galaxies_join_to_one_file(tmp_path):
     }
     pieces = [fits_extensions(f"g{version}", masks, None, version) for version, masks in galaxies.items()]
     assert all(len(piece) % 2880 == 0 for piece in pieces)
-    path.write_bytes(fits_primary() + b"".join(pieces))
+    path.write_bytes(fits_primary(ORIGIN) + b"".join(pieces))
     for version, masks in galaxies.items():
         for name, mask in masks.items():
             fraction = read_mask_file(fits_loc(path, name, version))
@@ -212,10 +228,10 @@ def test_pieces_of_many_galaxies_join_to_one_file(tmp_path):
 
 
 def test_a_file_written_anew_is_read_anew(tmp_path):
-    locs = write_fits_masks(tmp_path, "g1", MASKS, None)
+    locs = write_fits_masks(tmp_path, "g1", MASKS, None, ORIGIN)
     read_mask_file(locs["bar_mask"])
     smaller = {name: np.zeros((16, 16), np.uint8) for name in MASKS}
-    write_fits_masks(tmp_path, "g1", smaller, None)
+    write_fits_masks(tmp_path, "g1", smaller, None, ORIGIN)
     assert read_mask_file(locs["bar_mask"]).shape == (16, 16)
 
 
@@ -227,7 +243,7 @@ def test_the_same_masks_are_the_same_bytes():
 
 @pytest.mark.parametrize("id_str", ["NGC 1300", "it's", "galaxie-é", "line\nbreak", "back\\slash", "long" * 40, "天"])
 def test_the_header_names_any_galaxy(tmp_path, id_str):
-    (tmp_path / "masks.fits").write_bytes(fits_primary() + fits_extensions(id_str, MASKS, None))
+    (tmp_path / "masks.fits").write_bytes(fits_primary(ORIGIN) + fits_extensions(id_str, MASKS, None))
     with fits.open(tmp_path / "masks.fits") as hdus:
         assert hdus["BAR"].header["OBJECT"].encode("ascii").decode("unicode_escape") == id_str
         assert hdus["BAR"].data.shape == (30, 41)
@@ -235,7 +251,7 @@ def test_the_header_names_any_galaxy(tmp_path, id_str):
 
 def test_an_empty_mask_is_a_mask(tmp_path):
     empty = {"spiral_mask": np.zeros((424, 424), np.uint8)}
-    for locs in (write_masks(tmp_path, "g1", empty), write_fits_masks(tmp_path, "g1", empty, None)):
+    for locs in (write_masks(tmp_path, "g1", empty), write_fits_masks(tmp_path, "g1", empty, None, ORIGIN)):
         assert not read_mask_file(locs["spiral_mask"]).any()
 
 
@@ -265,7 +281,7 @@ def test_different_galaxies_never_share_a_file(tmp_path):
     locs = []
     for id_str in ids:
         locs += [*write_masks(tmp_path, id_str, MASKS).values()]
-        locs += [write_fits_masks(tmp_path, id_str, MASKS, None)["bar_mask"].removesuffix("[BAR]")]
+        locs += [write_fits_masks(tmp_path, id_str, MASKS, None, ORIGIN)["bar_mask"].removesuffix("[BAR]")]
     assert len(set(locs)) == 3 * len(ids) == sum(path.is_file() for path in tmp_path.rglob("*"))
 
 
@@ -293,7 +309,7 @@ def test_only_the_galaxy_fails_whose_id_cannot_name_a_file(tmp_path, id_str):
     image = np.zeros((30, 41, 3), np.uint8)
     for write in (
         lambda: write_masks(folder, id_str, MASKS),
-        lambda: write_fits_masks(folder, id_str, MASKS, None),
+        lambda: write_fits_masks(folder, id_str, MASKS, None, ORIGIN),
         lambda: write_overlay(folder, id_str, image, MASKS),
     ):
         with pytest.raises(ImageError, match=r"id_str .*(empty, .*NUL|more than 255 bytes)"):
@@ -325,7 +341,7 @@ def test_only_the_galaxy_fails_whose_file_name_is_taken(tmp_path):
         write_masks(tmp_path, "g1", MASKS)
     (tmp_path / "sub").touch()
     with pytest.raises(ImageError, match=r"sub/g1_masks\.fits: .*File exists \(.*/sub\)"):
-        write_fits_masks(tmp_path, "sub/g1", MASKS, None)
+        write_fits_masks(tmp_path, "sub/g1", MASKS, None, ORIGIN)
 
 
 def test_a_full_disk_stops_the_run(tmp_path, monkeypatch):
@@ -349,7 +365,7 @@ def test_an_interruption_leaves_the_mask_before_or_the_new_one(tmp_path, monkeyp
     monkeypatch.setattr(Path, "write_bytes", cut_short)
     for make in (
         lambda: write_masks(tmp_path, "g1", MASKS),
-        lambda: write_fits_masks(tmp_path, "g1", MASKS, None),
+        lambda: write_fits_masks(tmp_path, "g1", MASKS, None, ORIGIN),
         lambda: write_overlay(tmp_path, "g1", np.zeros((30, 41, 3), np.uint8), MASKS),
     ):
         with pytest.raises(KeyboardInterrupt):
@@ -362,7 +378,7 @@ def test_an_interruption_leaves_the_mask_before_or_the_new_one(tmp_path, monkeyp
 
 def write_bad(path, kind):
     """Write a damaged file of masks."""
-    whole = fits_primary() + fits_extensions("g1", MASKS, None)
+    whole = fits_primary(ORIGIN) + fits_extensions("g1", MASKS, None)
     if kind == "cut short":
         path.write_bytes(whole[:-2880])
     elif kind == "cut in a header":

@@ -53,6 +53,7 @@ from zoobot3d_tf.predictions.results import column_names, vote_values
 from zoobot3d_tf.runs.calibration import Calibration, MaskMap, write_calibration
 from zoobot3d_tf.runs.run_folder import CONFIG_NAME, WEIGHTS_NAME
 from zoobot3d_tf.schemas import get_schema
+from zoobot3d_tf.version import __version__
 
 RINGS = get_schema("rings")
 NAMES_OF_VOTES = column_names(DECALS, 3)
@@ -779,6 +780,16 @@ def test_masks_of_all_formats_are_the_same_and_named_in_the_table(run, images, t
             assert first.max() > 0.2
             for other in others:
                 np.testing.assert_allclose(other, first, atol=1e-6)
+
+
+@pytest.mark.usefixtures("red")
+def test_fits_masks_without_a_position_are_announced_once(run, images, tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        predict(images, run, tmp_path / "table.csv", masks_dir=tmp_path / "masks", mask_format="fits")
+    assert sum("have no WCS" in message for message in caplog.messages) == 1
+    header = fits.getheader(tmp_path / "masks" / "galaxy_0_masks.fits")
+    assert header["CREATOR"] == f"zoobot3d_tf {__version__}"
+    assert header["SHA_1"] == sha256_of(run / WEIGHTS_NAME)
 
 
 @pytest.mark.usefixtures("red")

@@ -8,10 +8,14 @@ import errno
 import os
 import re
 from collections.abc import Mapping, Sequence
-from functools import cache, lru_cache
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
 from io import BytesIO
+from itertools import chain
 from math import prod
 from pathlib import Path
+from textwrap import wrap
 from typing import BinaryIO
 
 import cv2
@@ -32,6 +36,7 @@ FITS_NAMES = {"spiral_mask": "SPIRAL", "bar_mask": "BAR"}
 
 _EVERY_VOLUNTEER = 255
 _FITS_BLOCK, _FITS_CARD = 2880, 80
+_COMMENT_WIDTH = 72
 _GZIP_LEVEL = 1  # higher levels take twice as long and save 2 %
 _FITS_LOC = re.compile(r"(?P<path>.+)\[(?P<name>\w+)(,(?P<version>\d+))?\]", re.DOTALL)
 _SIZE_CARD = re.compile(r"(BITPIX|NAXIS\d*|PCOUNT|GCOUNT|EXTNAME|EXTVER) *= *'?([^ '/]+)")
@@ -135,14 +140,32 @@ def write_overlay(folder: Path, id_str: str, image: np.ndarray, masks: Mapping[s
     _write(path, _to_png(cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR)))
 
 
-def write_fits_masks(folder: Path, id_str: str, masks: Mapping[str, np.ndarray], wcs: WCS | None) -> dict[str, str]:
-    """Write all masks of a galaxy to `<id_str>_masks.fits`; see `fits_extensions`.
+@dataclass(frozen=True)
+class MaskOrigin:
+    """What predicted masks, for the header of their file.
+
+    Attributes:
+        version: version of this package.
+        weights: SHA-256 of the weights of each run.
+        notes: warnings that accompany the weights.
+    """
+
+    version: str
+    weights: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def write_fits_masks(
+    folder: Path, id_str: str, masks: Mapping[str, np.ndarray], wcs: WCS | None, origin: MaskOrigin
+) -> dict[str, str]:
+    """Write all masks of a galaxy to `<id_str>_masks.fits`; see `fits_primary` and `fits_extensions`.
 
     Args:
         folder: folder to write to, as for `write_masks`.
         id_str: id of the galaxy.
         masks: masks by name, uint8 (H, W), as `to_image` returns them.
         wcs: WCS of the image, see `images.wcs`; None if unknown.
+        origin: what predicted the masks.
 
     Returns:
         Locations of the masks by name; see `fits_loc`.
@@ -152,18 +175,42 @@ def write_fits_masks(folder: Path, id_str: str, masks: Mapping[str, np.ndarray],
         OSError: the folder cannot be written.
     """
     path = _path_below(folder, id_str, "_masks.fits")
-    _write(path, fits_primary() + fits_extensions(id_str, masks, wcs))
+    _write(path, fits_primary(origin) + fits_extensions(id_str, masks, wcs))
     return {name: fits_loc(path, name) for name in masks}
 
 
-@cache
-def fits_primary() -> bytes:
-    """Bytes of the primary HDU of a file of masks. It has no data; the `fits_extensions` of the galaxies follow it."""
+def fits_primary(origin: MaskOrigin) -> bytes:
+    """Bytes of the primary HDU of a file of masks. It has no data; the `fits_extensions` of the galaxies follow it.
+
+    Args:
+        origin: what predicted the masks. Its version is in CREATOR, its hashes are in SHA_1, SHA_2 and so on, and its
+            notes in COMMENT. DATE is today in UTC.
+    """
+    return _primary(origin, datetime.now(UTC).date().isoformat())
+
+
+@lru_cache(maxsize=2)
+def _primary(origin: MaskOrigin, date: str) -> bytes:
+    header = _empty_primary()
+    header["CREATOR"] = f"zoobot3d_tf {origin.version}"
+    header["DATE"] = date
+    for number, sha256 in enumerate(origin.weights, start=1):
+        header[f"SHA_{number}"] = sha256
+    texts = [
+        "Masks predicted by zoobot3d_tf: share of volunteers who would enclose a pixel, 0 to 1, of the spiral arms "
+        "(SPIRAL) and the bar (BAR) of the galaxy in OBJECT.",
+        "SHA_1 and so on are the SHA-256 of the weights of the model.",
+        *(f"Predicted with {note}." for note in origin.notes),
+    ]
+    for line in chain.from_iterable(wrap(text, _COMMENT_WIDTH) for text in texts):  # astropy would cut words
+        header["COMMENT"] = line
+    return header.tostring().encode("ascii")
+
+
+def _empty_primary() -> fits.Header:
     header = fits.PrimaryHDU().header
     header["EXTEND"] = True
-    header["COMMENT"] = "Masks predicted by zoobot3d_tf: share of volunteers who would enclose a pixel,"
-    header["COMMENT"] = "0 to 1, of the spiral arms (SPIRAL) and the bar (BAR) of the galaxy in OBJECT."
-    return header.tostring().encode("ascii")
+    return header
 
 
 def fits_extensions(id_str: str, masks: Mapping[str, np.ndarray], wcs: WCS | None, version: int = 1) -> bytes:
@@ -309,7 +356,7 @@ def _read_extension(loc: str, file: BinaryIO, name: str, version: int) -> np.nda
     if end - start > MAX_BYTES:
         raise ImageError(f"{loc}: a mask must have at most {MAX_BYTES} bytes; it has {end - start}")
     file.seek(start)
-    content = fits_primary() + file.read(end - start)
+    content = _empty_primary().tostring().encode("ascii") + file.read(end - start)
     with fits.open(BytesIO(content)) as hdus:
         if len(hdus[1].shape) != 2:
             raise ImageError(f"{loc}: is not a mask, which has two axes and values from 0 to 1")

@@ -22,7 +22,7 @@ from zoobot3d_tf.inference.run_job import join_parts, keeping_what_is_finished, 
 from zoobot3d_tf.models.config import ModelConfig
 from zoobot3d_tf.predictions.mask_files import check_masks_dir, fits_primary
 from zoobot3d_tf.predictions.options import PredictionOptions
-from zoobot3d_tf.predictions.predict_part import load, predict_part
+from zoobot3d_tf.predictions.predict_part import load, mask_origin, predict_part
 from zoobot3d_tf.predictions.prediction_tables import HDF5_SUFFIXES, MAX_FITS_COLUMNS, SUFFIXES, write_table
 from zoobot3d_tf.predictions.regions import write_regions
 from zoobot3d_tf.predictions.results import column_names, plain_name
@@ -293,7 +293,7 @@ def _join_files(job: Job[PredictionSettings], regions: Path | None) -> None:
     """Write the files of all galaxies that belong to the table: the masks, then the regions around them."""
     if job.settings.masks_file is not None:
         with whole_file(Path(job.settings.masks_file)) as partial_file, partial_file.open("wb") as file:
-            file.write(fits_primary())
+            file.write(fits_primary(mask_origin(job.settings)))
             file.writelines(job.mask_hdus())
     if regions is not None:
         write_regions(regions, (piece.to_pandas() for piece in job.pieces()))

@@ -3,8 +3,10 @@
 A thread of this process or a remote worker runs it. The job holds all that it needs.
 """
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from zoobot3d_tf.predictions.calibrated_network import (
     wcs_of,
 )
 from zoobot3d_tf.predictions.mask_files import (
+    MaskOrigin,
     fits_extensions,
     fits_loc,
     write_fits_masks,
@@ -38,6 +41,8 @@ from zoobot3d_tf.predictions.prediction_tables import table_schema
 from zoobot3d_tf.predictions.results import POSITION, column_names, plain_name
 from zoobot3d_tf.predictions.settings import PredictionSettings, RunSettings
 from zoobot3d_tf.runs.run_folder import read_run
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,23 @@ def load(settings: PredictionSettings) -> tuple[CalibratedNetwork, ...]:
     return tuple(_load_run(run, settings) for run in settings.runs)
 
 
+@lru_cache(maxsize=1)
+def mask_origin(settings: PredictionSettings) -> MaskOrigin:
+    """What predicts the masks of a job, for the headers of FITS files."""
+    notes = [read_run(run.run_folder).note for run in settings.runs]
+    weights = tuple(run.weights_sha256 for run in settings.runs)
+    return MaskOrigin(settings.version, weights, tuple(note for note in notes if note))
+
+
+@loaded_once
+def _say_without_position(settings: PredictionSettings) -> None:
+    """Warn that FITS masks have no WCS, once, whatever the number of galaxies."""
+    log.warning(
+        "FITS masks of images without a position have no WCS; give FITS images with a WCS, or a catalogue with ra, dec "
+        "and pixscale"
+    )
+
+
 def _load_run(wanted: RunSettings, settings: PredictionSettings) -> CalibratedNetwork:
     run = read_run(wanted.run_folder)
     check_same_weights(run, wanted)
@@ -145,12 +167,14 @@ def _finish_masks(
     """
     wcs = wcs_of(galaxy, image.shape[:2])
     locs, hdus = {}, b""
+    if wcs is None and (settings.masks_file or settings.mask_format == "fits"):
+        _say_without_position(settings)
     if settings.masks_file:
         version = galaxy.Index + 1
         hdus = fits_extensions(galaxy.id_str, masks, wcs, version)
         locs = {name: fits_loc(Path(settings.masks_file), name, version) for name in masks}
     elif settings.masks_dir and settings.mask_format == "fits":
-        locs = write_fits_masks(Path(settings.masks_dir), galaxy.id_str, masks, wcs)
+        locs = write_fits_masks(Path(settings.masks_dir), galaxy.id_str, masks, wcs, mask_origin(settings))
     elif settings.masks_dir:
         locs = write_masks(Path(settings.masks_dir), galaxy.id_str, masks)
     if settings.masks_dir and settings.overlays:
