@@ -20,6 +20,8 @@ class HubServer:
     Attributes:
         url: of the hub, without a slash at the end.
         repositories: the files of each by its name `owner/name`, content by path; a test may change them.
+        tags: earlier states of a repository, by its name and the name of the tag.
+        private: names of the repositories that were made private.
         requests: method and path of all so far, in order.
         stored: large files by their SHA-256, before a commit names them.
         etags: ETag to send for a file, by its path, in place of its SHA-256.
@@ -29,6 +31,8 @@ class HubServer:
 
     url: str
     repositories: dict[str, dict[str, bytes]]
+    tags: dict[str, dict[str, dict[str, bytes]]] = field(default_factory=dict)
+    private: set[str] = field(default_factory=set)
     requests: list[tuple[str, str]] = field(default_factory=list)
     stored: dict[str, bytes] = field(default_factory=dict)
     etags: dict[str, str] = field(default_factory=dict)
@@ -39,7 +43,17 @@ class HubServer:
         """Forty digits that name the state of a repository."""
         if repository in self.commits:
             return self.commits[repository]
-        return hashlib.sha1(repr(sorted(self.repositories[repository].items())).encode()).hexdigest()
+        return _hash_of(self.repositories[repository])
+
+    def state(self, repository: str, revision: str) -> tuple[str, dict[str, bytes]] | None:
+        """Commit and files of a revision: main, a tag, or a commit."""
+        states = {"main": (self.commit_of(repository), self.repositories[repository])}
+        states |= {tag: (_hash_of(files), files) for tag, files in self.tags.get(repository, {}).items()}
+        return next((state for name, state in states.items() if revision in (name, state[0])), None)
+
+
+def _hash_of(files: Mapping[str, bytes]) -> str:
+    return hashlib.sha1(repr(sorted(files.items())).encode()).hexdigest()
 
 
 @contextmanager
@@ -73,14 +87,17 @@ class _Handler(BaseHTTPRequestHandler):
         return unquote(path).strip("/").split("/")
 
     def do_HEAD(self) -> None:
-        owner, name, _, revision, *path = self.parts()
-        files = self.hub.repositories.get(f"{owner}/{name}")
-        if files is None:
+        parts = self.parts()
+        if parts[:2] == ["api", "models"]:
+            repository = "/".join(parts[2:4])
+            return self.answer({"id": repository, "private": repository in self.hub.private})
+        owner, name, _, revision, *path = parts
+        if f"{owner}/{name}" not in self.hub.repositories:
             return self.refuse(404, "RepoNotFound")
-        commit = self.hub.commit_of(f"{owner}/{name}")
-        content = files.get("/".join(path))
-        if revision not in ("main", commit):
+        if (state := self.hub.state(f"{owner}/{name}", revision)) is None:
             return self.refuse(404, "RevisionNotFound")
+        commit, files = state
+        content = files.get("/".join(path))
         if content is None:
             return self.refuse(404, "EntryNotFound", {"X-Repo-Commit": commit})
         etag = self.hub.etags.get("/".join(path), hashlib.sha256(content).hexdigest())
@@ -100,6 +117,8 @@ class _Handler(BaseHTTPRequestHandler):
             case ["api", "repos", "create"]:
                 wanted = json.loads(body)
                 repository = f"{wanted['organization']}/{wanted['name']}"
+                if wanted["visibility"] == "private" and repository not in self.hub.repositories:
+                    self.hub.private.add(repository)
                 self.hub.repositories.setdefault(repository, {})
                 return self.answer({"url": f"{self.hub.url}/{repository}"})
             case ["api", "validate-yaml"]:

@@ -48,6 +48,31 @@ def test_run_is_published_with_a_card_and_without_checkpoints(hub, run):
     assert not (run / "README.md").exists()
 
 
+def test_a_private_repository_is_made_and_a_public_one_is_not_taken_for_it(hub, run):
+    push_to_hub(run, "owner/mine", private=True)
+    assert hub.private == {"owner/mine"}
+    push_to_hub(run, "owner/mine", private=True)
+    hub.repositories["owner/public"] = {}
+    with pytest.raises(ValueError, match="hf://owner/public is public"):
+        push_to_hub(run, "owner/public", private=True)
+    assert hub.repositories["owner/public"] == {}
+
+
+def test_a_revision_is_read_and_a_missing_one_is_named(hub, run):
+    push_to_hub(run, "owner/galaxies")
+    published = dict(hub.repositories["owner/galaxies"])
+    hub.tags["owner/galaxies"] = {"v1.0": published}
+    hub.repositories["owner/galaxies"][WEIGHTS_NAME] = b"better"
+    assert (from_hub("hf://owner/galaxies") / WEIGHTS_NAME).read_bytes() == b"better"
+    tagged = from_hub("hf://owner/galaxies@v1.0")
+    assert (tagged / WEIGHTS_NAME).read_bytes() == published[WEIGHTS_NAME]
+    assert read_run(Path(f"hf://owner/galaxies@{tagged.name}")).folder == tagged
+    with pytest.raises(OSError, match=r"^hf://owner/galaxies: .*no such revision"):
+        from_hub("hf://owner/galaxies@v2")
+    with pytest.raises(ValueError, match=r"omit @v1\.0"):
+        push_to_hub(run, "owner/galaxies@v1.0")
+
+
 def test_own_card_is_published_unchanged(hub, run):
     (run / "README.md").write_text("---\nlicense: gpl-3.0\n---\nMine, with ¡accents!", encoding="utf-8")
     push_to_hub(run, "hf://owner/galaxies")
@@ -161,10 +186,23 @@ def test_a_server_with_a_fault_leaves_the_files_of_the_cache_in_use(hub, run, mo
 
 @pytest.mark.parametrize(
     "name",
-    ["hf://owner", "owner", "hf://../etc", "hf://owner/..", "hf://a/b/c", "hf:///etc/passwd", "a/b\nc", "", "/a/b"],
+    [
+        "hf://owner",
+        "owner",
+        "hf://a/b@",
+        "hf://a/b@../c",
+        "a/b@x/../y",
+        "hf://../etc",
+        "hf://owner/..",
+        "hf://a/b/c",
+        "hf:///etc/passwd",
+        "a/b\nc",
+        "",
+        "/a/b",
+    ],
 )
 def test_names_that_are_not_of_repositories_are_refused(name):
-    with pytest.raises(ValueError, match=r"write hf://owner/name$"):
+    with pytest.raises(ValueError, match=r"write hf://owner/name\b"):
         from_hub(name)
 
 

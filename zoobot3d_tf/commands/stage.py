@@ -11,8 +11,8 @@ from zoobot3d_tf.files import path_of
 
 TABLE = "Table to write: .csv, .parquet, .fits or .ecsv"
 RUN = (
-    "Trained model: a run folder, hf://owner/name for the Hugging Face hub, or shipped for the model that comes with "
-    "the package"
+    "Trained model: a run folder, hf://owner/name or hf://owner/name@revision for the Hugging Face hub, or shipped for "
+    "the model that comes with the package"
 )
 SCHEMA = "Decision tree: a name that `zoobot3d schemas` lists, or a .yaml or .json file"
 LABEL_COLUMN = "with two values (such as yes and no), classes, or numbers"

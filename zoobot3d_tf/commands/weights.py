@@ -2,7 +2,7 @@
 
 import argparse
 
-from zoobot3d_tf.commands.stage import RUN, Stage
+from zoobot3d_tf.commands.stage import RUN, Stage, given
 from zoobot3d_tf.files import path_of
 
 
@@ -41,16 +41,19 @@ def _pack(args: argparse.Namespace) -> None:
 
 
 def _push_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run_folder", metavar="RUN", type=path_of, help="Run folder of the trained model")
+    parser.add_argument("run", metavar="RUN", type=path_of, help="Run folder of the trained model")
     parser.add_argument(
         "repository", metavar="OWNER/NAME", help="Repository on the hub; it is created if it does not exist"
+    )
+    parser.add_argument(
+        "--private", action="store_true", help="Only the owner, and those whom the owner allows, can see the repository"
     )
 
 
 def _push(args: argparse.Namespace) -> None:
     from zoobot3d_tf.runs.hub import push_to_hub
 
-    print(push_to_hub(args.run_folder, args.repository))
+    print(push_to_hub(**given(args)))
 
 
 STAGES = {

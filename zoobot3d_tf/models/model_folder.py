@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from zoobot3d_tf.files import PathLike, path_of
-from zoobot3d_tf.hub_files import download, is_on_hub, repository_name
+from zoobot3d_tf.hub_files import download, is_on_hub, repository_of
 
 CONFIG_NAME = "config.json"
 
@@ -47,7 +47,7 @@ def open_model_folder(source: PathLike, kind: str, remedy: str) -> ModelFolder:
     """Find a folder and read its `config.json`, whichever program wrote it.
 
     Args:
-        source: path of the folder, or `hf://owner/name` for a repository of the hub.
+        source: path of the folder, or `hf://owner/name` for a repository of the hub, with or without `@revision`.
         kind: kind of folder that is expected, for the error, such as "a run folder".
         remedy: advice for the user if there is no `config.json`, for the error.
 
@@ -57,8 +57,8 @@ def open_model_folder(source: PathLike, kind: str, remedy: str) -> ModelFolder:
         OSError: the repository does not exist, or the hub cannot be reached.
         ImportError: the folder is on the hub, and huggingface_hub is not installed.
     """
-    repository = repository_name(source) if is_on_hub(source) else None
-    folder = path_of(source).absolute() if repository is None else download(repository, CONFIG_NAME).parent
+    repository, revision = repository_of(source) if is_on_hub(source) else (None, None)
+    folder = path_of(source).absolute() if repository is None else download(repository, CONFIG_NAME, revision).parent
     path = folder / CONFIG_NAME
     if not path.is_file():
         raise FileNotFoundError(f"{source} is not {kind}: it has no {CONFIG_NAME}; {remedy}")

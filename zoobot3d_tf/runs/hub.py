@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from zoobot3d_tf.files import PathLike, sha256_of
-from zoobot3d_tf.hub_files import hub_errors, repository_name, require_hub
+from zoobot3d_tf.hub_files import hub_errors, repository_of, require_hub
 from zoobot3d_tf.images.masks import MASK_TITLES
 from zoobot3d_tf.labels import Label
 from zoobot3d_tf.runs.calibration import read_calibration
@@ -39,7 +39,7 @@ _PAPERS = {
 }
 
 
-def push_to_hub(run: PathLike, repository: str) -> str:
+def push_to_hub(run: PathLike, repository: str, private: bool = False) -> str:
     """Publish configuration, weights, calibration, model file, history and model card of a run, in one commit.
 
     Checkpoints and files of TensorBoard are not published. If the run folder has a `README.md`, it is the model card;
@@ -47,19 +47,22 @@ def push_to_hub(run: PathLike, repository: str) -> str:
 
     Args:
         run: run folder of a finished run.
-        repository: name of the repository, `owner/name`, with or without `hf://`. It is made, and public, if it does
-            not exist. Log in with `hf auth login` first.
+        repository: name of the repository, `owner/name`, with or without `hf://`. It is made if it does not exist.
+            Log in with `hf auth login` first.
+        private: whether only the owner, and those whom the owner allows, can see the repository.
 
     Returns:
         Address of the page of the repository.
 
     Raises:
-        ValueError: the run is unfinished or damaged, its calibration is damaged or of other weights, or `repository` is
-            not the name of a repository.
+        ValueError: the run is unfinished or damaged, its calibration is damaged or of other weights, `repository` is
+            not the name of a repository, or it is to be private and exists already in public.
         OSError: `run` is not a run folder, or the hub refuses the upload or cannot be reached.
         ImportError: huggingface_hub is not installed.
     """
-    repository = repository_name(repository)
+    repository, revision = repository_of(repository)
+    if revision is not None:
+        raise ValueError(f"a run is published as the newest commit of a repository; omit @{revision} of {repository}")
     trained = read_run(run)
     read_calibration(trained)  # raises an error if it is damaged, or of other weights
     require_hub()
@@ -71,7 +74,11 @@ def push_to_hub(run: PathLike, repository: str) -> str:
             content[name] = str(trained.folder / name)
     with hub_errors(repository, "such branch"):
         api = HfApi()
-        page = api.create_repo(repository, exist_ok=True)
+        page = api.create_repo(repository, private=private, exist_ok=True)
+        is_public = not api.model_info(repository).private
+    if private and is_public:  # it existed before, and nothing has been uploaded
+        raise ValueError(f"hf://{repository} is public; make it private on {page}, or give a new repository")
+    with hub_errors(repository, "such branch"):
         operations = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=what) for name, what in content.items()]
         api.create_commit(repository, operations, commit_message="Publish a run of zoobot3d_tf")
     return str(page)
@@ -83,7 +90,8 @@ def from_hub(name: PathLike) -> Path:
     Files in the cache of huggingface_hub are not downloaded again, and can be used without a network.
 
     Args:
-        name: name of the repository, `hf://owner/name` or `owner/name`.
+        name: name of the repository, `hf://owner/name` or `owner/name`, with or without `@revision`: a commit, a branch
+            or a tag.
 
     Returns:
         Path of the run folder in the cache. Do not write to it. Its name is the commit.
@@ -93,7 +101,8 @@ def from_hub(name: PathLike) -> Path:
         OSError: the repository or a file does not exist, or the hub cannot be reached.
         ImportError: huggingface_hub is not installed.
     """
-    return read_run(f"hf://{repository_name(name)}").folder
+    repository, revision = repository_of(name)
+    return read_run(f"hf://{repository}{f'@{revision}' if revision else ''}").folder
 
 
 def model_card(run: TrainedRun, repository: str) -> str:
