@@ -1,5 +1,7 @@
 """The comparison of runs on the same galaxies."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -63,6 +65,18 @@ def test_the_score_that_decides_is_named_and_drawn(tables, tmp_path):
     table = comparison.table()
     assert set(table["run"]) == {"first", "second"}
     assert table.loc[table["run"] == "first", "difference"].isna().all()
+
+
+def test_the_sentence_names_what_the_table_calls_better_or_worse(tables, tmp_path):
+    evaluations = evaluate_alike(*tables)
+    comparison = compare(evaluations)
+    other = [row for row in comparison.rows if row.score.endswith("8of15") and row.of == "spiral_mask"]
+    text = write_comparison(replace(comparison, rows=tuple(other)), evaluations, tmp_path / "c", 0, {}).read_text()
+    assert "do not differ by more" in text
+    assert "differ in other scores: spiral arms: IoU at 8 of 15, where second is better, 1.000 instead of" in text
+    same = [row for row in comparison.rows if row.of == "bar_mask"]
+    text = write_comparison(replace(comparison, rows=tuple(same)), evaluations, tmp_path / "d", 0, {}).read_text()
+    assert "in any score." in text
 
 
 @pytest.mark.parametrize(

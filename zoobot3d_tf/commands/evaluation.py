@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoobot3d_tf.commands.stage import IMAGE_ROOT, RUN, SCHEMA, UNASKED, Stage, at_least
-from zoobot3d_tf.files import PathLike, path_of
+from zoobot3d_tf.files import path_of
 
 if TYPE_CHECKING:
     from zoobot3d_tf.evaluation.evaluate import LabelledGalaxies
@@ -88,25 +88,25 @@ def _evaluate(args: argparse.Namespace) -> None:
 
     require("matplotlib", "zoobot3d evaluate")
     from zoobot3d_tf.pages.evaluation_page import write_page
-    from zoobot3d_tf.runs.run_folder import read_histories
+    from zoobot3d_tf.runs.run_folder import names_of_runs, read_histories
 
     with one_owner(args.out):
         galaxies = _galaxies(args, shards)
         table = args.predictions or predict_labelled(runs, galaxies, args.out, _options(args))
         evaluation = evaluate(table, galaxies, args.include_training, args.second_group)
         write_scores(evaluation, args.out)
-        title = f"Evaluation of {', '.join(map(_name_of, runs)) or table.name}"
+        title = f"Evaluation of {', '.join(names_of_runs(runs)) or table.name}"
         page = write_page(evaluation, args.out, title, read_histories(runs), args.n_galaxies)
     print(summary(evaluation.scores))
     print(page)
 
 
 def _compare(args: argparse.Namespace) -> None:
-    names = [_name_of(run) for run in args.runs]
-    if len(names) < 2:
-        raise ValueError(f"a comparison needs at least two runs; received {', '.join(names)}")
-    if repeated := {name for name in names if names.count(name) > 1}:
-        raise ValueError(f"the runs need different names; received {min(repeated)} twice")
+    from zoobot3d_tf.runs.run_folder import names_of_runs
+
+    if len(args.runs) < 2:
+        raise ValueError(f"a comparison needs at least two runs; received {', '.join(args.runs)}")
+    names = names_of_runs(args.runs)
     if wrong := [text for text in args.masks if "=" not in text]:
         raise ValueError(f"--masks must be NAME=FOLDER; received {wrong[0]}")
     other_masks = {name: path_of(folder) for name, _, folder in (text.partition("=") for text in args.masks)}
@@ -178,11 +178,6 @@ def _options(args: argparse.Namespace) -> "PredictionOptions":
     from zoobot3d_tf.predictions.options import PredictionOptions
 
     return PredictionOptions(n_samples=args.n_samples, engine=args.engine, no_calibration=args.no_calibration)
-
-
-def _name_of(run: PathLike) -> str:
-    """Name of a run or a table, for titles and folders."""
-    return Path(run).name
 
 
 STAGES = {

@@ -67,8 +67,12 @@ class Comparison:
 
     def deciding(self, run: str) -> Row | None:
         """Find the question or the mask in which a run differs most clearly from the first one; None if in none."""
-        single = [row for row in self.rows if _decides(row) and row.is_better(run) is not None]
-        return max(single, key=lambda row: row.weight(run), default=None)
+        return next(filter(_decides, self.decided(run)), None)
+
+    def decided(self, run: str) -> list[Row]:
+        """List the scores in which a run is better or worse than the first one, the clearest first."""
+        found = [row for row in self.rows if row.is_better(run) is not None]
+        return sorted(found, key=lambda row: row.weight(run), reverse=True)
 
     def table(self) -> pd.DataFrame:
         """List all scores, one row per score and run, with the difference from the first run."""

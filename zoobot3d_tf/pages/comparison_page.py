@@ -15,7 +15,7 @@ from zoobot3d_tf.evaluation.masks import THRESHOLD_NAMES
 from zoobot3d_tf.evaluation.plots import COLOURS, save
 from zoobot3d_tf.evaluation.votes import ALL
 from zoobot3d_tf.files import write_atomically
-from zoobot3d_tf.images.masks import MASK_TITLES, MASKS
+from zoobot3d_tf.images.masks import MASK_TITLES, MASKS, THRESHOLD_IN_WORDS
 from zoobot3d_tf.images.overlay import draw_masks
 from zoobot3d_tf.images.read import ImageError
 from zoobot3d_tf.pages import html
@@ -29,6 +29,7 @@ _SCORES = {
     "average_precision": "average precision",
     "iou": "IoU",
 }
+_MOST_NAMED = 4  # scores in one sentence
 _ABOUT = f"""
 Differences are from the first run, with their {html.INTERVAL} intervals over galaxies in the second line; the same
 galaxies are drawn for both runs. "Better" and "worse" are written where the interval does not include 0."""
@@ -87,14 +88,25 @@ def _provenance(evaluations: Mapping[str, Evaluation], n_scored: int) -> str:
 
 
 def _deciding(comparison: Comparison, name: str, first: str) -> str:
-    row = comparison.deciding(name)
-    if row is None:
-        return (
-            f"{name} and {first} do not differ by more than the choice of galaxies explains, in any question or mask."
-        )
+    """Say whether a run differs from the first one, in agreement with the verdicts of the table."""
+    row, decided = comparison.deciding(name), comparison.decided(name)
+    if row is not None:
+        return f"{name} differs most clearly from {first} in {_in_words(row, name, first)}."
+    alike = f"{name} and {first} do not differ by more than the choice of galaxies explains"
+    if not decided:
+        return f"{alike}, in any score."
+    found = "; ".join(_in_words(row, name, first) for row in decided[:_MOST_NAMED])
+    more = f"; and {len(decided) - _MOST_NAMED} more scores of the table" if len(decided) > _MOST_NAMED else ""
+    return (
+        f"{alike}, in the scores that count most (errors of questions, IoU of masks at {THRESHOLD_IN_WORDS}). They "
+        f"differ in other scores: {found}{more}."
+    )
+
+
+def _in_words(row: Row, name: str, first: str) -> str:
     better = "better" if row.is_better(name) else "worse"
     values = f"{row.scores[name].value:.3f} instead of {row.scores[first].value:.3f}"
-    return f"{name} differs most clearly from {first} in {_name(row)}: it is {better}, {values}."
+    return f"{_name(row)}, where {name} is {better}, {values}"
 
 
 def _draw(figure: Figure, rows: Sequence[Row], others: Sequence[str]) -> None:

@@ -1,7 +1,8 @@
 """Run folders: the files that training writes and predictions read."""
 
 import json
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoobot3d_tf.data.framing import Framing
-from zoobot3d_tf.files import PathLike, write_atomically
+from zoobot3d_tf.files import PathLike, path_of, write_atomically
 from zoobot3d_tf.images.rgb import DEFAULT_STRETCH, check_stretch
 from zoobot3d_tf.labels import Label
 from zoobot3d_tf.models.config import ModelConfig
@@ -152,9 +153,9 @@ def read_run(folder: PathLike) -> TrainedRun:
     """Read the configuration of a run folder.
 
     Args:
-        folder: path of the run folder; or `hf://owner/name` for a run on the hub, whose configuration and weights are
-            downloaded; or `SHIPPED` for the run that comes with the package. A folder of that name is `./shipped`, or
-            a `Path`.
+        folder: path of the run folder; or `hf://owner/name`, or `hf://owner/name@revision`, for a run on the hub, whose
+            configuration and weights are downloaded; or `SHIPPED` for the run that comes with the package. A folder of
+            that name is `./shipped`, or a `Path`.
 
     Raises:
         OSError: the folder is not a run folder, the repository does not exist, or the hub cannot be reached.
@@ -165,19 +166,41 @@ def read_run(folder: PathLike) -> TrainedRun:
     return TrainedRun.from_folder(open_model_folder(source, "a run folder", "`zoobot3d train` makes run folders"))
 
 
-def read_histories(runs: Iterable[PathLike]) -> "dict[str, pd.DataFrame]":
+def names_of_runs(runs: Sequence[PathLike]) -> list[str]:
+    """Names that tell runs apart: the shortest ends of their paths that differ, such as `a/masked` and `b/masked`.
+
+    Args:
+        runs: run folders, as `read_run` takes them.
+
+    Raises:
+        ValueError: a run is given twice.
+    """
+    places = [Path(os.path.abspath(path_of(run))).parts for run in runs]
+    lengths = [1] * len(places)
+    while True:
+        names = ["/".join(parts[-length:]) for parts, length in zip(places, lengths, strict=True)]
+        is_repeated = [names.count(name) > 1 for name in names]
+        if not any(is_repeated):
+            return names
+        for place in places:
+            if places.count(place) > 1:
+                raise ValueError(f"{Path(*place)} is given twice; give each run once")
+        lengths = [length + repeated for length, repeated in zip(lengths, is_repeated, strict=True)]
+
+
+def read_histories(runs: Sequence[PathLike]) -> "dict[str, pd.DataFrame]":
     """Read the losses and metrics of each epoch of runs.
 
     Args:
         runs: run folders, as `read_run` takes them.
 
     Returns:
-        Table of each run by the name of its folder, for the runs that have a history.
+        Table of each run by its name (see `names_of_runs`), for the runs that have a history.
     """
     import pandas as pd
 
-    folders = [read_run(run).folder for run in runs]
-    return {folder.name: pd.read_csv(path) for folder in folders if (path := folder / HISTORY_NAME).is_file()}
+    histories = {name: read_run(run).folder / HISTORY_NAME for name, run in zip(names_of_runs(runs), runs, strict=True)}
+    return {name: pd.read_csv(path) for name, path in histories.items() if path.is_file()}
 
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:
