@@ -3,6 +3,7 @@
 import argparse
 import inspect
 import json
+import os
 import subprocess
 import sys
 from functools import partial
@@ -30,6 +31,27 @@ def test_help_has_an_example_and_imports_nothing_slow(script):
     # Imports make help slow. A time limit would depend on the machine.
     imported = {line.split("|")[-1].strip() for line in result.stderr.splitlines()}
     assert not imported & {"tensorflow", "keras", "pandas", "pyarrow", "astropy", "sklearn"}
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("zoobot3d pre", {"predict", "predictions", "pretrain"}),
+        ("zoobot3d predict --mask", {"--masks-dir", "--masks-file", "--mask-format"}),
+        ("zoobot3d predict --mask-format ", {"png", "fits"}),
+        ("zoobot3d predictions show t.csv --max", {"--max-galaxies"}),
+    ],
+)
+def test_the_shell_completes_commands_and_options_without_slow_imports(line, expected, tmp_path):
+    pytest.importorskip("argcomplete", reason="the extra [completion] is not installed")
+    found = tmp_path / "found"
+    variables = {"_ARGCOMPLETE": "1", "_ARGCOMPLETE_STDOUT_FILENAME": str(found), "_ARGCOMPLETE_IFS": "\n"}
+    variables |= {"COMP_LINE": line, "COMP_POINT": str(len(line)), "_ARGCOMPLETE_SUPPRESS_SPACE": "1"}
+    command = [sys.executable, "-X", "importtime", "-m", "zoobot3d_tf"]
+    result = subprocess.run(command, cwd=ROOT, env=os.environ | variables, capture_output=True, text=True)
+    assert result.returncode == 0
+    assert set(found.read_text().split("\n")) == expected
+    assert not any(line.split("|")[-1].strip() in ("tensorflow", "pandas") for line in result.stderr.splitlines())
 
 
 def test_every_stage_has_help(capsys):

