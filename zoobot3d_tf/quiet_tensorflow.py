@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
+from functools import cache, partial
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
@@ -25,6 +25,8 @@ _NOISE = (
 )
 # If there may be a GPU, these say why it is not used.
 _NOISE_WITHOUT_GPU = ("Could not find cuda drivers on your machine", "failed call to cuInit")
+# An error of level E that is none: written once per process, on processors with AVX-512, too.
+_REMARK = "oneDNN supports DT_INT32 only on platforms with AVX-512"
 _STDERR = 2
 _SECONDS_TO_END = 5
 
@@ -33,6 +35,21 @@ def quiet_tensorflow() -> None:
     """Let the next import of TensorFlow be quiet. Does nothing if the user has set `LOG_LEVEL` to 0 or 1."""
     if os.environ.setdefault(LOG_LEVEL, _ERRORS) >= _ERRORS and "tensorflow" not in sys.modules:
         sys.meta_path.insert(0, _QuietFinder())
+
+
+@cache
+def drop_onednn_remark() -> None:
+    """Let TensorFlow write its remark on oneDNN and whole numbers now, where it is filtered, and not in training.
+
+    TensorFlow writes it once per process, when it first transposes whole numbers. To filter the standard error during
+    the whole training would disturb progress bars, and a higher `LOG_LEVEL` would hide real errors. This initialises
+    the devices of TensorFlow. Does nothing if the user has set `LOG_LEVEL` to 0 or 1.
+    """
+    import tensorflow as tf
+
+    if os.environ.get(LOG_LEVEL, _ERRORS) >= _ERRORS:
+        with _filtered_stderr([_REMARK]), tf.device("CPU"):
+            tf.transpose(tf.zeros((1, 1), tf.int32))
 
 
 class _QuietFinder(MetaPathFinder):

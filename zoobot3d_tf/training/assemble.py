@@ -14,6 +14,7 @@ from zoobot3d_tf.data.dataset import WHOLE, Share, Survey, evaluation_batches, t
 from zoobot3d_tf.files import path_of
 from zoobot3d_tf.images.masks import MASKS
 from zoobot3d_tf.models.build import build_model
+from zoobot3d_tf.quiet_tensorflow import drop_onednn_remark
 from zoobot3d_tf.shards.manifest import by_folder, check_shards, galaxies_in, read_manifest
 from zoobot3d_tf.shards.read import iterate_records
 from zoobot3d_tf.training.devices import choose_strategy, synchronise
@@ -136,6 +137,7 @@ def initial_model(config: RunConfig, has_begun: bool = False) -> keras.Model:
 
 def compiled_model(config: RunConfig) -> keras.Model:
     """Build the model of a run with random weights, in the precision of the run, with its optimiser."""
+    drop_onednn_remark()
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16" if config.mixed_precision else "float32")
     try:
