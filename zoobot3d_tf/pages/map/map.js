@@ -11,7 +11,7 @@ const DOT = 3; // radius of a dot; lengths are in pixels of the page
 const REACH = 14; // largest distance of the pointer from a dot that it selects
 const MOST_PICTURES = 250; // largest number of galaxies in view that are drawn as pictures
 const SIDES = [48, 144]; // smallest and largest side of a picture
-const FILLED = 0.5; // share of the map that pictures fill where there is room for larger ones
+const FILLED = 0.2; // share of the map that pictures fill where there is room for larger ones
 const MARGIN = 40;
 const RAMP = ["#440154", "#3b528b", "#21918c", "#5ec962", "#fde725"].map((hex) =>
   [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16)),
