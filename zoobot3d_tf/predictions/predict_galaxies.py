@@ -126,7 +126,7 @@ def predict_galaxies(
         masks_file=None if masks_file is None else str(masks_file),
         overlays=options.overlays,
     )
-    if not options.overwrite and _is_finished(save_loc, settings):
+    if not options.overwrite and _is_finished(save_loc, settings, regions):
         log.info("%s: was finished before, with the same galaxies and settings; nothing to do", save_loc)
         return save_loc
     notes = [f"{run.folder.name}: {run.note}" for run in runs if run.note]
@@ -214,7 +214,7 @@ def _check_metadata(save_loc: Path) -> None:
         )
 
 
-def _is_finished(save_loc: Path, settings: PredictionSettings) -> bool:
+def _is_finished(save_loc: Path, settings: PredictionSettings, regions: Path | None) -> bool:
     """Whether the table exists with these settings. Raise a FileExistsError if it is another table."""
     if not save_loc.exists():
         return False
@@ -228,7 +228,7 @@ def _is_finished(save_loc: Path, settings: PredictionSettings) -> bool:
             f"{save_loc}: already holds predictions with other {', '.join(changed)}; give overwrite=True to replace "
             "them, or another save_loc"
         )
-    return all(Path(place).exists() for place in (settings.masks_dir, settings.masks_file) if place)
+    return all(Path(place).exists() for place in (settings.masks_dir, settings.masks_file, regions) if place)
 
 
 def _check_tasks(run: TrainedRun, options: PredictionOptions) -> None:
