@@ -6,7 +6,7 @@ READY := .venv/ready
 OLDEST := .venv-oldest
 DEMO := demo
 
-.PHONY: demo check test test-slow test-faults test-oldest
+.PHONY: demo check docs test test-slow test-faults test-oldest
 
 # The main job on simulated galaxies, and real galaxies predicted with the shipped weights: 7 minutes on two cores. The same
 # command continues an interrupted run.
@@ -24,6 +24,12 @@ check: $(READY)
 # What continuous integration runs. The tests of one file run in one process, so that they share their fixtures.
 test: check
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
+
+# The documentation site, in docs/_build. A warning is an error. One to two minutes.
+docs: $(READY)
+	$(BIN)/pip install --quiet --editable '.[docs]'
+	$(BIN)/sphinx-build -W --keep-going --quiet docs docs/_build
+	@echo "Open $(abspath docs/_build/index.html)"
 
 # The long tests: whole training runs, kills with several workers, the installed wheel.
 test-slow: $(READY)

@@ -16,7 +16,7 @@ from PIL import Image
 
 from zoobot3d_tf.cli import STAGES, in_options, main
 from zoobot3d_tf.machine import map_in_processes
-from zoobot3d_tf.schemas import get_schema
+from zoobot3d_tf.schemas import get_schema, schema_names
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = ("create_shards.py", "train_model.py", "make_predictions.py")
@@ -66,7 +66,9 @@ def test_every_stage_has_help(capsys):
 
 def test_schemas_are_listed_and_printed_as_trees(capsys):
     assert main(["schemas"]) == 0
-    assert "decals" in capsys.readouterr().out.split()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(schema_names())
+    assert all(len(line.split()) > 2 for line in lines)  # each says what the tree is for
     assert main(["schemas", "rings"]) == 0
     assert "ring" in capsys.readouterr().out
 

@@ -114,8 +114,8 @@ def fraction_errors(fractions: Any, votes: Any, schema: Schema, xp: Any) -> tupl
         xp: module that computes: `numpy` for arrays, `keras.ops` for tensors.
 
     Returns:
-        The errors |expected - observed vote fraction|, 0 where nobody was asked the question; and whether anybody was
-        asked, bool. Both have the shape of the votes.
+        The absolute differences of expected and observed vote fractions, 0 where nobody was asked the question; and
+        whether anybody was asked, bool. Both have the shape of the votes.
     """
     volunteers = xp.matmul(votes, schema.same_question)
     asked = volunteers > 0
@@ -211,7 +211,7 @@ class Schema:
 
     @classmethod
     def from_file(cls, path: str | Path) -> Schema:
-        """Read a tree from a YAML or JSON file of this form:
+        """Read a tree from a YAML or JSON file of this form::
 
             name: my-survey                                  # by default the name of the file
             questions:

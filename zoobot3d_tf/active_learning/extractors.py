@@ -1,6 +1,6 @@
 """Extractor configurations of Galaxy Zoo's production (KaDE), and the decision trees that they describe.
 
-A configuration says which question each task of a workflow asks, and what its answers, counted from 0, mean:
+A configuration says which question each task of a workflow asks, and what its answers, counted from 0, mean::
 
     {
       "data_release_suffix": "example",

@@ -90,7 +90,7 @@ def connect() -> Any:
     """Log in, and return the client.
 
     Returns:
-        A `panoptes_client.Panoptes`. Use its other classes in a block `with client:`.
+        Client of the class `panoptes_client.Panoptes`. Use its other classes in a `with` block of the client.
 
     Raises:
         PermissionError: there are no credentials, or the service refuses them.

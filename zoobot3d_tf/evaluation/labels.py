@@ -154,6 +154,8 @@ def class_measures(label: Label, predicted: np.ndarray, known: np.ndarray) -> li
         known: index of the true class of each galaxy, shape (galaxies,).
 
     Returns:
+        The measures.
+
         - `accuracy`: share of the galaxies whose most probable class is the true one. Baseline: always the commonest
           class of the training galaxies (of the scored galaxies, if those are not known; likewise below).
         - `balanced_accuracy`: mean completeness of the classes that are present. Baseline: always one class.
@@ -250,7 +252,7 @@ def number_measures(label: Label, predicted: np.ndarray, known: np.ndarray) -> l
 
 
 def scatter(errors: np.ndarray) -> float:
-    """Compute the normalised median absolute deviation: 1.4826 times the median of |error - median error|.
+    """Compute the normalised median absolute deviation: 1.4826 times the median distance from the median.
 
     It is the standard deviation of a normal distribution, and hardly changes with a few outliers (Hampel 1974, Journal
     of the American Statistical Association 69, 383).
@@ -376,10 +378,10 @@ def label_curve(probability: np.ndarray, came_true: np.ndarray) -> Curve:
 def calibration_error(probability: np.ndarray, came_true: np.ndarray, seed: int = 0) -> tuple[Score, Score]:
     """Compute the expected calibration error, and the one that the same probabilities would have if they were right.
 
-    The error is the mean over galaxies of |mean probability - observed share| of their bin of the probability; see
-    `reliability` for the bins (Naeini, Cooper & Hauskrecht 2015, AAAI 29, 2901). Chance makes it positive, the more so
-    for few galaxies: it only means something beside the error of outcomes that are drawn with the predicted
-    probabilities (consistency resampling, Bröcker & Smith 2007, Weather and Forecasting 22, 651).
+    The error is the mean over galaxies of the absolute difference of mean probability and observed share in their bin
+    of the probability; see `reliability` for the bins (Naeini, Cooper & Hauskrecht 2015, AAAI 29, 2901). Chance makes
+    it positive, the more so for few galaxies: it only means something beside the error of outcomes that are drawn with
+    the predicted probabilities (consistency resampling, Bröcker & Smith 2007, Weather and Forecasting 22, 651).
 
     For the same reason the errors of random test sets are too high. The interval is therefore the basic one of Davison
     & Hinkley (1997, Bootstrap Methods, section 5.2): the percentile interval, mirrored at the error. It begins at 0 if

@@ -402,10 +402,11 @@ def mask_reliability(pixels: np.ndarray, observed: np.ndarray) -> tuple[np.ndarr
 def calibration_error(pixels: np.ndarray, observed: np.ndarray) -> np.ndarray:
     """Compute the expected calibration error of predicted fractions, without the sky.
 
-    This is the mean of |mean predicted fraction - mean observed fraction| over the bins of `mask_reliability`, weighted
-    by their number of pixels (Naeini, Cooper & Hauskrecht 2015, AAAI, 2901). The sky is left out: nearly all pixels are
-    sky, where any prediction is right. A pixel is sky by its *predicted* fraction, since a choice by what was observed
-    would bias the curve. Structure that the model takes for sky is found in the first bin of `mask_reliability`.
+    This is the mean absolute difference of mean predicted and mean observed fraction over the bins of
+    `mask_reliability`, weighted by their number of pixels (Naeini, Cooper & Hauskrecht 2015, AAAI, 2901). The sky is
+    left out: nearly all pixels are sky, where any prediction is right. A pixel is sky by its *predicted* fraction,
+    since a choice by what was observed would bias the curve. Structure that the model takes for sky is found in the
+    first bin of `mask_reliability`.
 
     Args:
         pixels: number of pixels by level of the predicted fraction, shape (..., 256); see `level_sums`.

@@ -430,7 +430,7 @@ def binomial_deviation(n: np.ndarray, p: np.ndarray) -> np.ndarray:
         p: probability of success, 0..1; broadcasts with n.
 
     Returns:
-        Expected |k/n - p|, where k is the number of successes.
+        Expected absolute value of k/n - p, where k is the number of successes.
     """
     above = np.minimum(np.floor(n * p) + 1, n)
     log_choose = gammaln(n + 1) - gammaln(above + 1) - gammaln(n - above + 1)

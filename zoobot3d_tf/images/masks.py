@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from astropy.wcs import WCS
 
 Component = Sequence[Sequence[float]] | Mapping[str, Any]
-"""A closed outline, which is a list of vertices [x, y], or a line, `{"line": [[x, y], ...], "width": pixels}`."""
+"""A closed outline, which is a list of vertices [x, y]; or a line, a mapping of its vertices `line` and its `width`, in
+pixels."""
 Marks = Sequence[Sequence[Component]]
 """Marks of volunteers, [volunteer] -> list of components. A volunteer who drew nothing has an empty list."""
 

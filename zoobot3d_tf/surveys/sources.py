@@ -73,15 +73,16 @@ def read_votes(
 ) -> pd.DataFrame:
     """Read the votes of a survey or of a Zooniverse project.
 
-    Forms:
-        columns: table with the columns of the schema, such as the training CSV of KaDE. Id: `id_str`.
-        gz2: tables of Galaxy Zoo 2 by Willett+13 (arXiv 1308.3496) and Hart+16 (arXiv 1607.01019). Id: `dr7objid`.
-        decals-dr12, decals-dr5, decals-dr8: catalogues of the volunteers of Galaxy Zoo DECaLS (Walmsley+22, arXiv
-            2102.08414), whose columns do not name the campaign. Id: `iauname`.
-        reductions: counts of Zooniverse by task and answer; see `zooniverse.read_reductions`.
-        classifications: single classifications of Zooniverse; see `zooniverse.read_classifications`.
-        classes: one class per galaxy in the column `class`, such as "spiral"; see `common_tree.class_answers`. A galaxy
-            with an empty cell has no votes. Id: `id_str`.
+    The forms are:
+
+    - `columns`: table with the columns of the schema, such as the training CSV of KaDE. Id: `id_str`.
+    - `gz2`: tables of Galaxy Zoo 2 by Willett+13 (arXiv 1308.3496) and Hart+16 (arXiv 1607.01019). Id: `dr7objid`.
+    - `decals-dr12`, `decals-dr5`, `decals-dr8`: catalogues of the volunteers of Galaxy Zoo DECaLS (Walmsley+22, arXiv
+      2102.08414), whose columns do not name the campaign. Id: `iauname`.
+    - `reductions`: counts of Zooniverse by task and answer; see `zooniverse.read_reductions`.
+    - `classifications`: single classifications of Zooniverse; see `zooniverse.read_classifications`.
+    - `classes`: one class per galaxy in the column `class`, such as "spiral"; see `common_tree.class_answers`. A galaxy
+      with an empty cell has no votes. Id: `id_str`.
 
     If the schema has columns for the campaign of the form (`bar-dr5_strong`), the votes go to these, else to the plain
     columns (`bar_strong`). Questions and answers that the schema does not have are left out.

@@ -1,6 +1,6 @@
 """Votes from Zooniverse exports, which name tasks of a workflow instead of questions of a schema.
 
-A file of tasks, YAML or JSON, gives the question of each task:
+A file of tasks, YAML or JSON, gives the question of each task::
 
     workflow: 12345                # required if the export holds several workflows
     subject:                       # columns from the metadata of subjects; by default id_str is the id of the subject
