@@ -538,7 +538,7 @@ def test_catalogue_with_labels_only_becomes_predictions(catalog, tmp_path):
     predict = ["predict", "--checkpoint-dir", str(run), "--catalog", str(catalog), "--save-loc", str(table)]
     assert main([*predict, "--n-samples", "2", "--engine", "tf"]) == 0
     read = load_predictions(table)
-    assert list(read.table.columns) == ["id_str", "file_loc", "ring"]
+    assert list(read.table.columns) == ["id_str", "ra", "dec", "ring", "file_loc"]
     assert len(read.table) == 40
     assert (read.label, read.schema, read.concentrations) == (trained.model.label, None, None)
     assert read.table["ring"].dtype == np.float32
@@ -547,7 +547,7 @@ def test_catalogue_with_labels_only_becomes_predictions(catalog, tmp_path):
     assert main(["predictions", "show", str(table), "--out", str(tmp_path / "page.html")]) == 0
     content = (tmp_path / "page_files" / "data.js").read_text()
     shown = json.loads(content.removeprefix("const gallery = ").rstrip(";\n"))
-    assert [name for name, _ in shown["columns"]] == ["ring"]
+    assert [name for name, _ in shown["columns"]] == ["ra", "dec", "ring"]
 
     assert main(["export", str(run), "--format", "keras", "--out", str(tmp_path / "model.keras")]) == 0
     described = json.loads((tmp_path / "model.keras.json").read_text())

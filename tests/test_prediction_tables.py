@@ -168,7 +168,7 @@ def test_hdf5_is_laid_out_as_zoobots(tmp_path, suffix):
         assert list(file["columns/most_likely"].asstr()) == table["most_likely"].to_pylist()
     path = write(tmp_path / f"masks{suffix}", make_table(schema=None))
     with h5py.File(path) as file:
-        assert set(file) == {"id_str", "columns", "column_names"}
+        assert set(file) == {"id_str", "columns", "column_names", "table", "table.__table_column_meta__"}
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -198,7 +198,7 @@ from pathlib import Path
 from test_prediction_tables import make_table, write_table
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 table = make_table(30_000)
-for limit in (1000, 6_000_000, 12_000_000, 20_000_000):
+for limit in (1000, 6_000_000, 12_000_000, 80_000_000):
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     try:
         write_table(Path(sys.argv[1]), (table[first : first + 5000] for first in range(0, len(table), 5000)))
