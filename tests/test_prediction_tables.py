@@ -401,7 +401,8 @@ def test_pieces_hold_the_whole_table(path, in_small_pieces):
     table = make_table(200, DECALS, 3)
     write(path, table, rows=50, metadata={"schema": DECALS.to_dict()})
     whole, pieces = load_predictions(path), list(iterate_predictions(path))
-    assert len(pieces) > 5
+    is_whole = path.suffix in (".fits", ".vot", ".ecsv")
+    assert len(pieces) == 1 if is_whole else len(pieces) > 5
     np.testing.assert_array_equal(np.concatenate([piece.concentrations for piece in pieces]), whole.concentrations)
     identity = ["id_str", "file_loc", "spiral_mask_loc", "bar_mask_loc"]
     pd.testing.assert_frame_equal(pd.concat([piece.table for piece in pieces]), whole.table[identity])

@@ -489,7 +489,9 @@ class _Hdf5Writer:
         n_rows = len(next(iter(self._datasets.values())))
         self._extend(2 * n_rows * rows_type.itemsize + 2**22)
         chunk = max(1, min(_CHUNK_ROWS, _CHUNK_BYTES // rows_type.itemsize, n_rows))
-        whole = self._file.create_dataset("table", n_rows, rows_type, chunks=(chunk,), compression=1, shuffle=True)
+        whole = self._file.create_dataset(
+            "table", (n_rows,), rows_type, maxshape=(None,), chunks=(chunk,), compression=1, shuffle=True
+        )
         for first in range(0, n_rows, _CHUNK_ROWS):
             part = slice(first, first + _CHUNK_ROWS)
             rows = np.empty(min(_CHUNK_ROWS, n_rows - first), rows_type)
