@@ -64,13 +64,12 @@ def check_equal(predicted, expected):
 
 
 def test_numbers_are_those_of_the_same_images_in_files(run, images, tmp_path):
-    table = predict(
-        save(tmp_path / "images", images), run.folder, tmp_path / "t.parquet", n_samples=3, masks_dir=tmp_path / "m"
-    )
+    options = {"n_samples": 3, "samples": True, "masks_dir": tmp_path / "m"}
+    table = predict(save(tmp_path / "images", images), run.folder, tmp_path / "t.parquet", **options)
     expected = load_predictions(table)
     predicted = run.predict(images, n_samples=3)
     assert list(predicted.table["id_str"]) == list("012345")
-    missing = {"file_loc", "spiral_mask_loc", "bar_mask_loc"}
+    missing = {"ra", "dec", "file_loc", "spiral_mask_loc", "bar_mask_loc"}
     assert missing == {name for name in expected.table if "_concentration_" not in name} - set(predicted.table.colnames)
     for name in predicted.table.colnames:
         values = predicted.table[name]
