@@ -6,7 +6,7 @@ import pytest
 from astropy.io import fits
 
 from zoobot3d_tf.images.wcs import wcs_at
-from zoobot3d_tf.predictions.mask_files import write_fits_masks, write_masks
+from zoobot3d_tf.predictions.mask_files import write_masks
 from zoobot3d_tf.predictions.regions import outlines, write_regions
 
 regions = pytest.importorskip("regions")
@@ -47,7 +47,7 @@ def test_on_the_sky_regions_lie_where_the_wcs_says(bar, tmp_path, source):
     wcs = wcs_at(150, 20, 0.4, bar.shape)
     image = tmp_path / "g.fits"
     fits.PrimaryHDU(np.zeros(bar.shape, np.float32), wcs.to_header() if source == "header" else None).writeto(image)
-    locs = write_fits_masks(tmp_path, "g", {"bar_mask": bar}, wcs)
+    locs = write_masks(tmp_path, "g", {"bar_mask": bar})
     place = (
         {"ra": 150.0, "dec": 20.0, "pixscale": 0.4}
         if source == "catalogue"
