@@ -184,7 +184,7 @@ def test_without_the_package_of_lite0_the_error_says_how_to_install_it(monkeypat
         ("damaged", {}, ValueError, r"damaged/config\.json .*Expecting value"),
         ("foreign", {}, ValueError, r"foreign/config\.json .*'format_version'"),
         ("resnet", {}, ValueError, r"resnet/config\.json: .*'resnet50'"),
-        ("hf://owner", {}, ValueError, r"'hf://owner' .*hf://owner/name$"),
+        ("hf://owner", {}, ValueError, r"'hf://owner' .*hf://owner/name,"),
     ],
 )  # fmt: skip
 def test_weights_that_do_not_fit_or_exist_are_refused(timm_folder, tmp_path, source, asked, error, words):

@@ -186,7 +186,7 @@ def test_a_finished_table_is_left_alone_and_another_is_replaced_only_on_demand(r
     shutil.rmtree(masks)
     predict(images, run, table, n_samples=2, crop_size=40, masks_dir=masks, force=True)  # for its masks
     assert len(list(masks.iterdir())) == 2 * 11
-    predict(images, run, table, n_samples=3, overwrite=True)
+    predict(images, run, table, n_samples=3, samples=True, overwrite=True)
     assert load_predictions(table).concentrations.shape == (11, 34, 3)
     table.write_text("id_str\na\n")
     table.with_name("table_metadata.json").unlink()
@@ -878,7 +878,7 @@ def test_a_stale_calibration_is_refused_and_another_number_of_samples_is_said(ru
     with pytest.raises(ValueError, match=r"other weights.*set no_calibration"):
         predict(images, run, tmp_path / "table.csv")
     assert main(["predict", str(images), "--checkpoint-dir", str(run), "--save-loc", str(tmp_path / "t.csv")]) == 2
-    predict(images, run, tmp_path / "table.csv", no_calibration=True)
+    predict(images, run, tmp_path / "table.csv", no_calibration=True, overwrite=True)
 
 
 # Several runs
@@ -895,7 +895,7 @@ def other(tmp_path) -> Path:
 @pytest.mark.usefixtures("red")
 def test_samples_of_several_runs_are_side_by_side_with_the_framing_of_each(run, other, images, tmp_path):
     alone = [
-        load_predictions(predict(images, each, tmp_path / "one.csv", n_samples=2, samples=True))
+        load_predictions(predict(images, each, tmp_path / f"{each.name}.csv", n_samples=2, samples=True))
         for each in (run, other)
     ]
     assert not np.allclose(alone[0].concentrations, alone[1].concentrations)
@@ -928,7 +928,7 @@ def test_masks_of_several_runs_are_the_mean_of_those_that_see_the_pixel(run, oth
 def test_each_run_has_its_own_calibration(run, other, images, tmp_path, caplog):
     before = load_predictions(predict(images, [run, other], tmp_path / "table.csv", n_samples=2, samples=True))
     calibrate(other)
-    after = load_predictions(predict(images, [run, other], tmp_path / "table.csv", n_samples=2, samples=True))
+    after = load_predictions(predict(images, [run, other], tmp_path / "after.csv", n_samples=2, samples=True))
     ratio = after.concentrations / before.concentrations
     np.testing.assert_allclose(ratio, np.broadcast_to([1, 1, 0.5, 0.5], ratio.shape), rtol=1e-6)
     assert f"not calibrated, unlike the other runs: {run}" in caplog.text

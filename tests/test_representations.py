@@ -82,7 +82,7 @@ def test_every_kind_of_input_gives_its_galaxies(run, survey, shards, tmp_path):
         ("list.txt", ["--recursive"], r"--recursive\b.* folder .*list\.txt"),
         ("list.txt", ["--image-root", "."], r"--image-root\b.* catalogue.*list\.txt"),
         (".", ["--image-root", "."], r"--image-root\b.* catalogue"),
-        ("imgaes", [], r"imgaes\b.* folder, catalogue or list"),
+        ("imgaes", [], r"imgaes\b.* folder, image, catalogue or list"),
     ],
 )
 def test_options_for_another_kind_of_input_are_refused(run, tmp_path, monkeypatch, capsys, source, option, words):

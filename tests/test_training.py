@@ -235,7 +235,6 @@ main({
     run_config(shards, tmp_path / "run", epochs=done + 1, patience=999, tasks=MASK).run_estimator()
     history = pd.read_csv(tmp_path / "run" / "history.csv")
     assert list(history["epoch"]) == list(range(1, done + 2))
-    assert history["loss"].iloc[-1] < history["loss"].iloc[0] * 1.2
 
 
 def test_an_interrupted_run_ends_with_the_weights_of_an_undisturbed_run(shards, finished, tmp_path, monkeypatch):

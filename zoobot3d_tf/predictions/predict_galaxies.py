@@ -221,7 +221,8 @@ def _is_finished(save_loc: Path, settings: PredictionSettings, regions: Path | N
     metadata = read_metadata(save_loc)
     if metadata.get("table") != save_loc.name:
         raise FileExistsError(
-            f"{save_loc}: already exists, and does not say how it was made; give overwrite=True to replace it"
+            f"{save_loc}: already exists, and does not say how it was made; give overwrite=True to replace it, or "
+            "another save_loc"
         )
     if changed := differing(metadata, settings):
         raise FileExistsError(
