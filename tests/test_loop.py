@@ -116,6 +116,10 @@ def small_run(tmp_path):
     return config, tf.data.Dataset.from_tensor_slices((images, targets, weights)).batch(4)
 
 
+def flat(weights: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate([array.ravel() for array in weights])
+
+
 def test_steps_loss_and_metrics_are_those_of_keras(small_run, tmp_path):
     """The same batches through `keras.Model.fit`, with the losses of this package and AdamW of Keras."""
     config, batches = small_run
@@ -125,6 +129,7 @@ def test_steps_loss_and_metrics_are_those_of_keras(small_run, tmp_path):
     model = compiled_model(config)
     theirs = build.build_model(config.model)
     theirs.set_weights(model.get_weights())
+    before = flat(model.get_weights())
     losses = {name: MASK_LOSSES["l1"] for name in masks} | {"votes": votes_loss(schema)}
     theirs.compile(
         keras.optimizers.AdamW(0.001, weight_decay=0.1), losses, {name: config.loss_weights[name] for name in losses}
@@ -135,9 +140,9 @@ def test_steps_loss_and_metrics_are_those_of_keras(small_run, tmp_path):
     (history,) = checkpoints.history
     # The losses of tasks differ: Keras gives the last batch, of one galaxy, the weight of the others.
     assert history["loss"] == pytest.approx(expected["loss"][0], rel=1e-4)
-    for ours, variable in zip(model.get_weights(), theirs.get_weights(), strict=True):
-        # Adam moves a weight whose gradient is near zero by a step in the direction of the rounding.
-        np.testing.assert_allclose(ours, variable, atol=1e-3)
+    # Adam moves single weights whose gradient is near zero in the direction of the rounding.
+    learned = flat(theirs.get_weights()) - before
+    assert np.linalg.norm(flat(model.get_weights()) - before - learned) < 0.05 * np.linalg.norm(learned)
     assert history["val_loss"] == pytest.approx(theirs.evaluate(batches, verbose=0, return_dict=True)["loss"], rel=1e-3)
 
 
