@@ -6,7 +6,7 @@ READY := .venv/ready
 OLDEST := .venv-oldest
 DEMO := demo
 
-.PHONY: demo check docs test test-slow test-faults test-oldest
+.PHONY: demo check docs docs-quick test test-slow test-faults test-oldest
 
 # The main job on simulated galaxies, and real galaxies predicted with the shipped weights: 7 minutes on two cores. The same
 # command continues an interrupted run.
@@ -25,11 +25,17 @@ check: $(READY)
 test: check
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
-# The documentation site, in docs/_build. A warning is an error. One to two minutes.
+# The documentation site, in docs/_build, with the examples of its gallery, which are run. A warning is an error. A few minutes; later
+# builds run only examples that changed.
 docs: $(READY)
 	$(BIN)/pip install --quiet --editable '.[docs]'
 	$(BIN)/sphinx-build -W --keep-going --quiet docs docs/_build
 	@echo "Open $(abspath docs/_build/index.html)"
+
+# The same without running the examples of the gallery, to look at a page that was changed.
+docs-quick: $(READY)
+	$(BIN)/pip install --quiet --editable '.[docs]'
+	$(BIN)/sphinx-build -W --keep-going --quiet -D plot_gallery=0 docs docs/_build
 
 # The long tests: whole training runs, kills with several workers, the installed wheel.
 test-slow: $(READY)

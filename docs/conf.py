@@ -6,7 +6,14 @@ project = "zoobot3d_tf"
 author = "the zoobot3d_tf developers"
 version = release = version_of("zoobot3d_tf")
 
-extensions = ["myst_parser", "sphinx.ext.apidoc", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.apidoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx_gallery.gen_gallery",
+]
 
 html_theme = "furo"
 html_title = f"zoobot3d_tf {version}"
@@ -22,3 +29,13 @@ napoleon_numpy_docstring = False
 napoleon_use_ivar = True  # or attributes of dataclasses are described twice
 # Docstrings name attributes that several classes have, and files outside the site.
 suppress_warnings = ["ref.python", "myst.xref_missing"]
+
+# The gallery: the scripts are run, and their pictures and tables shown. Only those that changed are run again.
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples/gallery",
+    "gallery_dirs": "gallery",
+    "filename_pattern": "/",  # all of them, not only those that are named `plot_...`
+    "within_subsection_order": "FileNameSortKey",
+    "abort_on_example_error": True,
+    "show_signature": False,
+}
