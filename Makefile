@@ -28,13 +28,11 @@ test: check
 # The documentation site, in docs/_build, with the examples of its gallery, which are run. A warning is an error. A few minutes; later
 # builds run only examples that changed.
 docs: $(READY)
-	$(BIN)/pip install --quiet --editable '.[docs]'
 	$(BIN)/sphinx-build -W --keep-going --quiet docs docs/_build
 	@echo "Open $(abspath docs/_build/index.html)"
 
 # The same without running the examples of the gallery, to look at a page that was changed.
 docs-quick: $(READY)
-	$(BIN)/pip install --quiet --editable '.[docs]'
 	$(BIN)/sphinx-build -W --keep-going --quiet -D plot_gallery=0 docs docs/_build
 
 # The long tests: whole training runs, kills with several workers, the installed wheel.

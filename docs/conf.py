@@ -3,7 +3,7 @@
 from importlib.metadata import version as version_of
 
 project = "zoobot3d_tf"
-author = "the zoobot3d_tf developers"
+author = copyright = "The zoobot3d_tf developers"
 version = release = version_of("zoobot3d_tf")
 
 extensions = [

@@ -18,7 +18,7 @@ from zoobot3d_tf import finetune, load_predictions, predict
 from zoobot3d_tf.simulation.survey import simulate_survey
 
 work = Path(tempfile.mkdtemp())
-survey = simulate_survey(work / "survey", n=80, seed=7, workers=2).parent
+survey = simulate_survey(work / "survey", n=80, seed=7).parent
 truth = pd.read_csv(survey / "truth.csv")
 discs = truth[truth["kind"].isin(["spiral", "disc"])]
 labels = discs[["id_str", "inclination"]].assign(file_loc="images/" + discs["id_str"] + ".png")
@@ -29,9 +29,9 @@ labels.describe().round(1)
 # Only the last layer is trained, on the features that the network has learned from Galaxy Zoo. A quarter of the
 # galaxies is kept for validation.
 
-finetune(survey / "labels.csv", work / "run", label_col="inclination", eval_size=0.25, split_seed=0, epochs=50)
+finetune(survey / "labels.csv", work / "run", label_col="inclination", eval_size=0.25, split_seed=0, epochs=20)
 scores = json.loads((work / "run" / "validation.json").read_text())
-{name: score for name, score in scores.items() if isinstance(score, dict)}
+pd.DataFrame([{"score": name} | score for name, score in scores.items() if isinstance(score, dict)]).round(2)
 
 # %%
 # Each score has its 90 % interval, which is wide for so few galaxies, and the score of a constant answer beside it.

@@ -38,7 +38,7 @@ fits.PrimaryHDU(bands, header).writeto(work / "cutouts" / "galaxy.fits")
 # %%
 # The masks
 # ---------
-# The table gives lengths in arcsec, and position angles from north through east.
+# The table has measurements on them, in units of the sky where the image has a WCS.
 
 predict(
     work / "cutouts",
@@ -49,7 +49,7 @@ predict(
     mask_format="fits",
 )
 measured = load_predictions(work / "predictions.csv").table
-measured[["id_str", "spiral_area_arcsec2", "bar_length_arcsec", "bar_pa"]].round(1)
+measured[["id_str", "pixscale", "spiral_area_px", "spiral_area_arcsec2", "spiral_coverage"]].round(2)
 
 # %%
 

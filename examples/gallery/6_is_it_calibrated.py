@@ -19,7 +19,7 @@ from zoobot3d_tf.evaluation.pairs import read_pairs
 from zoobot3d_tf.simulation.survey import simulate_survey
 
 work = Path(tempfile.mkdtemp())
-catalog = simulate_survey(work / "survey", n=140, seed=3, workers=2)
+catalog = simulate_survey(work / "survey", n=120, seed=3)
 predict(work / "survey" / "images", "shipped", work / "predictions.hdf5", no_calibration=True)
 
 # %%
