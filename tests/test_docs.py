@@ -45,9 +45,10 @@ def test_files_that_are_named_exist(page):
             assert any((place / named).exists() for place in places) or page.name == "CHANGELOG.md", named
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
+@pytest.mark.parametrize("page", [*PAGES, *(ROOT / "examples" / "gallery").glob("*.py")], ids=name_of)
 def test_python_in_pages_imports_what_exists(page):
-    for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
+    text = page.read_text()
+    for block in [text] if page.suffix == ".py" else re.findall(r"```python\n(.*?)```", text, re.DOTALL):
         for node in ast.walk(ast.parse(block)):
             if isinstance(node, ast.ImportFrom) and node.module.startswith("zoobot3d_tf"):
                 module = import_module(node.module)
