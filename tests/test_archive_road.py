@@ -15,7 +15,7 @@ from PIL import Image
 from scipy.ndimage import affine_transform, gaussian_filter
 
 from zoobot3d_tf.cli import main, run_script
-from zoobot3d_tf.images.rgb import BAND_SCALES, GALAXY_ZOO_LIMITS
+from zoobot3d_tf.images.stretch import BAND_SCALES, SeparateStretch
 from zoobot3d_tf.schemas import get_schema
 
 # Only two of the three axes of a cutout are on the sky. A warning about the third, 29,800 times, would hide all others.
@@ -136,7 +136,7 @@ def photograph(pictures, query):
     shown = cv2.remap(smooth, *np.float32(grid), cv2.INTER_LINEAR, borderValue=(-1, -1, -1))
     shown = np.where(shown < 0, np.random.default_rng(0).uniform(0, 0.03, shown.shape), shown)
 
-    low, high = np.arcsinh(GALAXY_ZOO_LIMITS)
+    low, high = np.arcsinh([SeparateStretch.faint, SeparateStretch.bright])
     zrg = np.sinh(low + (high - low) * shown) * [BAND_SCALES[band] for band in "zrg"]
     content = io.BytesIO()
     fits.PrimaryHDU(np.moveaxis(zrg[..., ::-1], -1, 0).astype(np.float32), header).writeto(content)

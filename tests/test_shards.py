@@ -26,7 +26,7 @@ from PIL import Image
 
 from zoobot3d_tf.files import one_owner
 from zoobot3d_tf.images.read import read_image, resize_image
-from zoobot3d_tf.images.rgb import STRETCHES
+from zoobot3d_tf.images.stretch import STRETCHES
 from zoobot3d_tf.schemas import get_schema
 from zoobot3d_tf.shards.manifest import Manifest, check_shards, read_manifest
 from zoobot3d_tf.shards.options import ShardOptions

@@ -11,7 +11,8 @@ from astropy.io import fits
 from PIL import Image
 
 from zoobot3d_tf.images.read import ImageError, read_image
-from zoobot3d_tf.images.rgb import STRETCHES, to_rgb
+from zoobot3d_tf.images.rgb import to_rgb
+from zoobot3d_tf.images.stretch import STRETCHES
 from zoobot3d_tf.inference.inputs import galaxies_in_folder, galaxies_in_list, galaxies_in_shards
 from zoobot3d_tf.inference.source_images import read_images
 from zoobot3d_tf.schemas import get_schema

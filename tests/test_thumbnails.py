@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image
 
-from zoobot3d_tf.images.rgb import DEFAULT_STRETCH
+from zoobot3d_tf.images.stretch import DEFAULT_STRETCH
 from zoobot3d_tf.pages.thumbnails import Picture, check_sheet, write_sheet
 
 

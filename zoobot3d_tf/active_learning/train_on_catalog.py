@@ -19,7 +19,7 @@ from zoobot3d_tf.extras import require
 from zoobot3d_tf.files import FAILED_NAME, PathLike, one_owner, path_of, read_json_object, whole_file, write_atomically
 from zoobot3d_tf.finetuning.finetune import finetune
 from zoobot3d_tf.images.read import read_image
-from zoobot3d_tf.images.rgb import DEFAULT_STRETCH
+from zoobot3d_tf.images.stretch import DEFAULT_STRETCH
 from zoobot3d_tf.models.config import ModelConfig
 from zoobot3d_tf.runs.checkpoint_file import unpack_checkpoint, write_checkpoint
 from zoobot3d_tf.runs.encoder_weights import EncoderWeights, find_encoder_weights

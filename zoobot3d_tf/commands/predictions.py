@@ -11,6 +11,7 @@ from zoobot3d_tf.commands.stage import (
     UNASKED,
     Stage,
     add_max_failed,
+    add_stretch,
     at_least,
     given,
     names,
@@ -22,7 +23,6 @@ DEFAULT_TABLE = Path("predictions.csv")
 
 
 def _predict_arguments(parser: argparse.ArgumentParser) -> None:
-    from zoobot3d_tf.images.rgb import STRETCHES
     from zoobot3d_tf.predictions.options import ENGINES, MASK_FORMATS, NAMES, PredictionOptions
     from zoobot3d_tf.runs.run_folder import SHIPPED
 
@@ -116,7 +116,7 @@ def _predict_arguments(parser: argparse.ArgumentParser) -> None:
     add("--initial-size", type=at_least(16), help=f"Height and width of the images before the crop, in pixels {known}")
     add("--crop-size", type=at_least(16), help=f"Size of the central part that the network sees, in pixels {known}")
     add("--final-size", type=at_least(32), help=f"Size of the input of the network, in pixels {known}")
-    add("--stretch", choices=STRETCHES, help=f"Stretch that converts FITS cutouts to colour images {known}")
+    add_stretch(parser, None, known)
     add(
         "--force",
         action="store_true",

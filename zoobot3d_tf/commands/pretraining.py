@@ -2,12 +2,12 @@
 
 import argparse
 
-from zoobot3d_tf.commands.stage import Stage, add_color, add_max_failed, add_resize_size, at_least, given
+from zoobot3d_tf.commands.stage import Stage, add_color, add_max_failed, add_resize_size, add_stretch, at_least, given
 from zoobot3d_tf.files import path_of
 
 
 def _pretrain_arguments(parser: argparse.ArgumentParser) -> None:
-    from zoobot3d_tf.images.rgb import DEFAULT_STRETCH, STRETCHES
+    from zoobot3d_tf.images.stretch import DEFAULT_STRETCH
     from zoobot3d_tf.models.timm_files import PIXEL_RANGES
     from zoobot3d_tf.pretraining.recipe import DEFAULT_ENCODER, Recipe
 
@@ -54,12 +54,7 @@ def _pretrain_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_resize_size(parser)
     add_color(parser)
-    add(
-        "--stretch",
-        default=DEFAULT_STRETCH,
-        choices=STRETCHES,
-        help="Stretch that converts FITS cutouts to colour images",
-    )
+    add_stretch(parser, DEFAULT_STRETCH)
     add("--learning-rate", type=float, default=Recipe.learning_rate, help="Initial learning rate of AdamW")
     add(
         "--seed",

@@ -14,6 +14,7 @@ from zoobot3d_tf.commands.stage import (
     add_max_failed,
     add_overwrite_or_resume,
     add_split,
+    add_stretch,
     at_least,
     given,
     names,
@@ -24,7 +25,6 @@ from zoobot3d_tf.machine import available_cores
 
 
 def _shards_arguments(parser: argparse.ArgumentParser) -> None:
-    from zoobot3d_tf.images.rgb import STRETCHES
     from zoobot3d_tf.labels import LABEL_KINDS
     from zoobot3d_tf.shards.options import ShardOptions
 
@@ -51,12 +51,7 @@ def _shards_arguments(parser: argparse.ArgumentParser) -> None:
         default=ShardOptions.img_size,
         help="Height and width of the images in the shards, in pixels",
     )
-    add(
-        "--stretch",
-        default=ShardOptions.stretch,
-        choices=STRETCHES,
-        help="Stretch that converts FITS cutouts to colour images",
-    )
+    add_stretch(parser, ShardOptions.stretch)
     add_split(parser)
     add("--image-root", type=path_of, help=IMAGE_ROOT)
     add("--max-labelled", type=at_least(1), help="Largest number of labelled galaxies to use (default: all)")

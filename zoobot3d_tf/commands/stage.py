@@ -152,6 +152,25 @@ def add_resize_size(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_stretch(parser: argparse.ArgumentParser, default: str | None, known: str = "") -> None:
+    """Add the option `--stretch`, a name or the file of a stretch.
+
+    Args:
+        parser: parser of the command.
+        default: default of the option.
+        known: what to say about the default in the help; by default, argparse says it.
+    """
+    from zoobot3d_tf.images.stretch import STRETCHES
+
+    parser.add_argument(
+        "--stretch",
+        type=_stretch,
+        default=default,
+        metavar=f"{{{','.join(STRETCHES)},FILE.yaml}}",
+        help=f"Stretch that converts FITS cutouts to colour images: a name, or a file with your own {known}".strip(),
+    )
+
+
 def add_color(parser: argparse.ArgumentParser) -> None:
     """Add the option `--color`. Without it, the initial weights decide, or else the bands are averaged."""
     parser.add_argument(
@@ -184,6 +203,15 @@ def given(args: argparse.Namespace) -> dict[str, Any]:
 def split_off(options: dict[str, Any], dataclass_type: type) -> dict[str, Any]:
     """Remove the fields of a dataclass from keywords; return them."""
     return {field.name: options.pop(field.name) for field in fields(dataclass_type) if field.name in options}
+
+
+def _stretch(text: str) -> str:
+    from zoobot3d_tf.images.stretch import read_stretch
+
+    try:
+        return read_stretch(text)
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _fraction(text: str) -> float:

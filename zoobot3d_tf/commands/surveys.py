@@ -2,7 +2,7 @@
 
 import argparse
 
-from zoobot3d_tf.commands.stage import TABLE, Stage, add_max_failed, at_least, given, names, split_off
+from zoobot3d_tf.commands.stage import TABLE, Stage, add_max_failed, add_stretch, at_least, given, names, split_off
 from zoobot3d_tf.files import path_of
 from zoobot3d_tf.machine import available_cores
 
@@ -65,7 +65,6 @@ def _sami(args: argparse.Namespace) -> None:
 
 
 def _cutouts_arguments(parser: argparse.ArgumentParser) -> None:
-    from zoobot3d_tf.images.rgb import STRETCHES
     from zoobot3d_tf.surveys.cutout_options import CENTERS, IMAGE_FORMATS, MAX_SIZE, MIN_PIXSCALE, CutoutOptions
 
     add = parser.add_argument
@@ -92,7 +91,7 @@ def _cutouts_arguments(parser: argparse.ArgumentParser) -> None:
         help="Columns with the centre of the cutouts: manga for wcs_ra and wcs_dec, the centre of the marks of Galaxy "
         "Zoo: 3D; desi for ra_desi and dec_desi (default: ra and dec)",
     )
-    add("--stretch", default=CutoutOptions.stretch, choices=STRETCHES, help="Stretch of the colour images")
+    add_stretch(parser, CutoutOptions.stretch)
     add("--image-format", default=CutoutOptions.image_format, choices=IMAGE_FORMATS, help="Format of the colour images")
     add("--workers", type=at_least(1), default=4, help="Number of simultaneous downloads")
     add("--limit", type=at_least(1), help="Use only this number of galaxies, the first ones (default: all)")

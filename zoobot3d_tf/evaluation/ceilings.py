@@ -24,7 +24,7 @@ from zoobot3d_tf.evaluation.masks import THRESHOLD_NAMES, THRESHOLDS, MaskSums, 
 from zoobot3d_tf.evaluation.pairs import true_masks
 from zoobot3d_tf.images.masks import Marks, counts_from_marks, is_enclosed
 from zoobot3d_tf.images.read import ImageError, read_image, read_own_marks
-from zoobot3d_tf.images.rgb import DEFAULT_STRETCH
+from zoobot3d_tf.images.stretch import DEFAULT_STRETCH
 from zoobot3d_tf.progress import Progress
 
 log = logging.getLogger(__name__)

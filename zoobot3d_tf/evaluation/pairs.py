@@ -12,7 +12,7 @@ from zoobot3d_tf.common_tree import COMMON, conversion
 from zoobot3d_tf.files import PathLike, path_of
 from zoobot3d_tf.images.masks import MASKS
 from zoobot3d_tf.images.read import ImageError, read_image, read_known_masks
-from zoobot3d_tf.images.rgb import DEFAULT_STRETCH
+from zoobot3d_tf.images.stretch import DEFAULT_STRETCH
 from zoobot3d_tf.inference.metadata import metadata_loc
 from zoobot3d_tf.labels import Label, read_known_labels
 from zoobot3d_tf.predictions.mask_files import read_mask_file

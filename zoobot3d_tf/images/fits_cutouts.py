@@ -18,7 +18,8 @@ from PIL import UnidentifiedImageError
 
 from zoobot3d_tf.files import PathLike
 from zoobot3d_tf.images.image_file import ImageError, check_sides, open_image_file, read_content
-from zoobot3d_tf.images.rgb import BAND_SCALES, check_bands, to_rgb, white_flux
+from zoobot3d_tf.images.rgb import check_bands, to_rgb
+from zoobot3d_tf.images.stretch import BAND_SCALES, white_flux
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header
@@ -143,8 +144,11 @@ def read_fits_cutout(path: PathLike, stretch: str) -> np.ndarray:
             if factor != 1:
                 planes *= factor
             first += image.n_bands
-        _check_fluxes(path, names, fluxes)
-        return np.ascontiguousarray(to_rgb(fluxes, names, stretch)[::-1])
+        _check_fluxes(path, names, fluxes, stretch)
+        try:
+            return np.ascontiguousarray(to_rgb(fluxes, names, stretch)[::-1])
+        except ValueError as error:
+            raise ImageError(f"{path}: {error}") from None
 
 
 @contextmanager
@@ -384,7 +388,7 @@ def _factor_of_unit(text: str) -> float:
     return float(u.Unit(text).to(u.nmgy, equivalencies=u.zero_point_flux(u.ABflux)))
 
 
-def _check_fluxes(path: PathLike, names: str, fluxes: np.ndarray) -> None:
+def _check_fluxes(path: PathLike, names: str, fluxes: np.ndarray, stretch: str) -> None:
     """Check that every band has an image, and that they are not far too bright for nanomaggies."""
     missing, constant, white = [], [], []
     for name, plane in zip(names, fluxes, strict=True):
@@ -397,7 +401,7 @@ def _check_fluxes(path: PathLike, names: str, fluxes: np.ndarray) -> None:
             low, high = float(finite.min()), float(finite.max())
         if low == high:
             constant.append(name)
-        elif high > white_flux(name) and np.count_nonzero(plane > white_flux(name)) > _MAX_WHITE * plane.size:
+        elif high > (limit := white_flux(name, stretch)) and np.count_nonzero(plane > limit) > _MAX_WHITE * plane.size:
             white.append(name)
     if missing:
         raise ImageError(f"{path}: bands without a finite pixel: {', '.join(missing)}")
@@ -406,7 +410,7 @@ def _check_fluxes(path: PathLike, names: str, fluxes: np.ndarray) -> None:
     if len(white) == len(names):
         raise ImageError(
             f"{path}: more than a third of the pixels are white; are the fluxes in the wrong unit? They must be in "
-            "nanomaggies, or the header must give their unit as BUNIT, such as uJy"
+            "nanomaggies, or the header must give their unit as BUNIT, such as uJy; or is the stretch too bright?"
         )
 
 

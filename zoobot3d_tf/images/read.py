@@ -18,7 +18,7 @@ from zoobot3d_tf.files import PathLike
 from zoobot3d_tf.images.fits_cutouts import is_fits, read_fits_cutout
 from zoobot3d_tf.images.image_file import MAX_SIDE, MIN_SIDE, ImageError, check_sides, open_image_file, read_content
 from zoobot3d_tf.images.masks import MASKS, Marks, check_marks, counts_from_marks, is_enclosed
-from zoobot3d_tf.images.rgb import DEFAULT_STRETCH
+from zoobot3d_tf.images.stretch import DEFAULT_STRETCH
 
 __all__ = [
     "MAX_SIDE",

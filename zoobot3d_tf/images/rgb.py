@@ -4,14 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# The divisor of a band sets its weight in the colour image. Galaxy Zoo has no i band. The images of the Legacy Surveys
-# (`sdss_rgb` of legacypipe) give r, i, z the weights 3.4, 3.0, 2.2. From our r, i would be 0.016; from our z, 0.014.
-BAND_SCALES = {"g": 0.008, "r": 0.014, "i": 0.015, "z": 0.019}
-"""Flux in nanomaggies by which each band is divided, from blue to red."""
-GALAXY_ZOO_LIMITS = (-0.5, 300.0)
-"""Scaled fluxes, that is, fluxes divided by `BAND_SCALES`, that become 0 and 1."""
-DEFAULT_STRETCH = "galaxy-zoo"
-STRETCHES = (DEFAULT_STRETCH, "lupton")
+from zoobot3d_tf.images.stretch import (
+    BAND_SCALES,
+    DEFAULT_STRETCH,
+    JointStretch,
+    SeparateStretch,
+    stretch_of,
+)
 
 # Nanomaggies per pixel, as bright as Vega. Larger values are codes for missing pixels, and their squares overflow.
 _MAX_FLUX = 1e9
@@ -37,8 +36,8 @@ def grz_to_rgb(bands: np.ndarray) -> np.ndarray:
 def to_rgb(bands: np.ndarray, names: str = "grz", stretch: str = DEFAULT_STRETCH) -> np.ndarray:
     """Make a colour image from one to four bands.
 
-    The reddest band becomes red, the bluest band blue, and the mean of the other bands green. With two bands, green is
-    their mean. One band makes a grey image.
+    The reddest band becomes red, the bluest band blue, and the mean of the other bands green, unless the stretch names
+    three bands. With two bands, green is their mean. One band makes a grey image.
 
     Args:
         bands: surface brightness in nanomaggies per pixel of 0.262 arcsec, shape (len(names), H, W). NaN counts as zero
@@ -46,16 +45,21 @@ def to_rgb(bands: np.ndarray, names: str = "grz", stretch: str = DEFAULT_STRETCH
         names: names of the bands in the order of `bands`, such as "grz", "gri" or "r".
         stretch: "galaxy-zoo" for a separate arcsinh stretch of each band, as volunteers of Galaxy Zoo DECaLS saw it;
             or "lupton" for one stretch of all bands together, so that bright pixels keep their colour (Lupton et al.
-            2004, computed by `astropy.visualization.make_lupton_rgb`).
+            2004, computed by `astropy.visualization.make_lupton_rgb`); or the text of a stretch of one's own
+            (`images.stretch.read_stretch`).
 
     Returns:
         uint8 (H, W, 3). The order of the rows does not change.
 
     Raises:
-        ValueError: a band or the stretch is unknown, or the shape of `bands` is wrong.
+        ValueError: a band or the stretch is unknown, the stretch needs other bands, or the shape of `bands` is wrong.
     """
     check_bands(names, at_least=1)
-    check_stretch(stretch)
+    settings = stretch_of(stretch)
+    if not set(settings.bands) <= set(names):
+        raise ValueError(
+            f"the stretch makes red, green and blue from {', '.join(settings.bands)}; the image has {', '.join(names)}"
+        )
     bands = np.asarray(bands, dtype=np.float32)
     if bands.ndim != 3 or len(bands) != len(names):
         raise ValueError(
@@ -67,26 +71,22 @@ def to_rgb(bands: np.ndarray, names: str = "grz", stretch: str = DEFAULT_STRETCH
     step = max(1, _VALUES_AT_ONCE // max(1, bands.shape[2]))
     for first in range(0, len(rgb), step):
         rows = slice(first, first + step)
-        rgb[rows] = _rows_to_rgb(bands[:, rows], names, stretch)
+        rgb[rows] = _rows_to_rgb(bands[:, rows], names, settings)
     return rgb
 
 
-def white_flux(band: str) -> float:
-    """Flux per pixel, in nanomaggies, from which a band has its largest value in a colour image."""
-    return BAND_SCALES[band] * GALAXY_ZOO_LIMITS[1]
-
-
-def _rows_to_rgb(bands: np.ndarray, names: str, stretch: str) -> np.ndarray:
-    order = [names.index(name) for name in reversed(BAND_SCALES) if name in names]
-    planes = _scaled(bands[order], [BAND_SCALES[names[k]] for k in order])
+def _rows_to_rgb(bands: np.ndarray, names: str, stretch: SeparateStretch | JointStretch) -> np.ndarray:
+    chosen = stretch.bands or [name for name in reversed(BAND_SCALES) if name in names]
+    planes = _scaled(bands[[names.index(name) for name in chosen]], [stretch.scale(name) for name in chosen])
     if len(planes) != 3:
         between = planes[1:-1] if len(planes) > 2 else planes
         planes = np.stack([planes[0], between.mean(axis=0), planes[-1]])
-    if stretch == "lupton":
+    if isinstance(stretch, JointStretch):
         from astropy.visualization import make_lupton_rgb
 
-        return make_lupton_rgb(*planes, stretch=5, Q=8)
-    rgb = _to_image(_desaturated(_stretched(planes)))
+        return make_lupton_rgb(*planes, minimum=stretch.faint, stretch=stretch.linear_range, Q=stretch.softening)
+    planes = _stretched(planes, stretch.faint, stretch.bright)
+    rgb = _to_image(_desaturated(planes) if stretch.desaturate else planes)
     rgb *= 255
     return rgb.astype(np.uint8)
 
@@ -106,28 +106,18 @@ def check_bands(names: str, at_least: int = 3) -> None:
         raise ValueError(f"bands must be {wanted} or more of {', '.join(BAND_SCALES)}, each once; received {names!r}")
 
 
-def check_stretch(stretch: str) -> None:
-    """Check that a stretch of this name exists.
-
-    Raises:
-        ValueError: the stretch is unknown.
-    """
-    if stretch not in STRETCHES:
-        raise ValueError(f"stretch must be one of {', '.join(STRETCHES)}; received {stretch!r}")
-
-
 def _scaled(bands: np.ndarray, scales: Sequence[float]) -> np.ndarray:
     """Flux of each band divided by its scale."""
     fluxes = np.nan_to_num(np.clip(bands, -_MAX_FLUX, _MAX_FLUX))
     return fluxes / np.array(scales, dtype=np.float32)[:, None, None]
 
 
-def _stretched(planes: np.ndarray) -> np.ndarray:
+def _stretched(planes: np.ndarray, faint: float, bright: float) -> np.ndarray:
     """Planes of scaled flux after an arcsinh stretch: 0 at the faint limit, 1 at the bright limit.
 
     Unlike in Lupton et al. (2004), each band is stretched separately, so that colours fade towards bright pixels.
     """
-    low, high = np.arcsinh(GALAXY_ZOO_LIMITS)
+    low, high = np.arcsinh((faint, bright))
     planes = _arcsinh(planes)
     planes -= np.float32(low)
     planes /= np.float32(high - low)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from zoobot3d_tf.files import read_json_object, write_atomically
-from zoobot3d_tf.images.rgb import check_stretch
+from zoobot3d_tf.images.stretch import check_stretch
 from zoobot3d_tf.version import __version__
 
 # Entries that are read again, by their types.

@@ -27,7 +27,7 @@ from zoobot3d_tf.files import PathLike, path_of, whole_file, workspace, write_at
 from zoobot3d_tf.images.masks import MASK_TITLES, THRESHOLD_IN_WORDS
 from zoobot3d_tf.images.overlay import BAR_COLOUR, SPIRAL_COLOUR, draw_masks
 from zoobot3d_tf.images.read import ImageError, read_picture
-from zoobot3d_tf.images.rgb import DEFAULT_STRETCH
+from zoobot3d_tf.images.stretch import DEFAULT_STRETCH
 from zoobot3d_tf.labels import Label, prediction_in_words
 from zoobot3d_tf.machine import available_cores
 from zoobot3d_tf.pages.html import check_page, encode_numbers

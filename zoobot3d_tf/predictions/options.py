@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from zoobot3d_tf.failures import MAX_FAILED, check_max_failed
 from zoobot3d_tf.files import PathLike
-from zoobot3d_tf.images.rgb import check_stretch
+from zoobot3d_tf.images.stretch import check_stretch
 from zoobot3d_tf.inference.options import DEFAULT_BATCH_SIZE, DEFAULT_ENGINE, ENGINES
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import pandas as pd
 from zoobot3d_tf.data.framing import Framing
 from zoobot3d_tf.failures import MAX_FAILED, check_max_failed
 from zoobot3d_tf.files import PathLike, one_owner, path_of
-from zoobot3d_tf.images.rgb import DEFAULT_STRETCH, check_stretch
+from zoobot3d_tf.images.stretch import DEFAULT_STRETCH, check_stretch
 from zoobot3d_tf.inference.inputs import fingerprint, galaxies_in_folder
 from zoobot3d_tf.models.config import TIMM_ENCODERS, ModelConfig
 from zoobot3d_tf.models.timm_files import SAFETENSORS_NAME

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from zoobot3d_tf.files import PathLike, check_inflated_size, path_of
-from zoobot3d_tf.images.rgb import DEFAULT_STRETCH
+from zoobot3d_tf.images.stretch import DEFAULT_STRETCH
 from zoobot3d_tf.inference.metadata import metadata_loc, read_metadata
 from zoobot3d_tf.progress import Progress
 from zoobot3d_tf.tables.columns import require_columns, suggest

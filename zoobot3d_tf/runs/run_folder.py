@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoobot3d_tf.data.framing import Framing
 from zoobot3d_tf.files import PathLike, path_of, write_atomically
-from zoobot3d_tf.images.rgb import DEFAULT_STRETCH, check_stretch
+from zoobot3d_tf.images.stretch import DEFAULT_STRETCH, check_stretch
 from zoobot3d_tf.labels import Label
 from zoobot3d_tf.models.config import ModelConfig
 from zoobot3d_tf.models.model_folder import CONFIG_NAME, ModelFolder, open_model_folder

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from zoobot3d_tf.files import path_of, sha256_of
 from zoobot3d_tf.images.read import MAX_SIDE, MIN_SIDE
-from zoobot3d_tf.images.rgb import DEFAULT_STRETCH, check_stretch
+from zoobot3d_tf.images.stretch import DEFAULT_STRETCH, check_stretch
 from zoobot3d_tf.labels import Label
 from zoobot3d_tf.schemas import Schema
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from zoobot3d_tf.failures import MAX_FAILED, check_max_failed
 from zoobot3d_tf.files import PathLike
 from zoobot3d_tf.images.read import MAX_SIDE, MIN_SIDE
-from zoobot3d_tf.images.rgb import DEFAULT_STRETCH, check_stretch
+from zoobot3d_tf.images.stretch import DEFAULT_STRETCH, check_stretch
 from zoobot3d_tf.labels import LABEL_KINDS
 
 DEFAULT_EVAL_SIZE = 0.2

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from zoobot3d_tf.images.read import MIN_SIDE
-from zoobot3d_tf.images.rgb import DEFAULT_STRETCH, check_bands, check_stretch
+from zoobot3d_tf.images.rgb import check_bands
+from zoobot3d_tf.images.stretch import DEFAULT_STRETCH, check_stretch
 
 BASE_URL = "https://www.legacysurvey.org/viewer/fits-cutout"
 """Address of the cutout service of the Legacy Surveys."""
