@@ -13,6 +13,8 @@ from zoobot3d_tf.images.read import read_image
 from zoobot3d_tf.images.rgb import grz_to_rgb, to_rgb
 from zoobot3d_tf.images.stretch import BAND_SCALES, check_stretch, read_stretch, white_flux
 from zoobot3d_tf.shards.manifest import read_manifest
+from zoobot3d_tf.shards.options import ShardOptions
+from zoobot3d_tf.shards.write import create_shards
 
 FLUXES = np.random.default_rng(0).normal(0.05, 0.05, (4, 16, 20)).astype(np.float32)
 """In g, r, i, z."""
@@ -118,11 +120,15 @@ def test_the_stretch_of_a_file_travels_from_fits_cutouts_into_shards(tmp_path):
         fits.writeto(tmp_path / f"{name}.fits", FLUXES, header)
         rows.append(f"{name},{name}.fits,{len(rows)}")
     (tmp_path / "catalog.csv").write_text("\n".join(rows))
-    catalog, shards, file = (str(tmp_path / name) for name in ("catalog.csv", "shards", "mine.yaml"))
-    main(
-        ["shards", "--labelled-catalog", catalog, "--shard-dir", shards, "--img-size", "16"]
-        + ["--label-col", "size", "--eval-size", "1", "--split-seed", "0", "--stretch", file]
+    options = ShardOptions(
+        img_size=16,
+        eval_size=1,
+        split_seed=0,
+        label_col="size",
+        label_kind="regression",
+        stretch=read_stretch(tmp_path / "mine.yaml"),
     )
+    create_shards(tmp_path / "catalog.csv", tmp_path / "shards", None, options)
     stretch = read_manifest(tmp_path / "shards").stretch
     assert json.loads(stretch) == {"method": "galaxy-zoo", "bands": "irg", "bright": 100}
     expected = to_rgb(FLUXES, "griz", stretch)[::-1]
