@@ -1,5 +1,6 @@
 """The training loop: steps as those of Keras, kills at any moment, and several devices and processes."""
 
+import gc
 import json
 import os
 import random
@@ -155,6 +156,19 @@ def test_batches_of_all_sizes_share_one_graph(small_run):
         sums, _ = step(batch, sums, tf.zeros([]))
     assert step.experimental_get_tracing_count() == 1
     assert float(sums["loss"][1]) == 9
+
+
+def graphs_in_memory() -> set[int]:
+    gc.collect()
+    return {id(thing) for thing in gc.get_objects() if type(thing).__name__ == "FuncGraph"}
+
+
+def test_a_training_leaves_no_graph_in_memory(small_run, tmp_path):
+    config, batches = small_run
+    before = graphs_in_memory()
+    checkpoints = Checkpoints(tmp_path / "checkpoints", patience=1)
+    fit_batches(compiled_model(config), config, checkpoints, lambda share: (batches, batches), (3, 3))
+    assert not graphs_in_memory() - before
 
 
 @pytest.mark.slow

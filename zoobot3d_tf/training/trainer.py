@@ -30,7 +30,7 @@ def train(config: RunConfig, loop: "Loop | None" = None) -> "keras.Model":
     Args:
         config: configuration of the run.
         loop: training loop. It trains the compiled model on the shards of the run from the last checkpoint, and calls
-            the checkpoints after each epoch. By default `loop.fit`, which calls `keras.Model.fit`.
+            the checkpoints after each epoch. By default `loop.fit`.
 
     Returns:
         The best model, in float32 and uncompiled.
