@@ -2,6 +2,7 @@
 
 import io
 import math
+import struct
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import MISSING, Field, dataclass, fields
@@ -10,10 +11,13 @@ from typing import Any
 import cv2
 import numpy as np
 import tensorflow as tf
+from isal import isal_zlib
 from PIL import Image
 
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _PNG_END = b"IEND\xaeB`\x82"
+_PNG_FORM = bytes([8, 0, 0, 0, 0])
+"""Form of a PNG with one byte per pixel, in its header: 8 bits, grey, and not interlaced."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,9 @@ def decode(encoded: bytes) -> np.ndarray:
         ValueError: the bytes are not a whole JPEG, or not a whole PNG of one byte per pixel.
     """
     is_jpeg = encoded.startswith(_JPEG_START)
-    image = None
+    image = None if is_jpeg else _decode_unfiltered(encoded)
+    if image is not None:
+        return image
     # OpenCV fills the missing part of an image that is cut off, without a word.
     if encoded.endswith(_JPEG_END if is_jpeg else _PNG_END):
         # By default, OpenCV decodes colour in the order blue, green, red.
@@ -142,6 +148,25 @@ def decode(encoded: bytes) -> np.ndarray:
             "the stored image cannot be decoded: the shards are damaged; copy them again, or make them again"
         )
     return image
+
+
+def _decode_unfiltered(png: bytes) -> np.ndarray | None:
+    """Decode a mask that `encode_mask` has written; None if the bytes have another form.
+
+    Such a mask is one block of compressed rows, each after a byte for its filter, which is 0. isal decompresses it four
+    times faster than OpenCV, and checks the sum of the pixels.
+    """
+    try:
+        width, height = struct.unpack_from(">II", png, 16)
+        (n_bytes,) = struct.unpack_from(">I", png, 33)
+        if (png[24:29], png[37:41], png[45 + n_bytes :]) != (_PNG_FORM, b"IDAT", b"\0\0\0\0" + _PNG_END):
+            return None
+        rows = isal_zlib.decompressobj()
+        content = rows.decompress(png[41 : 41 + n_bytes], height * (width + 1) + 1)
+        pixels = np.frombuffer(content, np.uint8).reshape(height, width + 1)
+    except (struct.error, isal_zlib.error, ValueError):
+        return None
+    return None if pixels[:, 0].any() or not rows.eof else np.ascontiguousarray(pixels[:, 1:])
 
 
 def _stored_form(field: Field, n_answers: int) -> tf.io.FixedLenFeature:
