@@ -164,7 +164,7 @@ def _decode_unfiltered(png: bytes) -> np.ndarray | None:
         rows = isal_zlib.decompressobj()
         content = rows.decompress(png[41 : 41 + n_bytes], height * (width + 1) + 1)
         pixels = np.frombuffer(content, np.uint8).reshape(height, width + 1)
-    except (struct.error, isal_zlib.error, ValueError):
+    except (struct.error, isal_zlib.IsalError, ValueError):  # type: ignore[misc]  # its stubs are wrong
         return None
     return None if pixels[:, 0].any() or not rows.eof else np.ascontiguousarray(pixels[:, 1:])
 
