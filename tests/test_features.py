@@ -103,6 +103,19 @@ def test_if_an_image_cannot_be_read_only_that_galaxy_is_skipped(run, images, tmp
     assert failed.reason.str.endswith(": the file is empty").all()
 
 
+def test_a_finished_table_is_replaced_only_on_demand(run, images, tmp_path, monkeypatch):
+    galaxies, table = galaxies_in_folder(images), tmp_path / "f.parquet"
+    content = write_features(galaxies, run, table, engine="tf").read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr(features, "features_part", lambda *part: 1 / 0)
+        assert write_features(galaxies, run, table, engine="tf") == table
+    with pytest.raises(FileExistsError, match=r"f\.parquet: already exists, made with other level; .*overwrite=True"):
+        write_features(galaxies, run, table, engine="tf", level="P5")
+    assert table.read_bytes() == content
+    write_features(galaxies, run, table, engine="tf", level="P5", overwrite=True)
+    assert table.read_bytes() != content
+
+
 @pytest.mark.usefixtures("small_parts")
 def test_an_interrupted_run_is_continued_to_the_same_table(run, images, tmp_path, monkeypatch):
     galaxies, table = galaxies_in_folder(images), tmp_path / "f.parquet"

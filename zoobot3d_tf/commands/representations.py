@@ -23,6 +23,7 @@ def _representations_arguments(parser: argparse.ArgumentParser) -> None:
         "standard input)",
     )
     add("--out", dest="save_loc", type=path_of, required=True, metavar="TABLE", help="Table to write: .parquet")
+    add("--overwrite", action="store_true", help="Replace a table that is complete")
     add(
         "--level",
         default="top",

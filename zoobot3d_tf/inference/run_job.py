@@ -16,8 +16,8 @@ import pyarrow as pa
 from zoobot3d_tf.failures import check_failures, may_fail
 from zoobot3d_tf.files import failed_loc, sha256_of, whole_file
 from zoobot3d_tf.images.read import ImageError
-from zoobot3d_tf.inference.job import AnySettings, Failure, Job, NetworkSettings
-from zoobot3d_tf.inference.metadata import write_metadata
+from zoobot3d_tf.inference.job import AnySettings, Failure, Job, JobSettings, NetworkSettings, differing
+from zoobot3d_tf.inference.metadata import read_metadata, write_metadata
 from zoobot3d_tf.inference.source_images import read_images
 from zoobot3d_tf.machine import available_cores
 from zoobot3d_tf.progress import Progress
@@ -129,6 +129,36 @@ def run_parts(
         )
         reasons = [failure.reason for failure in failures]
         check_failures(reasons, n_galaxies, max_failed, failed_loc(save_loc), remedy)
+
+
+def was_finished(save_loc: Path, settings: JobSettings, others: Sequence[Path] = ()) -> bool:
+    """Whether a run with these settings has finished its table before.
+
+    Args:
+        save_loc: the table.
+        settings: settings of this run.
+        others: folders and files that belong to the table. If one is missing, the table is not finished.
+
+    Raises:
+        FileExistsError: another table has this name.
+    """
+    if not save_loc.exists():
+        return False
+    metadata = read_metadata(save_loc)
+    if metadata.get("table") != save_loc.name:
+        raise FileExistsError(
+            f"{save_loc}: already exists, and does not say how it was made; give overwrite=True to replace it, or "
+            "another save_loc"
+        )
+    if changed := differing(metadata, settings):
+        raise FileExistsError(
+            f"{save_loc}: already exists, made with other {', '.join(changed)}; give overwrite=True to replace it, or "
+            "another save_loc"
+        )
+    if not all(place.exists() for place in others):
+        return False
+    log.info("%s: was finished before, with the same galaxies and settings; nothing to do", save_loc)
+    return True
 
 
 def join_parts(

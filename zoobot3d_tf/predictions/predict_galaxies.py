@@ -16,9 +16,9 @@ from zoobot3d_tf.extras import require
 from zoobot3d_tf.files import PathLike, check_output, one_owner, partial_path, path_of, sha256_of, whole_file
 from zoobot3d_tf.inference.engine import choose_engine
 from zoobot3d_tf.inference.inputs import fingerprint, kept_columns
-from zoobot3d_tf.inference.job import Job, differing, start_job
+from zoobot3d_tf.inference.job import Job, start_job
 from zoobot3d_tf.inference.metadata import how_it_was_made, metadata_loc, read_metadata
-from zoobot3d_tf.inference.run_job import join_parts, keeping_what_is_finished, run_parts
+from zoobot3d_tf.inference.run_job import join_parts, keeping_what_is_finished, run_parts, was_finished
 from zoobot3d_tf.models.config import ModelConfig
 from zoobot3d_tf.predictions.mask_files import check_masks_dir, fits_primary
 from zoobot3d_tf.predictions.options import PredictionOptions
@@ -126,8 +126,8 @@ def predict_galaxies(
         masks_file=None if masks_file is None else str(masks_file),
         overlays=options.overlays,
     )
-    if not options.overwrite and _is_finished(save_loc, settings, regions):
-        log.info("%s: was finished before, with the same galaxies and settings; nothing to do", save_loc)
+    others = (masks_dir, masks_file, regions)
+    if not options.overwrite and was_finished(save_loc, settings, [place for place in others if place]):
         return save_loc
     notes = [f"{run.folder.name}: {run.note}" for run in runs if run.note]
     for warning in notes + doubts_about(calibrations, runs, options.n_samples):
@@ -212,24 +212,6 @@ def _check_metadata(save_loc: Path) -> None:
             f"{save_loc}: the existing {metadata_loc(save_loc).name} belongs to {described}; "
             "give the new table another name"
         )
-
-
-def _is_finished(save_loc: Path, settings: PredictionSettings, regions: Path | None) -> bool:
-    """Whether the table exists with these settings. Raise a FileExistsError if it is another table."""
-    if not save_loc.exists():
-        return False
-    metadata = read_metadata(save_loc)
-    if metadata.get("table") != save_loc.name:
-        raise FileExistsError(
-            f"{save_loc}: already exists, and does not say how it was made; give overwrite=True to replace it, or "
-            "another save_loc"
-        )
-    if changed := differing(metadata, settings):
-        raise FileExistsError(
-            f"{save_loc}: already holds predictions with other {', '.join(changed)}; give overwrite=True to replace "
-            "them, or another save_loc"
-        )
-    return all(Path(place).exists() for place in (settings.masks_dir, settings.masks_file, regions) if place)
 
 
 def _check_tasks(run: TrainedRun, options: PredictionOptions) -> None:

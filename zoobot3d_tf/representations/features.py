@@ -31,6 +31,7 @@ from zoobot3d_tf.inference.run_job import (
     loaded_once,
     named_images,
     run_parts,
+    was_finished,
 )
 from zoobot3d_tf.inference.source_images import frame_images
 from zoobot3d_tf.representations.vectors import IDENTITY, SUFFIXES, vector_columns, with_source
@@ -78,6 +79,7 @@ def write_features(
     engine: str = DEFAULT_ENGINE,
     executor: Executor | None = None,
     max_failed: float = MAX_FAILED,
+    overwrite: bool = False,
 ) -> Path:
     """Compute the features of galaxies and write them to a table.
 
@@ -96,6 +98,7 @@ def write_features(
             same files.
         max_failed: largest fraction of the galaxies that may fail; see `failures.may_fail`. If more fail, the run
             stops, and keeps its finished parts.
+        overwrite: replace a table that is complete, even if it was made with the same settings.
 
     Returns:
         Path of the table.
@@ -103,6 +106,7 @@ def write_features(
     Raises:
         ValueError: an argument is impossible, no image can be used, more galaxies failed than `max_failed` allows, or
             an unfinished run at `save_loc` has other settings or galaxies.
+        FileExistsError: there is another table at `save_loc`.
         OSError: a folder or file does not exist or cannot be written, or the disk has a fault. The finished parts are
             kept.
         ImportError: OpenVINO is requested but not installed.
@@ -137,13 +141,15 @@ def write_features(
         fingerprint=fingerprint(galaxies),
         level=level,
     )
+    if not overwrite and was_finished(save_loc, settings):
+        return save_loc
     with one_owner(partial_path(save_loc)):
         job = start_job(partial_path(save_loc), settings, galaxies)
         if executor is None and job.missing():
             _load(settings)  # an error of the weights is then raised once, not once per thread
         with keeping_what_is_finished(job, save_loc):
             run_parts(job, features_part, executor, save_loc, max_failed)
-            metadata = asdict(settings) | how_it_was_made(engine)
+            metadata = {"table": save_loc.name} | asdict(settings) | how_it_was_made(engine)
             join_parts(job, save_loc, metadata, partial(_write_table, metadata=metadata))
     return save_loc
 
