@@ -194,15 +194,15 @@ def test_sigterm_saves_within_the_epoch_and_the_run_goes_on(shards, undisturbed,
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_at_random_moments_ends_with_the_weights_of_an_undisturbed_run(
-    shards, undisturbed, tmp_path
-):
-    run, rng = tmp_path / "run", random.Random(0)
+def test_a_run_that_is_killed_at_random_moments_ends_with_the_weights_of_an_undisturbed_run(shards, tmp_path):
+    run, undisturbed, rng = tmp_path / "run", tmp_path / "undisturbed", random.Random(0)
+    more = ["--epochs", 12, "--patience", 12]  # enough for ten kills on a fast machine
+    finish(start(shards, undisturbed, *more), undisturbed)
     state = run / "checkpoints" / "state.json"
     steps_before_kills = []
     while len(steps_before_kills) < 10:
         # A checkpoint after each step: most of the time is spent in writing them.
-        process = start(shards, run, "--checkpoint-minutes", 0)
+        process = start(shards, run, "--checkpoint-minutes", 0, *more)
         earlier = state.read_text() if state.is_file() else ""
         while process.poll() is None and (not state.is_file() or state.read_text() == earlier):
             time.sleep(0.01)
@@ -213,7 +213,7 @@ def test_a_run_that_is_killed_at_random_moments_ends_with_the_weights_of_an_undi
         steps_before_kills.append((len(saved["history"]), saved["steps_done"]))
     assert steps_before_kills == sorted(steps_before_kills)
     assert any(steps for _, steps in steps_before_kills)
-    finish(start(shards, run, "--checkpoint-minutes", 0), run)
+    finish(start(shards, run, "--checkpoint-minutes", 0, *more), run)
     assert_same_run(run, undisturbed)
 
 

@@ -32,6 +32,7 @@ faint: 0
 bright: 60
 scales: {g: 0.007}
 """)
+read_stretch(work / "contrast.yaml")
 
 # %%
 # ``lupton`` stretches all bands together, so that bright pixels keep their colours (`Lupton et al. 2004
@@ -42,6 +43,7 @@ method: lupton
 linear_range: 1.5
 softening: 12
 """)
+read_stretch(work / "faint_arms.yaml")
 
 # %%
 # The galaxies
