@@ -1,6 +1,7 @@
-"""Speed and memory of joint training steps with each encoder (224 px, batches of 16), relative to EfficientNetB0.
+"""Speed and memory of joint training steps with each encoder (224 px, batches of 16), relative to the first.
 
-    python benchmarks/train_encoders.py
+    python benchmarks/train_encoders.py                        all encoders
+    python benchmarks/train_encoders.py EfficientNetB0 convnext_tiny
 
 Each encoder is trained in a process of its own. The memory is the peak of the process. The time of the first step
 includes tracing.
@@ -18,6 +19,8 @@ ENCODERS = (
     "EfficientNetB3",
     "EfficientNetV2B0",
     "tf_efficientnet_lite0",
+    "convnext_pico",
+    "convnext_nano",
 )
 
 ONE = """
@@ -38,7 +41,7 @@ print(json.dumps([model.count_params() / 1e6, rate, first, peak]))
 
 def main() -> None:
     reference = None
-    for encoder in ENCODERS:
+    for encoder in sys.argv[1:] or ENCODERS:
         command = [sys.executable, "-c", ONE, encoder]
         run = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
         millions, rate, first, megabytes = json.loads(run.stdout.splitlines()[-1])

@@ -203,6 +203,8 @@ def test_what_is_printed_is_short_and_notebooks_show_pictures(run, images):
     assert "and 6 more" in page
     assert "&lt;0&gt;" in page
     assert "<0>" not in page
+    answer = predicted.table["most_likely"][0].split(";")[0]
+    assert f"{answer}: {predicted.table[f'{answer}_fraction'][0]:.0%}" in page
 
 
 def test_runs_without_masks_or_without_votes(tmp_path, images, monkeypatch):

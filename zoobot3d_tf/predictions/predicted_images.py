@@ -69,7 +69,7 @@ class PredictedImages:
         return f"<PredictedImages: {len(self)} by {self.run_name!r}: {', '.join(parts)}{failed}>"
 
     def _repr_html_(self) -> str:
-        """Thumbnails with the outlines of arms and bar, for notebooks."""
+        """Thumbnails with the outlines of arms and bar, and the fractions of the likeliest answers, for notebooks."""
         cards = "".join(self._card(number) for number in range(len(self.thumbnails)))
         more = len(self) - len(self.thumbnails)
         rest = f"<p>and {more} more</p>" if more else ""
@@ -91,7 +91,7 @@ class PredictedImages:
         picture = base64.b64encode(cv2.imencode(".png", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))[1].tobytes()).decode()
         row = self.table[number]
         answers = row["most_likely"].split(";")[:_MAX_ANSWERS] if self.schema is not None else []
-        words = "<br>".join(map(escape, answers))
+        words = "<br>".join(escape(f"{answer}: {row[f'{answer}_fraction']:.0%}") for answer in answers)
         id_str = escape(row["id_str"])
         return (
             f'<figure style="margin:0;width:{_THUMBNAIL_SIZE}px;overflow-wrap:anywhere">'
