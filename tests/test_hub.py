@@ -19,7 +19,7 @@ from zoobot3d_tf.models import ModelConfig
 from zoobot3d_tf.models.timm_files import find_timm_weights
 from zoobot3d_tf.runs.calibration import Calibration, read_calibration, write_calibration
 from zoobot3d_tf.runs.hub import from_hub, model_card, push_to_hub
-from zoobot3d_tf.runs.run_folder import CONFIG_NAME, HISTORY_NAME, MODEL_NAME, WEIGHTS_NAME, read_run
+from zoobot3d_tf.runs.run_folder import CONFIG_NAME, HISTORY_NAME, MODEL_NAME, WEIGHTS_NAME, config_for_others, read_run
 
 pytest.importorskip("huggingface_hub", reason="the extra [hub] is not installed")
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,10 +42,26 @@ def test_run_is_published_with_a_card_and_without_checkpoints(hub, run):
     assert push_to_hub(run, "owner/galaxies") == f"{hub.url}/owner/galaxies"
     published = hub.repositories["owner/galaxies"]
     assert set(published) == {CONFIG_NAME, MODEL_NAME, WEIGHTS_NAME, HISTORY_NAME, "README.md"}
-    for name in (CONFIG_NAME, MODEL_NAME, WEIGHTS_NAME, HISTORY_NAME):
+    for name in (MODEL_NAME, WEIGHTS_NAME, HISTORY_NAME):
         assert published[name] == (run / name).read_bytes()
+    assert published[CONFIG_NAME].decode() == config_for_others(read_run(run))
     assert published["README.md"].decode() == model_card(read_run(run), "owner/galaxies")
     assert not (run / "README.md").exists()
+
+
+def test_no_path_of_this_machine_is_published(hub, run):
+    config = json.loads((run / CONFIG_NAME).read_text())
+    own = {"train_dirs": ["/home/me/shards/train_shards"], "eval_dirs": ["/home/me/shards/eval_shards"]}
+    own["encoder_weights"] = {"source": "/home/me/zoobot.pt", "sha256": "0" * 64}
+    (run / CONFIG_NAME).write_text(json.dumps(config | {"training": own}))
+    push_to_hub(run, "owner/galaxies")
+    published = hub.repositories["owner/galaxies"][CONFIG_NAME]
+    assert b"/home/me" not in published
+    assert json.loads(published)["training"] == {
+        "train_dirs": ["train_shards"],
+        "eval_dirs": ["eval_shards"],
+        "encoder_weights": {"source": "zoobot.pt", "sha256": "0" * 64},
+    }
 
 
 def test_a_private_repository_is_made_and_a_public_one_is_not_taken_for_it(hub, run):

@@ -26,6 +26,7 @@ from zoobot3d_tf.runs.run_folder import (
     SEEN_NAME,
     WEIGHTS_NAME,
     TrainedRun,
+    config_for_others,
     read_run,
 )
 from zoobot3d_tf.schemas import tree_text
@@ -72,6 +73,7 @@ def push_to_hub(run: PathLike, repository: str, private: bool = False) -> str:
     for name in (CONFIG_NAME, WEIGHTS_NAME, CALIBRATION_NAME, SEEN_NAME, MODEL_NAME, HISTORY_NAME, CARD_NAME):
         if (trained.folder / name).is_file():
             content[name] = str(trained.folder / name)
+    content[CONFIG_NAME] = config_for_others(trained).encode()
     with hub_errors(repository, "such branch"):
         api = HfApi()
         page = api.create_repo(repository, private=private, exist_ok=True)

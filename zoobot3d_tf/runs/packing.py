@@ -9,7 +9,14 @@ import numpy as np
 
 from zoobot3d_tf.files import PathLike, check_space, move_into_place, path_of, sha256_of, workspace
 from zoobot3d_tf.runs.calibration import read_calibration, write_calibration
-from zoobot3d_tf.runs.run_folder import CALIBRATION_NAME, CONFIG_NAME, SEEN_NAME, WEIGHTS_NAME, read_run
+from zoobot3d_tf.runs.run_folder import (
+    CALIBRATION_NAME,
+    CONFIG_NAME,
+    SEEN_NAME,
+    WEIGHTS_NAME,
+    config_for_others,
+    read_run,
+)
 
 
 def pack_run(run: PathLike, out_dir: PathLike) -> Path:
@@ -41,7 +48,7 @@ def pack_run(run: PathLike, out_dir: PathLike) -> Path:
         check_space(folder / WEIGHTS_NAME, trained.weights_loc.stat().st_size)
         with h5py.File(trained.weights_loc) as weights, h5py.File(folder / WEIGHTS_NAME, "w") as packed:
             _pack(weights, packed)
-        copyfile(trained.folder / CONFIG_NAME, folder / CONFIG_NAME)
+        (folder / CONFIG_NAME).write_text(config_for_others(trained))
         names = [WEIGHTS_NAME, CONFIG_NAME]
         if calibration is not None:
             write_calibration(folder, replace(calibration, weights_sha256=sha256_of(folder / WEIGHTS_NAME)))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoobot3d_tf.data.framing import Framing
-from zoobot3d_tf.files import PathLike, path_of, write_atomically
+from zoobot3d_tf.files import PathLike, path_of, read_json_object, write_atomically
 from zoobot3d_tf.images.stretch import DEFAULT_STRETCH, check_stretch
 from zoobot3d_tf.labels import Label
 from zoobot3d_tf.models.config import ModelConfig
@@ -228,6 +228,19 @@ def write_config(folder: Path, config: Mapping[str, Any]) -> None:
             )
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(path, json.dumps(new, indent=2) + "\n")
+
+
+def config_for_others(run: TrainedRun) -> str:
+    """Content of the `config.json` of a run, as it is published: with the last part of each path only."""
+    config = read_json_object(run.folder / CONFIG_NAME, "configuration of a run")
+    training = config.get("training", {})
+    for name in ("train_dirs", "eval_dirs"):
+        if name in training:
+            training[name] = [Path(folder).name for folder in training[name]]
+    weights = training.get("encoder_weights") or {}
+    if Path(weights.get("source", "")).is_absolute():
+        weights["source"] = Path(weights["source"]).name
+    return json.dumps(config, indent=2) + "\n"
 
 
 def _differences(old: Mapping, new: Mapping, prefix: str = "") -> list[str]:
