@@ -31,7 +31,8 @@ VARIANTS = {
     "decoder of half the width": "decoder-widths=64,32,16,8",
     "decoder of twice the width": "decoder-widths=256,128,64,32",
     "photometric augmentation": "photometry=true",
-    "cross-entropy of masks": "mask-loss=cross-entropy",
+    "absolute error of masks": "mask-loss=l1",
+    "squared error of masks": "mask-loss=mse",
 }
 """One option of `zoobot3d train` per variant, as for `--set`."""
 DEFAULTS = "defaults"

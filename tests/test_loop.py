@@ -131,7 +131,7 @@ def test_steps_loss_and_metrics_are_those_of_keras(small_run, tmp_path):
     theirs = build.build_model(config.model)
     theirs.set_weights(model.get_weights())
     before = flat(model.get_weights())
-    losses = {name: MASK_LOSSES["l1"] for name in masks} | {"votes": votes_loss(schema)}
+    losses = {name: MASK_LOSSES[config.mask_loss] for name in masks} | {"votes": votes_loss(schema)}
     theirs.compile(
         keras.optimizers.AdamW(0.001, weight_decay=0.1), losses, {name: config.loss_weights[name] for name in losses}
     )

@@ -60,7 +60,7 @@ def get_run_config(
     color: bool | None = None,
     tasks: Sequence[str] | None = None,
     dropout: float = 0.2,
-    mask_loss: str = "l1",
+    mask_loss: str = RunConfig.mask_loss,
     loss_weights: Mapping[str, float] | None = None,
     encoder_weights: str | None = None,
     encoder_pixels: str | None = None,
