@@ -68,7 +68,8 @@ def test_every_kind_of_input_gives_its_galaxies(run, survey, shards, tmp_path):
     names = sorted(path.stem for path in images.iterdir())
     written = {}
     for source in (images, tmp_path / "list.txt", survey, shards, shards / "eval_shards"):
-        assert command("representations", run, source, "--out", tmp_path / "f.parquet", "--engine", "tf") == 0
+        options = ["--out", tmp_path / "f.parquet", "--engine", "tf", "--overwrite"]
+        assert command("representations", run, source, *options) == 0
         written[source] = list(pd.read_parquet(tmp_path / "f.parquet").id_str)
     assert written[images] == names
     assert written[tmp_path / "list.txt"] == names[:3]
