@@ -36,7 +36,9 @@ def train(config: RunConfig, loop: "Loop | None" = None) -> "keras.Model":
         The best model, in float32 and uncompiled.
 
     Raises:
-        ValueError: the shards do not fit the configuration or each other, or the run folder holds another run.
+        ValueError: as `check_run`, or as `count_processes` if several machines train together.
+        OSError: as `check_run`.
+        ImportError: as `check_run`.
         FloatingPointError: the loss became NaN or infinite.
         BlockingIOError: another process trains this run.
     """
