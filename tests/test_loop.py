@@ -171,6 +171,24 @@ def test_a_training_leaves_no_graph_in_memory(small_run, tmp_path):
     assert not graphs_in_memory() - before
 
 
+class _Steps(keras.callbacks.Callback):
+    """Callback that notes the steps and their losses."""
+
+    def on_train_begin(self, logs=None):
+        self.seen: list[tuple[int, float]] = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.seen.append((batch, logs["loss"]))
+
+
+def test_a_checkpoint_within_an_epoch_counts_no_step_twice(small_run, tmp_path):
+    config, batches = small_run
+    checkpoints, steps = Checkpoints(tmp_path / "checkpoints", patience=1, minutes=0), _Steps()
+    fit_batches(compiled_model(config), config, checkpoints, lambda share: (batches, batches), (3, 3), [steps])
+    assert [step for step, _ in steps.seen] == [0, 1, 2]
+    assert steps.seen[-1][1] == checkpoints.history[0]["loss"]  # the checkpoint has waited for the step
+
+
 @pytest.mark.slow
 def test_two_runs_of_one_seed_agree_to_the_bit(shards, undisturbed, tmp_path):
     finish(start(shards, tmp_path / "run"), tmp_path / "run")

@@ -157,9 +157,10 @@ def _train_epoch(
             # What is read is of the step before: to wait for this one would leave the devices idle.
             before, must_end = sums, n_ending > 0
             sums, n_ending = train(next(training), before, tf.constant(float(requested())))
-            callbacks.on_train_batch_end(number, results({LOSS: before[LOSS]}))
-            if must_end or checkpoints.due():
-                callbacks.on_train_batch_end(number, results({LOSS: sums[LOSS]}))
+            must_save = must_end or checkpoints.due()
+            # A checkpoint waits for this step, whose loss must be a number.
+            callbacks.on_train_batch_end(number, results({LOSS: (sums if must_save else before)[LOSS]}))
+            if must_save:
                 checkpoints.save_within_epoch(number + 1, sums)
             if must_end:
                 logger.info(
