@@ -83,6 +83,18 @@ def test_early_stopping_remembers_epochs_before_a_kill(model, tmp_path):
     ]
 
 
+def test_the_unfinished_checkpoint_of_a_killed_process_is_removed(model, tmp_path):
+    run_epochs(checkpoints_of(model, tmp_path / "checkpoints", patience=9), [3.0])
+    left = tmp_path / "checkpoints" / ".partial-epoch-1-step-7.weights.h5"
+    left.write_bytes(b"the first half")
+    checkpoints_of(model, tmp_path / "checkpoints", patience=9).save_within_epoch(9, {})
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == [
+        "best.weights.h5",
+        "epoch-1-step-9.weights.h5",
+        "state.json",
+    ]
+
+
 def test_a_validation_loss_of_nan_is_never_the_best_and_says_where_it_arose(model, tmp_path, caplog):
     checkpoints = checkpoints_of(model, tmp_path / "checkpoints", patience=3)
     run_epochs(checkpoints, [np.nan])

@@ -140,7 +140,8 @@ class Checkpoints(keras.callbacks.Callback):
             self._save(self._current_path)
             state = {"history": self.history, "steps_done": self.steps_done, "sums": self.sums}
             write_atomically(self._state_path, json.dumps(state, indent=1))
-            for path in set(self.folder.glob("epoch-*.weights.h5")) - {self._current_path}:
+            # The partial file of a process that was killed too: its name may never be written again.
+            for path in set(self.folder.glob("*epoch-*.weights.h5")) - {self._current_path}:
                 path.unlink()
         self._saved_at = time.monotonic()
 
