@@ -54,6 +54,7 @@ def test_tasks_are_those_with_labels_unless_named(shards, tmp_path):
         ({"decoder_widths": [64, 32]}, "decoder_widths must be four whole numbers above 0.*received 64, 32"),
         ({"masked_times": 0}, "masked_times must be at least 1; received 0"),
         ({"alternating": True}, "needs galaxies_per_epoch, as multiples of the batch size"),
+        ({"alternating": True, "batch_size": 0}, "batch_size must be at least 1; received 0"),
     ],
 )
 def test_impossible_runs_are_refused(shards, tmp_path, settings, words):

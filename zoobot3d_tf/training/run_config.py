@@ -93,6 +93,9 @@ class RunConfig:
         for name in ("train_records", "eval_records"):
             if not getattr(self, name):
                 raise ValueError(f"{name} must name .tfrecord files; received none")
+        for name in ("epochs", "batch_size", "patience", "masked_times"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1; received {getattr(self, name)}")
         n_folders = len(by_folder(self.train_records))
         if self.galaxies_per_epoch and len(self.galaxies_per_epoch) != n_folders:
             raise ValueError(
@@ -106,9 +109,6 @@ class RunConfig:
                 f"alternating=True needs galaxies_per_epoch, as multiples of the batch size {self.batch_size}; "
                 f"received {', '.join(map(str, self.galaxies_per_epoch)) or 'none'}"
             )
-        for name in ("epochs", "batch_size", "patience", "masked_times"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1; received {getattr(self, name)}")
         if not 0 <= self.checkpoint_minutes < math.inf:
             raise ValueError(f"checkpoint_minutes must be a number of at least 0; received {self.checkpoint_minutes}")
         if not 0 < self.learning_rate < math.inf:
