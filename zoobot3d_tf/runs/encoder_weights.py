@@ -96,8 +96,9 @@ def find_encoder_weights(source: str, asked: Mapping[str, Any], pixels: str | No
         ImportError: the weights are on the hub, and huggingface_hub is not installed, or they are `IMAGENET_LITE0`, and
             its package is not.
     """
+    superfluous = f"encoder_pixels must be left out for the weights {source}; received {pixels!r}"
     if pixels and source in (SHIPPED, IMAGENET, IMAGENET_LITE0):
-        raise ValueError(f"encoder_pixels must be left out for the weights {source}; received {pixels!r}")
+        raise ValueError(superfluous)
     if source == IMAGENET:
         encoder = asked["encoder"] or ModelConfig.encoder
         if encoder in TIMM_ENCODERS:
@@ -107,6 +108,8 @@ def find_encoder_weights(source: str, asked: Mapping[str, Any], pixels: str | No
             )
         return EncoderWeights(source, encoder, None)
     found = _find(source, pixels)
+    if pixels and isinstance(found, TrainedRun):
+        raise ValueError(superfluous)
     encoder = found.model.encoder if isinstance(found, TrainedRun) else found.architecture
     weights = EncoderWeights(source, encoder, found)
     for name, value in weights.settings.items():
