@@ -49,18 +49,28 @@ def test_run_is_published_with_a_card_and_without_checkpoints(hub, run):
     assert not (run / "README.md").exists()
 
 
-def test_no_path_of_this_machine_is_published(hub, run):
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("/home/me/zoobot.pt", "zoobot.pt"),
+        ("../home/me/zoobot.pt", "zoobot.pt"),
+        ("~/home/me/zoobot.pt", "zoobot.pt"),
+        ("hf://owner/name@v1", "hf://owner/name@v1"),
+        ("imagenet-lite0", "imagenet-lite0"),
+    ],
+)
+def test_no_path_of_this_machine_is_published(hub, run, source, name):
     config = json.loads((run / CONFIG_NAME).read_text())
     own = {"train_dirs": ["/home/me/shards/train_shards"], "eval_dirs": ["/home/me/shards/eval_shards"]}
-    own["encoder_weights"] = {"source": "/home/me/zoobot.pt", "sha256": "0" * 64}
+    own["encoder_weights"] = {"source": source, "sha256": "0" * 64}
     (run / CONFIG_NAME).write_text(json.dumps(config | {"training": own}))
     push_to_hub(run, "owner/galaxies")
     published = hub.repositories["owner/galaxies"][CONFIG_NAME]
-    assert b"/home/me" not in published
+    assert b"home/me" not in published
     assert json.loads(published)["training"] == {
         "train_dirs": ["train_shards"],
         "eval_dirs": ["eval_shards"],
-        "encoder_weights": {"source": "zoobot.pt", "sha256": "0" * 64},
+        "encoder_weights": {"source": name, "sha256": "0" * 64},
     }
 
 

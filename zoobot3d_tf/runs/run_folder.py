@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoobot3d_tf.data.framing import Framing
 from zoobot3d_tf.files import PathLike, path_of, read_json_object, write_atomically
+from zoobot3d_tf.hub_files import is_on_hub
 from zoobot3d_tf.images.stretch import DEFAULT_STRETCH, check_stretch
 from zoobot3d_tf.labels import Label
 from zoobot3d_tf.models.config import ModelConfig
@@ -237,8 +238,8 @@ def config_for_others(run: TrainedRun) -> str:
     for name in ("train_dirs", "eval_dirs"):
         if name in training:
             training[name] = [Path(folder).name for folder in training[name]]
-    weights = training.get("encoder_weights") or {}
-    if Path(weights.get("source", "")).is_absolute():
+    weights = training.get("encoder_weights")
+    if weights and not is_on_hub(weights["source"]):
         weights["source"] = Path(weights["source"]).name
     return json.dumps(config, indent=2) + "\n"
 
