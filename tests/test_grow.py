@@ -140,6 +140,18 @@ def test_votes_that_cannot_be_added_are_refused(shard_dir, change, words):
     assert len(read_manifest(shard_dir).paths("train")) == 3
 
 
+def test_a_damaged_or_missing_shard_of_labelled_galaxies_is_named(shard_dir):
+    votes, path = votes_of(shard_dir, [0]), read_manifest(shard_dir).paths("eval")[0]
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"{path}: holds a damaged record"):
+        grow_shards(shard_dir, "first", votes)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=f"{path}: no such file"):
+        grow_shards(shard_dir, "first", votes)
+
+
 def test_a_galaxy_receives_votes_once(shard_dir):
     votes = votes_of(shard_dir, [0, 1])
     grow_shards(shard_dir, "first", votes)

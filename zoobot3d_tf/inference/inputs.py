@@ -2,7 +2,7 @@
 
 Each function returns a table of the same form, with one row per galaxy in the order of its source:
 
-- `id_str`: id, text; unique, not empty, without control characters;
+- `id_str`: id, text; unique. A galaxy whose id cannot be used otherwise fails alone, see `run_job.named_images`;
 - `file_loc`: absolute path of the image, or of the shard that holds it, text; '' for an image in memory;
 - `record`: number of the record in the shard, from 0, int64; -1 for an image file;
 - `ra`, `dec`: position of the centre of the image, degrees, ICRS, float64; NaN if unknown;
@@ -81,8 +81,8 @@ def galaxies_in_folder(folder: PathLike, file_format: str | None = None, recursi
 
     Raises:
         FileNotFoundError: the folder does not exist.
-        ValueError: the format is unknown, there is no such image, a name is not UTF-8 or not a valid id, or two names
-            differ only in their suffix.
+        ValueError: the format is unknown, there is no such image, a name is not UTF-8, or two names differ only in
+            their suffix.
         OSError: the folder or a folder in it cannot be listed.
     """
     if file_format is not None and file_format not in FILE_SUFFIXES:
@@ -319,17 +319,13 @@ def _refuse_to_skip(error: OSError) -> NoReturn:
 
 
 def _galaxies_in_shard(manifest: Manifest, file: ShardFile) -> pd.DataFrame:
-    import tensorflow as tf
-
-    from zoobot3d_tf.shards.read import read_records
+    from zoobot3d_tf.shards.read import naming_shard, read_records
     from zoobot3d_tf.shards.record import parse
 
     path = manifest.folder / file.name
     names = ("id_str", "ra", "dec", "pixscale")
-    try:
+    with naming_shard(path):
         batches = [parse(batch, 0, names) for batch in read_records([path]).batch(_RECORDS_AT_ONCE)]
-    except tf.errors.OpError as error:
-        raise ValueError(f"{path}: holds a damaged record; copy the shard again, or make it again") from error
     n_galaxies = sum(len(batch["id_str"]) for batch in batches)
     if n_galaxies != file.galaxies:
         raise ValueError(
@@ -363,7 +359,7 @@ def _to_keep(path: PathLike, column: pd.Series) -> pd.Series:
 
 
 def _checked(source: PathLike, galaxies: pd.DataFrame) -> pd.DataFrame:
-    """Return the table if its ids are unique. A galaxy with an unfit id fails alone, see `run_job`."""
+    """Return the table if its ids are unique. A galaxy with an unfit id fails alone, see `named_images`."""
     ids = galaxies["id_str"]
     is_repeated = ids.duplicated()
     if is_repeated.any():

@@ -19,7 +19,7 @@ from zoobot3d_tf.files import PathLike, one_owner, path_of, sha256_of, whole_fil
 from zoobot3d_tf.schemas import Schema
 from zoobot3d_tf.shards.manifest import COUNTS, MANIFEST_NAME, Manifest, ShardFile, check_shards, read_manifest
 from zoobot3d_tf.shards.options import ShardOptions
-from zoobot3d_tf.shards.read import read_records, read_votes
+from zoobot3d_tf.shards.read import naming_shard, read_records, read_votes
 from zoobot3d_tf.shards.record import parse, with_votes
 from zoobot3d_tf.tables.columns import check_ids, read_counts, require_columns, shorten
 
@@ -140,12 +140,10 @@ def _records_of(paths: Sequence[Path]) -> Iterator[tuple[str, bytes]]:
     """Ids and serialised records."""
     for path in paths:
         check_shards([path])
-        try:
+        with naming_shard(path):
             for batch in read_records([path]).batch(_RECORDS_AT_ONCE):
                 names = parse(batch, 0, ("id_str",))["id_str"].numpy()
                 yield from zip((name.decode() for name in names), batch.numpy(), strict=True)
-        except tf.errors.OpError as error:
-            raise ValueError(f"{path}: holds a damaged record; copy the shard again, or make it again") from error
 
 
 def _write_grown(manifest: Manifest, name: str, records: dict[str, bytes], n_galaxies: int) -> list[ShardFile]:

@@ -1,6 +1,7 @@
 """Reading of records from shards."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import tensorflow as tf
 
 from zoobot3d_tf.files import path_of
 from zoobot3d_tf.images.masks import MASKS, MAX_VOLUNTEERS
-from zoobot3d_tf.shards.manifest import MANIFEST_NAME, Manifest, check_shards, read_manifest
+from zoobot3d_tf.shards.manifest import MANIFEST_NAME, Manifest, check_shards
 from zoobot3d_tf.shards.record import decode, parse
 
 _RECORDS_AT_ONCE = 64
@@ -26,6 +27,22 @@ def read_records(paths: Sequence[str | Path]) -> tf.data.Dataset:
     return tf.data.TFRecordDataset([str(path_of(path)) for path in paths])
 
 
+@contextmanager
+def naming_shard(path: str | Path) -> Iterator[None]:
+    """Convert the errors of TensorFlow about a damaged record, which do not name the file, to a ValueError.
+
+    Args:
+        path: path of the TFRecord file that the block reads.
+
+    Raises:
+        ValueError: the file holds a damaged record.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        raise ValueError(f"{path}: holds a damaged record; copy the shard again, or make it again") from error
+
+
 def read_votes(paths: Sequence[str | Path]) -> tuple[list[str], np.ndarray]:
     """Read the names and the votes of galaxies, and nothing else of their records.
 
@@ -35,12 +52,22 @@ def read_votes(paths: Sequence[str | Path]) -> tuple[list[str], np.ndarray]:
     Returns:
         `id_str` of each galaxy, in the order of the files and of the records in each; and the numbers of votes, float32
         (galaxies, answers), in the order of the decision tree of the shards.
+
+    Raises:
+        FileNotFoundError: a file or the manifest does not exist.
+        ValueError: there are no paths, the shards differ from their manifest (see `check_shards`), or a record is
+            damaged. The error names the file.
     """
-    n_answers = read_manifest(path_of(paths[0]).parent).n_answers
-    batches = read_records(paths).batch(_RECORDS_AT_ONCE)
-    parsed = [parse(batch, n_answers, ("id_str", "votes")) for batch in batches]
-    ids = [id_str.decode() for batch in parsed for id_str in batch["id_str"].numpy()]
-    return ids, np.concatenate([np.zeros((0, n_answers), np.float32), *(batch["votes"].numpy() for batch in parsed)])
+    n_answers = check_shards(paths).n_answers
+    ids: list[str] = []
+    votes = [np.zeros((0, n_answers), np.float32)]
+    for path in paths:
+        with naming_shard(path):
+            for batch in read_records([path]).batch(_RECORDS_AT_ONCE):
+                parsed = parse(batch, n_answers, ("id_str", "votes"))
+                ids += [id_str.decode() for id_str in parsed["id_str"].numpy()]
+                votes.append(parsed["votes"].numpy())
+    return ids, np.concatenate(votes)
 
 
 def iterate_records(paths: Sequence[str | Path]) -> Iterator[dict]:

@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 
 from zoobot3d_tf.images.masks import MASKS
 from zoobot3d_tf.shards.manifest import Manifest, check_shards
-from zoobot3d_tf.shards.read import read_records
+from zoobot3d_tf.shards.read import naming_shard, read_records
 from zoobot3d_tf.shards.record import parse
 from zoobot3d_tf.tables.formats import write_table
 
@@ -36,12 +35,10 @@ def unpack(paths: Sequence[str | Path], folder: Path) -> Path:
         (folder / name).mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
     for path in paths:
-        try:
+        with naming_shard(path):
             for serialised in read_records([path]).batch(1):
                 galaxy = {name: value.numpy()[0] for name, value in parse(serialised, manifest.n_answers).items()}
                 rows.append(_write_galaxy(galaxy, manifest, folder, len(rows)))
-        except tf.errors.OpError as error:
-            raise ValueError(f"{path}: holds a damaged record; copy the shard again, or make it again") from error
     return write_table(pd.DataFrame(rows), folder / "catalog.csv")
 
 
