@@ -378,6 +378,15 @@ def test_a_damaged_part_is_named(run, images, tmp_path, monkeypatch, damage):
 
 
 @pytest.mark.usefixtures("red")
+@pytest.mark.parametrize("file_format", ["jpg", "tif"])
+def test_masks_may_be_beside_images_of_a_format_that_they_never_have(run, images, tmp_path, file_format):
+    cv2.imwrite(str(images / f"other.{file_format}"), cv2.imread(str(images / "galaxy_0.png")))
+    for _ in range(2):
+        predict(images, run, tmp_path / "table.csv", file_format, masks_dir=images, overwrite=True)
+        assert pd.read_csv(tmp_path / "table.csv")["id_str"].tolist() == ["other"]
+
+
+@pytest.mark.usefixtures("red")
 def test_when_nothing_can_be_read_the_table_before_stays(run, images, tmp_path):
     predict(images, run, tmp_path / "table.csv")
     before = (tmp_path / "table.csv").read_bytes()

@@ -25,8 +25,9 @@ def predict(
     Args:
         folder_to_predict: folder of images, or one image. Hidden files are ignored.
         checkpoint_dir: run folder of the trained model, or several; see `predict_galaxies`.
-        save_loc: table to write, .csv, .parquet or .hdf5, with one row per galaxy in the order of the file names.
-        file_format: format of the images to take: "png", "jpg", "fits", or None for all of them. One image may
+        save_loc: table to write, with one row per galaxy in the order of the file names; for its formats see
+            `predict_galaxies`.
+        file_format: format of the images to take, one of `inputs.FILE_SUFFIXES`, or None for all of them. One image may
             have any.
         recursive: whether to include sub-folders. The id of a galaxy is its path in the folder, such as `sub/galaxy`.
         executor: executor that runs the parts of the job, see `predict_galaxies`.
@@ -50,7 +51,7 @@ def predict(
 
 def _check_masks_apart(masks_dir: PathLike | None, folder: Path, file_format: str | None, recursive: bool) -> None:
     """Refuse to write masks among the images, where the next run would list them as galaxies."""
-    if masks_dir is None or file_format == "jpg":
+    if masks_dir is None or file_format in ("jpg", "tif"):  # masks are PNG or FITS files
         return
     place, folder = path_of(masks_dir).resolve(), folder.resolve()
     if place == folder or (recursive and place.is_relative_to(folder)):
