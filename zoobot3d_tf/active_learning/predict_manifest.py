@@ -18,12 +18,8 @@ import numpy as np
 import pandas as pd
 
 from zoobot3d_tf.active_learning.fixed_crop import FixedCrop
-from zoobot3d_tf.active_learning.predictions_json import (
-    BOUND,
-    featured_answer,
-    predictions_file,
-    subject_predictions,
-)
+from zoobot3d_tf.active_learning.options import FEATURED_BOUND
+from zoobot3d_tf.active_learning.predictions_json import featured_answer, predictions_file, subject_predictions
 from zoobot3d_tf.active_learning.train_on_catalog import FIXED_CROP_KEY
 from zoobot3d_tf.files import PathLike, check_output, failed_loc, path_of, read_json_object, write_atomically
 from zoobot3d_tf.images.read import ImageError
@@ -72,7 +68,7 @@ class ManifestOptions:
     num_workers: int = 11
     prefetch_factor: int = 9
     batch_size: int = 128
-    bound: float = BOUND
+    bound: float = FEATURED_BOUND
     seed: int = 0
 
     def __post_init__(self) -> None:

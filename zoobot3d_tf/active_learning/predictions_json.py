@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 from scipy.special import betaincc
 
+from zoobot3d_tf.active_learning.options import FEATURED_BOUND
 from zoobot3d_tf.schemas import Answer, Schema
 
 BOUND_VARIABLE = "GZ_FEATURED_UPPER_BOUND"
-"""Environment variable that sets the bound of the featured fraction."""
-BOUND = 0.2
-"""Default of the bound."""
+"""Environment variable that sets the bound of the featured fraction, by default `FEATURED_BOUND`."""
 _QUESTION = "smooth-or-featured"
 _FEATURED = ("featured-or-disk", "featured", "features")
 
@@ -23,7 +22,7 @@ def featured_bound(environment: Mapping[str, str] = os.environ) -> float:
     Raises:
         ValueError: the variable is not a number between 0 and 1.
     """
-    text = environment.get(BOUND_VARIABLE, "") or str(BOUND)
+    text = environment.get(BOUND_VARIABLE, "") or str(FEATURED_BOUND)
     try:
         bound = float(text)
     except ValueError:

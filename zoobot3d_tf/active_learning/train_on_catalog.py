@@ -14,7 +14,7 @@ import pandas as pd
 from PIL import Image
 
 from zoobot3d_tf.active_learning.fixed_crop import FixedCrop
-from zoobot3d_tf.data.framing import Framing
+from zoobot3d_tf.data.framing import CENTRAL_SHARE, Framing
 from zoobot3d_tf.extras import require
 from zoobot3d_tf.files import FAILED_NAME, PathLike, one_owner, path_of, read_json_object, whole_file, write_atomically
 from zoobot3d_tf.finetuning.finetune import finetune
@@ -38,7 +38,6 @@ FIXED_CROP_KEY = "fixed_crop"
 """Entry of the configuration of a checkpoint with the fixed crop that it was trained with, None if there was none."""
 _BASE_NAME, _UNPACKED_NAME, _IMAGES_NAME, _CATALOG_NAME = "base", "unpacked", "images", "catalog.csv"
 _HUB_PREFIX = "hf_hub:"  # as timm and Zoobot name repositories
-_CENTRAL_SHARE = 0.75
 
 log = logging.getLogger(__name__)
 
@@ -154,7 +153,7 @@ def _find_base(
     weights = find_encoder_weights(name, {"encoder": None, "color": None})
     if isinstance(weights.found, TrainedRun):
         return weights.found
-    initial_size = image_size if fixed_crop else round(image_size / _CENTRAL_SHARE)
+    initial_size = image_size if fixed_crop else round(image_size / CENTRAL_SHARE)
     return _base_of_encoder(weights, schema, Framing(initial_size, image_size, image_size), save_dir / _BASE_NAME)
 
 

@@ -18,6 +18,9 @@ ASPECT = 1.1
 SHIFT = 0.02
 """Largest shift of the crop in training in each direction, as a fraction of the side of the image."""
 
+CENTRAL_SHARE = 0.75
+"""Side of the central crop as a fraction of the side of the image, where nothing else is chosen."""
+
 ANTIALIASING_FROM = 1.5
 """Number of pixels of the input per pixel of the output from which `warp` averages over areas."""
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from zoobot3d_tf.data.framing import Framing
+from zoobot3d_tf.data.framing import CENTRAL_SHARE, Framing
 from zoobot3d_tf.failures import MAX_FAILED, check_max_failed
 from zoobot3d_tf.files import PathLike, one_owner, path_of
 from zoobot3d_tf.images.stretch import DEFAULT_STRETCH, check_stretch
@@ -84,7 +84,7 @@ def pretrain(
         get_schema("rings"), resize_size, tasks=("votes",), **{k: v for k, v in asked.items() if v is not None}
     )
     stored_size = img_size or resize_size * 3 // 2
-    framing = Framing(stored_size, crop_size or stored_size * 3 // 4, resize_size)
+    framing = Framing(stored_size, crop_size or int(stored_size * CENTRAL_SHARE), resize_size)
     galaxies = pd.concat([galaxies_in_folder(folder, recursive=recursive) for folder in folders], ignore_index=True)
     if len(galaxies) < settings.batch_size:
         raise ValueError(f"batch_size must be at most the number of images, {len(galaxies)}; is {settings.batch_size}")
