@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from zoobot3d_tf.images.masks import MASK_THRESHOLD, overlap
+from zoobot3d_tf.images.masks import overlap
 from zoobot3d_tf.labels import Label
 from zoobot3d_tf.models.config import ModelConfig
 from zoobot3d_tf.models.heads import mask_fraction
@@ -117,7 +117,7 @@ def vote_sums(
     return sums
 
 
-def mask_sums(mask: tf.Tensor, output: tf.Tensor, weight: tf.Tensor, threshold: float = MASK_THRESHOLD) -> Sums:
+def mask_sums(mask: tf.Tensor, output: tf.Tensor, weight: tf.Tensor) -> Sums:
     """Sums of the intersection over union of the enclosed pixels, and of the mean absolute error of the fractions.
 
     Intersection and union are summed over galaxies before the division: for a galaxy without arms, correctly
@@ -127,10 +127,9 @@ def mask_sums(mask: tf.Tensor, output: tf.Tensor, weight: tf.Tensor, threshold: 
         mask: masks as in a batch, (batch, H, W, channels).
         output: output of the mask head, (batch, H, W, channels).
         weight: weights of the galaxies, (batch,).
-        threshold: smallest fraction of volunteers for a pixel to be enclosed.
     """
     predicted, fraction = mask_fraction(output), mask[..., :1]
-    both, either = (ops.cast(n, "float32") for n in overlap(predicted[..., 0], fraction[..., 0], ops, threshold))
+    both, either = (ops.cast(n, "float32") for n in overlap(predicted[..., 0], fraction[..., 0], ops))
     errors = ops.mean(ops.abs(fraction - predicted), axis=(1, 2, 3))
     return {"iou": _pair(weight * both, weight * either), "mae": _pair(weight * errors, weight)}
 

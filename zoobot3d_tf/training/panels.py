@@ -13,8 +13,6 @@ from zoobot3d_tf.models.heads import mask_fraction
 
 N_GALAXIES = 4
 SEARCHED = 200  # validation galaxies among which galaxies with known masks are searched
-
-
 TITLE = "galaxy, true and predicted masks"
 
 Show = Callable[[np.ndarray, int], None]
