@@ -87,7 +87,7 @@ def _predict_arguments(parser: argparse.ArgumentParser) -> None:
         help="Names of the columns: as in the decision tree, or plain: _ instead of hyphens, for TOPCAT and pandas",
     )
     add("--no-calibration", action="store_true", help="Do not apply the calibration that the run folder holds")
-    add("--masks-dir", type=path_of, help="Folder to write masks to, one file per mask")
+    add("--masks-dir", type=path_of, help="Folder to write masks to: a PNG per mask, or a FITS file per galaxy")
     add(
         "--mask-format",
         default=options.mask_format,

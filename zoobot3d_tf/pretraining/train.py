@@ -95,7 +95,7 @@ def _compiled_network(pretraining: Pretraining, epochs_done: int) -> keras.Model
         keras.optimizers.AdamW(recipe.learning_rate, weight_decay=recipe.weight_decay),
         loss=vicreg_loss,
         metrics=[spread, rank],
-        jit_compile="auto" if has_gpu() else False,  # as in `training.assemble`
+        jit_compile="auto" if has_gpu() else False,  # as in `training.loop`
     )
     network.optimizer.build(network.trainable_variables)  # checkpoints need its variables
     return network

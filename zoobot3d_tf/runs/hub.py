@@ -4,9 +4,9 @@ Usage:
     push_to_hub("run", "owner/name")
     folder = from_hub("hf://owner/name")  # read_run, and each command that takes a run folder, accept this name too
 
-Only data are downloaded: `config.json` and `calibration.json`, which are read as JSON and checked, and the weights of a
-model that this package builds. No code of others is executed. `model.keras` is published for users of plain Keras, and
-never downloaded.
+Only data are downloaded: `config.json` and `calibration.json`, which are read as JSON and checked, the table of the
+galaxies that the run has seen, and the weights of a model that this package builds. No code of others is executed.
+`model.keras` is published for users of plain Keras, and never downloaded.
 """
 
 from pathlib import Path
@@ -41,7 +41,7 @@ _PAPERS = {
 
 
 def push_to_hub(run: PathLike, repository: str, private: bool = False) -> str:
-    """Publish configuration, weights, calibration, model file, history and model card of a run, in one commit.
+    """Publish a run in one commit: configuration, weights, calibration, galaxies seen, model file, history, model card.
 
     Checkpoints and files of TensorBoard are not published. If the run folder has a `README.md`, it is the model card;
     otherwise `model_card` makes one.
@@ -87,7 +87,7 @@ def push_to_hub(run: PathLike, repository: str, private: bool = False) -> str:
 
 
 def from_hub(name: PathLike) -> Path:
-    """Download the configuration, the weights and the calibration (if there is one) of a run, from one commit.
+    """Download configuration, weights, and (if they are there) calibration and galaxies seen of a run, of one commit.
 
     Files in the cache of huggingface_hub are not downloaded again, and can be used without a network.
 
@@ -110,8 +110,8 @@ def from_hub(name: PathLike) -> Path:
 def model_card(run: TrainedRun, repository: str) -> str:
     """Write the text of a model card from the information in a run folder.
 
-    The run folder does not know from which galaxies the model learned. Save the card as `README.md` of the run folder
-    and complete it; `push_to_hub` then publishes that file.
+    The run folder does not know from which survey the galaxies are. Save the card as `README.md` of the run folder and
+    complete it; `push_to_hub` then publishes that file.
 
     Args:
         run: finished run.

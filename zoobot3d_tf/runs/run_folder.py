@@ -64,7 +64,7 @@ class TrainedRun:
 
     @classmethod
     def from_folder(cls, folder: ModelFolder) -> "TrainedRun":
-        """Read the configuration of a run, and download weights and calibration if the run is on the hub.
+        """Read the configuration of a run. If it is on the hub, download weights, calibration and galaxies seen too.
 
         Args:
             folder: folder with the `config.json` of a run.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoobot3d_tf.common_tree import joined_tree
-from zoobot3d_tf.data.framing import Framing
+from zoobot3d_tf.data.framing import CENTRAL_SHARE, Framing
 from zoobot3d_tf.files import PathLike, path_of
 from zoobot3d_tf.models.config import TASKS, VOLUNTEER_TASKS, ModelConfig
 from zoobot3d_tf.runs.encoder_weights import find_encoder_weights
@@ -33,8 +33,8 @@ class RunEstimatorConfig(RunConfig):
     def run_estimator(self) -> "keras.Model":
         """Train until the validation loss no longer improves, and leave the best model in the run folder.
 
-        If a run with the same configuration was interrupted, training continues after its last finished epoch. If it
-        was finished, the model is only loaded.
+        If a run with the same configuration was interrupted, training continues from its last checkpoint. If it was
+        finished, the model is only loaded.
 
         Returns:
             The best model, in float32 and uncompiled, as saved in `model.keras` and `model.weights.h5`.
@@ -108,7 +108,7 @@ def get_run_config(
     if train_records and (not tasks or "label" in tasks):
         manifests = [read_manifest(folder) for folder in by_folder(train_records)]
         tasks = tasks or labelled_tasks(manifests)
-        label = next((manifest.label for manifest in manifests), None) if "label" in tasks else None
+        label = manifests[0].label if "label" in tasks else None
     asked = {"encoder": encoder, "color": color}
     weights = find_encoder_weights(encoder_weights, asked, encoder_pixels) if encoder_weights else None
     of_encoder = asked | (weights.settings if weights else {})
@@ -175,7 +175,7 @@ def config_from_folders(
     return get_run_config(
         initial_size=initial_size,
         final_size=resize_size,
-        crop_size=crop_size or int(initial_size * 0.75),
+        crop_size=crop_size or int(initial_size * CENTRAL_SHARE),
         log_dir=experiment_dir,
         train_records=[path for folder in train_dirs for path in shards_in(folder)],
         eval_records=[path for folder in eval_dirs for path in shards_in(folder)],
