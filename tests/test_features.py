@@ -1,6 +1,7 @@
 """Tables of features, from images."""
 
 import json
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -114,6 +115,25 @@ def test_a_finished_table_is_replaced_only_on_demand(run, images, tmp_path, monk
     assert table.read_bytes() == content
     write_features(galaxies, run, table, engine="tf", level="P5", overwrite=True)
     assert table.read_bytes() != content
+
+
+def test_a_replacement_that_was_killed_before_the_last_step_is_continued(run, images, tmp_path, monkeypatch):
+    galaxies, table = galaxies_in_folder(images), tmp_path / "f.parquet"
+    content = write_features(galaxies, run, table, engine="tf").read_bytes()
+    replace = Path.replace
+
+    def killed(path, target):
+        if Path(target) == table:
+            raise KeyboardInterrupt
+        return replace(path, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            write_features(galaxies, run, table, engine="tf", level="P3", overwrite=True)
+    assert table.read_bytes() == content
+    write_features(galaxies, run, table, engine="tf", level="P3")
+    assert table.read_bytes() != content  # the table holds its settings, too
 
 
 @pytest.mark.usefixtures("small_parts")

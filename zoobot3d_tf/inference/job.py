@@ -262,6 +262,11 @@ def start_job(folder: Path, settings: AnySettings, galaxies: pd.DataFrame) -> Jo
     return job
 
 
+def is_begun(folder: Path, settings: JobSettings) -> bool:
+    """Whether a folder holds the unfinished job of a run with these settings."""
+    return _read_settings(folder) == _plain(settings)
+
+
 def differing(stored: Mapping[str, Any], settings: JobSettings) -> list[str]:
     """Names of the settings that differ from those among the metadata of a finished table, which may hold more."""
     wanted = _plain(settings)

@@ -14,9 +14,9 @@ import pandas as pd
 import pyarrow as pa
 
 from zoobot3d_tf.failures import check_failures, may_fail
-from zoobot3d_tf.files import failed_loc, sha256_of, whole_file
+from zoobot3d_tf.files import failed_loc, partial_path, sha256_of, whole_file
 from zoobot3d_tf.images.read import ImageError
-from zoobot3d_tf.inference.job import AnySettings, Failure, Job, JobSettings, NetworkSettings, differing
+from zoobot3d_tf.inference.job import AnySettings, Failure, Job, JobSettings, NetworkSettings, differing, is_begun
 from zoobot3d_tf.inference.metadata import read_metadata, write_metadata
 from zoobot3d_tf.inference.source_images import read_images
 from zoobot3d_tf.machine import available_cores
@@ -142,7 +142,8 @@ def was_finished(save_loc: Path, settings: JobSettings, others: Sequence[Path] =
     Raises:
         FileExistsError: another table has this name.
     """
-    if not save_loc.exists():
+    # A run that was to replace the table may have been killed when it had written its metadata, but not the table.
+    if not save_loc.exists() or is_begun(partial_path(save_loc), settings):
         return False
     metadata = read_metadata(save_loc)
     if metadata.get("table") != save_loc.name:
