@@ -20,7 +20,7 @@ def add_config(parser: argparse.ArgumentParser) -> None:
         type=path_of,
         metavar="FILE",
         help="YAML file of options, such as those in configs/: their names are the keys, with - or _. Or the "
-        "config.json of a run, which is repeated. Options of the command line come first",
+        "config.json of a run, which is repeated. Options of the command line take precedence",
     )
     add(
         "--set",

@@ -77,8 +77,8 @@ def _predict_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--samples",
         action="store_true",
-        help="Also write the concentrations of each sample, which `zoobot3d evaluate` and `al rank` need; .hdf5 tables "
-        "always hold them",
+        help="Also write the concentrations of each sample, which `zoobot3d evaluate --predictions` and `zoobot3d al "
+        "rank` need for votes; .hdf5 tables always hold them",
     )
     add(
         "--names",

@@ -10,7 +10,12 @@ def _rank_arguments(parser: argparse.ArgumentParser) -> None:
     from zoobot3d_tf.active_learning.options import POOL, RANKINGS, AcquisitionOptions
 
     add = parser.add_argument
-    add("table_loc", metavar="TABLE", type=path_of, help="Table written by `zoobot3d predict`: .csv, .parquet or .hdf5")
+    add(
+        "table_loc",
+        metavar="TABLE",
+        type=path_of,
+        help="Table written by `zoobot3d predict`, with --samples or as .hdf5",
+    )
     add(
         "--by",
         default="mutual-information",
@@ -61,7 +66,7 @@ def _rank(args: argparse.Namespace) -> None:
 STAGES = {
     "al rank": Stage(
         "List the galaxies of a table of predictions that volunteers should be asked about next.",
-        "The table is read in pieces, and may be larger than memory.",
+        "Tables in CSV, Parquet and HDF5 are read in pieces, and may be larger than memory.",
         "zoobot3d al rank predictions.parquet --by mutual-information --n 500 --out list.csv",
         _rank_arguments,
         _rank,

@@ -127,7 +127,7 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
         "--learning-rate",
         type=float,
         default=RunConfig.learning_rate,
-        help="Initial learning rate of the optimizer AdamW",
+        help="Initial learning rate of the optimiser AdamW",
     )
     add("--weight-decay", type=float, default=RunConfig.weight_decay, help="Weight decay of AdamW")
     add(
