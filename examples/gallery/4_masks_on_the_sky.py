@@ -3,8 +3,8 @@ Masks on the sky, and on a data cube
 ====================================
 
 FITS cutouts have a world coordinate system (WCS), and the predicted masks receive it. A mask can therefore be laid
-over a spectrum of each place of the galaxy, such as a data cube of MaNGA. The galaxy is simulated, so that its cutout
-is made here; yours come from a survey.
+over other data of the galaxy, such as a data cube of MaNGA, which has a spectrum for each pixel. The
+galaxy is simulated, so that its cutout is made here; yours come from a survey.
 """
 
 import tempfile
