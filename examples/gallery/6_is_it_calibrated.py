@@ -3,8 +3,8 @@ Is it calibrated?
 =================
 
 A 90 % interval should hold the votes of nine galaxies in ten. Whether it does is measured on galaxies with votes; if
-not, one factor per question mends it. Simulated galaxies have the votes here. On the command line, this is ``zoobot3d
-evaluate`` and ``zoobot3d calibrate``.
+not, one factor per question corrects it. Simulated galaxies have the votes here. On the command line, this is
+``zoobot3d evaluate`` and ``zoobot3d calibrate``.
 """
 
 import tempfile

@@ -61,7 +61,7 @@ def _shards_arguments(parser: argparse.ArgumentParser) -> None:
     from zoobot3d_tf.shards.options import ShardOptions
 
     add = parser.add_argument
-    add("--labelled-catalog", type=path_of, required=True, help="Catalogue of galaxies with votes, of `al define`")
+    add("--labelled-catalog", type=path_of, required=True, help="Catalogue of galaxies with votes, from `al define`")
     add("--unlabelled-catalog", type=path_of, required=True, help="Catalogue of galaxies without votes")
     add(
         "--eval-size",
@@ -112,8 +112,8 @@ def _plan_arguments(parser: argparse.ArgumentParser) -> None:
     from zoobot3d_tf.active_learning.options import AcquisitionOptions
 
     add = parser.add_argument
-    add("catalog_dir", metavar="CATALOG_DIR", type=path_of, help="Folder of the catalogues, of `al define`")
-    add("shard_dir", metavar="SHARD_DIR", type=path_of, help="Shard folder, of `al shards`. It is not changed")
+    add("catalog_dir", metavar="CATALOG_DIR", type=path_of, help="Folder of the catalogues, from `al define`")
+    add("shard_dir", metavar="SHARD_DIR", type=path_of, help="Shard folder, from `al shards`. It is not changed")
     add(
         "experiment_dir",
         metavar="EXPERIMENT_DIR",
@@ -176,11 +176,11 @@ def _plan_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--tasks", type=names, help="Tasks to learn, separated by commas (default: votes)")
     add_color(parser)
-    add("--encoder", help="Encoder, as of `zoobot3d train`")
-    add("--encoder-weights", metavar="SOURCE", help="Initial weights of the encoder, as of `zoobot3d train`")
-    add("--learning-rate", type=float, help="Initial learning rate (default: as of `zoobot3d train`)")
+    add("--encoder", help="Encoder, as for `zoobot3d train`")
+    add("--encoder-weights", metavar="SOURCE", help="Initial weights of the encoder, as for `zoobot3d train`")
+    add("--learning-rate", type=float, help="Initial learning rate (default: as for `zoobot3d train`)")
     add("--patience", type=at_least(1), help="Stop after this number of epochs without a lower validation loss")
-    add("--dropout", type=float, help="Dropout rate before the vote head (default: as of `zoobot3d train`)")
+    add("--dropout", type=float, help="Dropout rate before the vote head (default: as for `zoobot3d train`)")
     add("--seed", type=at_least(0), default=Instructions.seed, help="Random seed")
     for name, what in (
         ("wrong", "probability that a vote is replaced by a random answer"),
@@ -265,7 +265,7 @@ def _run_iteration_arguments(parser: argparse.ArgumentParser) -> None:
         "--instructions-dir",
         type=path_of,
         required=True,
-        help="Folder of the settings, of `al create-instructions`: EXPERIMENT_DIR/instructions",
+        help="Folder of the settings, from `al create-instructions`: EXPERIMENT_DIR/instructions",
     )
     add("--this-iteration-dir", type=path_of, required=True, help="Folder of the iteration to fill, or to continue")
     add("--previous-iteration-dir", required=True, help='Folder of the iteration before; "" for the first iteration')

@@ -46,7 +46,7 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
         default=Recipe.n_blocks,
         help="Number of blocks of the encoder, counted from the last, to train in a second stage; 0: no second stage",
     )
-    add("--fixed-crop", metavar="JSON", help=f"{_FIXED_CROP} (default: the central part, as of --checkpoint)")
+    add("--fixed-crop", metavar="JSON", help=f"{_FIXED_CROP} (default: the central part, as for --checkpoint)")
     add("--erase-iterations", type=at_least(0), default=0, help="Accepted, but has no effect: nothing is erased")
     _add_device(parser)
     add("--wandb", action="store_true", help="Also log to Weights & Biases (extra [wandb])")
