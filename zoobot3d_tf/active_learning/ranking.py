@@ -43,7 +43,7 @@ def rank_galaxies(
     """Find the galaxies of a table that volunteers should be asked about next.
 
     Args:
-        table_loc: table of predictions: CSV, Parquet or HDF5.
+        table_loc: table of predictions, in any format that `predict_galaxies` writes with samples.
         by: one of `options.RANKINGS`.
         n: number of galaxies to list.
         out: table to write: CSV, Parquet, FITS or ECSV; None to write nothing.

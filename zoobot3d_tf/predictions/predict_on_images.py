@@ -15,7 +15,7 @@ def predict(
     folder_to_predict: PathLike,
     checkpoint_dir: PathLike | Sequence[PathLike],
     save_loc: PathLike,
-    file_format: str | None = "png",
+    file_format: str | None = None,
     recursive: bool = False,
     executor: Executor | None = None,
     **options: Any,
