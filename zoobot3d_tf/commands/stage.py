@@ -167,7 +167,8 @@ def add_stretch(parser: argparse.ArgumentParser, default: str | None, known: str
         type=_stretch,
         default=default,
         metavar=f"{{{','.join(STRETCHES)},FILE.yaml}}",
-        help=f"Stretch that converts FITS cutouts to colour images: a name, or a file with your own {known}".strip(),
+        help="Stretch that converts FITS cutouts to colour images: a name, or a YAML file with settings of your own "
+        + known,
     )
 
 
