@@ -51,7 +51,7 @@ def test_volunteers_are_asked_and_their_answers_learned(survey, tmp_path, monkey
         asked = server.asked()
         assert len(asked) == 2
         assert set(asked) <= set(galaxies["id_str"][12:])
-        for number in range(3):
+        for number in range(3):  # Caesar counts answers by their place: the second is featured-or-disk
             server.classify(asked[0], f"volunteer-{number}", {"T0": "featured"})
         iterate(iterations[1], iterations[0])
         assert len(server.asked()) == len(set(server.asked())) == 4

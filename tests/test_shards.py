@@ -448,7 +448,10 @@ def test_an_empty_split_is_an_error_that_tells_what_to_change(catalog, tmp_path)
     ("changes", "message"),
     [
         ({"img_size": 8}, "img_size .*16 to 8192.*received 8"),
-        ({"stretch": "log"}, "stretch must be one of galaxy-zoo, lupton, or .*; received 'log'"),
+        (
+            {"stretch": "log"},
+            "stretch must be one of galaxy-zoo, lupton, or the JSON text of a stretch; received 'log'",
+        ),
         ({"eval_size": 0}, "eval_size .*received 0"),
         ({"eval_size": 1.5}, "eval_size .*received 1.5"),
         ({"eval_size": math.inf}, "eval_size .*received inf"),

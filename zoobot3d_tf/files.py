@@ -18,6 +18,8 @@ from uuid import uuid4
 
 PathLike = str | os.PathLike[str]
 
+YAML_SUFFIXES = (".yaml", ".yml", ".json")
+"""Suffixes of files that are read as YAML. JSON is YAML, too."""
 FAILED_NAME = "failed.csv"
 """Name of the file, in the folder that a command fills, that lists each galaxy left out, with the reason."""
 

@@ -18,13 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoobot3d_tf import label_metadata
-from zoobot3d_tf.files import path_of
+from zoobot3d_tf.files import YAML_SUFFIXES, path_of
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike
-
-_FILE_SUFFIXES = (".yaml", ".yml", ".json")  # JSON is read as YAML
 
 
 def schema_names() -> list[str]:
@@ -47,7 +45,7 @@ def get_schema(name: str) -> Schema:
     if name not in schema_names():
         raise ValueError(
             f"there is no schema '{name}'{_did_you_mean(name, schema_names())} "
-            f"(`zoobot3d schemas` lists them; for a tree of your own, give a {', '.join(_FILE_SUFFIXES)} file)"
+            f"(`zoobot3d schemas` lists them; for a tree of your own, give a {', '.join(YAML_SUFFIXES)} file)"
         )
     pairs: dict[str, list[str]] = {}
     dependencies: dict[str, tuple[str, ...]] = {}
@@ -74,7 +72,7 @@ def load_schema(name_or_path: str | Path) -> Schema:
         ValueError: the name is unknown, or the file does not describe a tree.
         OSError: the file cannot be read.
     """
-    if path_of(name_or_path).suffix.lower() in _FILE_SUFFIXES:
+    if path_of(name_or_path).suffix.lower() in YAML_SUFFIXES:
         return Schema.from_file(name_or_path)
     return get_schema(str(name_or_path))
 

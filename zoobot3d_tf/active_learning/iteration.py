@@ -147,7 +147,7 @@ def _predict(database: Database, plan: Plan, folder: Path, number: int) -> None:
             predict_galaxies(galaxies, run, folder / f"{name}.parquet", options)
     features = folder / "features.parquet"
     if plan.acquisition.diverse and len(candidates) and not features.is_file():
-        write_features(candidates, run, features, overwrite=True)
+        write_features(candidates, run, features)
 
 
 def _choose(plan: Plan, folder: Path, number: int) -> pd.DataFrame:

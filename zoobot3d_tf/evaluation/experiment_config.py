@@ -82,7 +82,7 @@ class Budget:
     encoder: str = ModelConfig.encoder
     color: bool = ModelConfig.color
     learning_rate: float = RunConfig.learning_rate
-    mask_loss: str = "cross-entropy"
+    mask_loss: str = RunConfig.mask_loss
 
     def __post_init__(self) -> None:
         for name in ("epochs", "galaxies_per_epoch", "batch_size"):

@@ -216,8 +216,7 @@ def _run_config(model: ModelConfig, framing: Framing, save_dir: Path, manifest: 
         eval_records=tuple(map(str, manifest.paths("eval"))),
         epochs=recipe.epochs,
         batch_size=recipe.batch_size,
-        # The loss l1 learns the median, which is an empty mask for few galaxies with thin structures.
-        mask_loss="beta-binomial" if model.mask_head == "beta-binomial" else "cross-entropy",
+        mask_loss="beta-binomial" if model.mask_head == "beta-binomial" else RunConfig.mask_loss,
         learning_rate=recipe.learning_rate,
         patience=recipe.patience,
         seed=recipe.seed,

@@ -4,13 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from zoobot3d_tf.images.stretch import (
-    BAND_SCALES,
-    DEFAULT_STRETCH,
-    JointStretch,
-    SeparateStretch,
-    stretch_of,
-)
+from zoobot3d_tf.images.stretch import BAND_SCALES, DEFAULT_STRETCH, JointStretch, SeparateStretch, stretch_of
 
 # Nanomaggies per pixel, as bright as Vega. Larger values are codes for missing pixels, and their squares overflow.
 _MAX_FLUX = 1e9

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from zoobot3d_tf.files import PathLike, path_of
+from zoobot3d_tf.files import YAML_SUFFIXES, PathLike, path_of
 from zoobot3d_tf.settings_files import built, read_yaml, shown
 
 # The divisor of a band sets its weight in the colour image. Galaxy Zoo has no i band. The images of the Legacy Surveys
@@ -20,8 +20,6 @@ BAND_SCALES = {"g": 0.008, "r": 0.014, "i": 0.015, "z": 0.019}
 """Flux in nanomaggies by which each band is divided, from blue to red."""
 DEFAULT_STRETCH = "galaxy-zoo"
 STRETCHES = (DEFAULT_STRETCH, "lupton")
-
-_FILE_SUFFIXES = (".yaml", ".yml", ".json")  # JSON is read as YAML
 
 
 @dataclass(frozen=True)
@@ -134,14 +132,15 @@ def read_stretch(name_or_path: PathLike) -> str:
     path = path_of(name_or_path)
     if str(name_or_path) in STRETCHES:
         return str(name_or_path)
-    if path.suffix.lower() not in _FILE_SUFFIXES:
+    if path.suffix.lower() not in YAML_SUFFIXES:
         raise ValueError(
-            f"stretch must be {', '.join(STRETCHES)}, or a file {' or '.join(_FILE_SUFFIXES)}; received "
+            f"stretch must be {', '.join(STRETCHES)}, or a file {' or '.join(YAML_SUFFIXES)}; received "
             f"{str(name_or_path)!r}"
         )
     content = read_yaml(path)
     try:
-        return _text_of(_from_entries(content))
+        settings = _from_entries(content)
+        return _text_of(content["method"], settings)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
@@ -196,12 +195,10 @@ def _from_entries(content: Mapping[str, Any]) -> SeparateStretch | JointStretch:
     return built(_METHODS[method], {key: value for key, value in content.items() if key != "method"})
 
 
-def _text_of(stretch: SeparateStretch | JointStretch) -> str:
-    """Write a stretch as text: its name if all its settings are defaults, else JSON of those that are not."""
-    (method,) = (name for name, cls in _METHODS.items() if isinstance(stretch, cls))
+def _text_of(method: str, stretch: SeparateStretch | JointStretch) -> str:
+    """Write a stretch as text: its method if all its settings are defaults, else JSON of those that are not."""
     default = asdict(_METHODS[method]())
-    changed = {key: value for key, value in asdict(stretch).items() if value != default[key]}
-    if "scales" in changed:
-        changed["scales"] = {name: flux for name, flux in stretch.scales.items() if flux != BAND_SCALES[name]}
-    changed = {key: value for key, value in changed.items() if value != {}}
+    scales = {name: flux for name, flux in stretch.scales.items() if flux != BAND_SCALES[name]}
+    settings = asdict(stretch) | {"scales": scales}
+    changed = {key: value for key, value in settings.items() if value != default[key]}
     return json.dumps({"method": method, **changed}, sort_keys=True) if changed else method

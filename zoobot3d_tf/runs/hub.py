@@ -69,11 +69,13 @@ def push_to_hub(run: PathLike, repository: str, private: bool = False) -> str:
     require_hub()
     from huggingface_hub import CommitOperationAdd, HfApi
 
-    content: dict[str, str | bytes] = {CARD_NAME: model_card(trained, repository).encode()}
-    for name in (CONFIG_NAME, WEIGHTS_NAME, CALIBRATION_NAME, SEEN_NAME, MODEL_NAME, HISTORY_NAME, CARD_NAME):
+    content: dict[str, str | bytes] = {
+        CARD_NAME: model_card(trained, repository).encode(),
+        CONFIG_NAME: config_for_others(trained).encode(),
+    }
+    for name in (WEIGHTS_NAME, CALIBRATION_NAME, SEEN_NAME, MODEL_NAME, HISTORY_NAME, CARD_NAME):
         if (trained.folder / name).is_file():
             content[name] = str(trained.folder / name)
-    content[CONFIG_NAME] = config_for_others(trained).encode()
     with hub_errors(repository, "such branch"):
         api = HfApi()
         page = api.create_repo(repository, private=private, exist_ok=True)

@@ -68,7 +68,7 @@ class RunConfig:
     eval_records: tuple[str, ...]
     epochs: int
     batch_size: int
-    mask_loss: str = "cross-entropy"
+    mask_loss: str = "cross-entropy"  # l1 learns the median, which is an empty mask for thin structures
     loss_weights: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_LOSS_WEIGHTS))
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4
